@@ -1,0 +1,3 @@
+//! ccgw: a gateway from OpenClaw instances to the Claude Code CLI.
+
+fn main() {}
