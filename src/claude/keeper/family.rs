@@ -44,10 +44,10 @@ pub(crate) fn adopt_orphans() -> io::Result<()> {
 }
 
 /// Starts a keeper process on its end of the socket. Its argv and environment hold nothing.
-pub(super) fn start(mut keeper: Command, socket: Stdio) -> io::Result<Child> {
+pub(super) fn start(socket: Stdio) -> io::Result<Child> {
     let mut family = lock();
     // The name must not match `pkill ccgw`: who kills the daemon that way counts on the keepers.
-    let child = keeper
+    let child = keeper_command()
         .arg0(NAME)
         .env_clear()
         .current_dir("/")
@@ -96,4 +96,17 @@ impl Family {
 fn lock() -> MutexGuard<'static, Family> {
     // A panic while it was held leaves a list that is still true.
     FAMILY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The running binary, even when its file was replaced by an update meanwhile.
+#[cfg(not(test))]
+fn keeper_command() -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg("keeper").stdout(Stdio::null());
+    command
+}
+
+#[cfg(test)]
+fn keeper_command() -> Command {
+    super::tests::keeper_command()
 }

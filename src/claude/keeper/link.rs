@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{self, Child, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -42,7 +42,7 @@ impl Link {
         let (ours, theirs) = UnixStream::pair()?;
         // A keeper that is stopped must not hold us for ever in the middle of a long order.
         ours.set_write_timeout(Some(START_LIMIT))?;
-        let process = family::start(keeper_command(), Stdio::from(OwnedFd::from(theirs)))?;
+        let process = family::start(Stdio::from(OwnedFd::from(theirs)))?;
         Ok(Link {
             socket: ours,
             process,
@@ -135,14 +135,3 @@ fn readable(fd: BorrowedFd<'_>, limit: Duration) -> bool {
         }
     }
 }
-
-/// The running binary, even when its file was replaced by an update meanwhile.
-#[cfg(not(test))]
-fn keeper_command() -> process::Command {
-    let mut command = process::Command::new("/proc/self/exe");
-    command.arg("keeper").stdout(Stdio::null());
-    command
-}
-
-#[cfg(test)]
-use super::tests::keeper_command;

@@ -192,7 +192,8 @@ impl Running<'_> {
         self.pid
     }
 
-    /// Readable when [`Running::try_exit`] may have something new.
+    /// Readable when [`Running::try_exit`] may have something new. Nothing new comes after an
+    /// exit, and a dead keeper's socket stays readable: whoever knows the exit polls it no more.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.link.fd()
     }

@@ -29,7 +29,7 @@ pub(super) const ORDER_MAX: usize = 8 << 20;
 const STDIO: usize = 3;
 
 /// What one read takes in; a usual order is a few kilobytes.
-const READ_SIZE: usize = 64 << 10;
+const READ_SIZE: usize = 16 << 10;
 
 const START: u8 = 1;
 const TERMINATE: u8 = 2;
@@ -229,15 +229,15 @@ impl Inbox {
 
 fn read_order(body: &[u8], fds: &mut Vec<OwnedFd>) -> Result<Order, Malformed> {
     let (tag, mut fields) = body.split_first().ok_or(Malformed)?;
-    match tag {
-        &START => {
+    match *tag {
+        START => {
             let launch = take_launch(&mut fields)?;
             let stdio = std::mem::take(fds).try_into().map_err(|_| Malformed)?;
             Ok(Order::Start(Box::new(Start { launch, stdio })))
         }
-        &TERMINATE => Ok(Order::Signal(Stop::Terminate)),
-        &INTERRUPT => Ok(Order::Signal(Stop::Interrupt)),
-        &END => Ok(Order::End),
+        TERMINATE => Ok(Order::Signal(Stop::Terminate)),
+        INTERRUPT => Ok(Order::Signal(Stop::Interrupt)),
+        END => Ok(Order::End),
         _ => Err(Malformed),
     }
 }

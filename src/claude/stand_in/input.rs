@@ -210,8 +210,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(line: &str, expect: Option<Heard>) {
-        assert_eq!(understand(line.as_bytes()).ok(), expect, "{line}");
+    fn check(line: &str, expect: impl Into<Option<Heard>>) {
+        assert_eq!(understand(line.as_bytes()).ok(), expect.into(), "{line}");
     }
 
     fn user(text: &str) -> Option<Heard> {
