@@ -1,1 +1,15 @@
 //! Black-box tests: the real binary over real sockets and pipes.
+//!
+//! The kit comes first (what a test is built from), then the tests by subject. Every test does all
+//! of its own set-up: its own temporary directory, its own daemon, its own scripted API.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "the whole crate is tests; clippy only knows functions marked #[test] as such"
+)]
+
+mod api;
+mod cli;
+mod temp;
+
+mod api_with_real_cli;
