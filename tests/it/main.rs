@@ -10,6 +10,12 @@
 
 mod api;
 mod cli;
+mod client;
+mod fake_cli;
+mod gateway;
+mod process;
+mod setup;
+mod sse;
 mod temp;
 
 mod api_with_real_cli;
