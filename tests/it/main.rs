@@ -19,3 +19,4 @@ mod sse;
 mod temp;
 
 mod api_with_real_cli;
+mod kit;

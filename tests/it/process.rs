@@ -8,6 +8,9 @@ use std::{
 /// How often a condition is looked at: a process's end has no event that a stranger can wait for.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
+/// How soon a run's processes must be gone: the 3 s, doubled for a loaded machine.
+pub(crate) const DEAD_WITHIN: Duration = Duration::from_secs(6);
+
 /// The processes whose environment holds `mark`, zombies left out, because a zombie has none.
 pub(crate) fn processes_with_env(mark: &str) -> Vec<u32> {
     processes_where("environ", mark)
