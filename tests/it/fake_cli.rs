@@ -166,12 +166,12 @@ fn begin() -> Vec<Value> {
     vec![
         json!({"type": "system", "subtype": "init", "session_id": "fake", "model": "claude-sonnet-4-6", "tools": [], "claude_code_version": VERSION}),
         json!({"type": "system", "subtype": "status", "status": "requesting", "session_id": "fake"}),
-        stream_event(json!({"type": "message_start", "message": message})),
+        stream_event(&json!({"type": "message_start", "message": message})),
         stream_event(
-            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+            &json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
         ),
         stream_event(
-            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "@TEXT@"}}),
+            &json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "@TEXT@"}}),
         ),
     ]
 }
@@ -184,11 +184,11 @@ fn end() -> Vec<Value> {
     let delta = json!({"stop_reason": "end_turn", "stop_sequence": null});
     vec![
         json!({"type": "assistant", "message": message, "parent_tool_use_id": null, "session_id": "fake"}),
-        stream_event(json!({"type": "content_block_stop", "index": 0})),
+        stream_event(&json!({"type": "content_block_stop", "index": 0})),
         stream_event(
-            json!({"type": "message_delta", "delta": delta, "usage": {"input_tokens": 3, "output_tokens": 5}}),
+            &json!({"type": "message_delta", "delta": delta, "usage": {"input_tokens": 3, "output_tokens": 5}}),
         ),
-        stream_event(json!({"type": "message_stop"})),
+        stream_event(&json!({"type": "message_stop"})),
     ]
 }
 
@@ -200,6 +200,6 @@ fn last() -> Value {
     })
 }
 
-fn stream_event(event: Value) -> Value {
+fn stream_event(event: &Value) -> Value {
     json!({"type": "stream_event", "event": event, "session_id": "fake", "parent_tool_use_id": null})
 }

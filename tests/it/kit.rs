@@ -13,7 +13,10 @@ use crate::{
     client::{Client, text_of},
     fake_cli::{FakeCli, turn},
     gateway::{prompt, streaming},
-    process::{DEAD_WITHIN, processes_with_cmdline, processes_with_env, wait_until_gone},
+    process::{
+        DEAD_WITHIN, descendants, is_alive, processes_with_cmdline, processes_with_env,
+        wait_until_gone,
+    },
     temp::{TempDir, unique},
 };
 
@@ -68,7 +71,7 @@ fn script_fails_once_and_then_answers() {
 #[test]
 fn newest_user_text_is_what_the_script_reads() {
     #[track_caller]
-    fn check(messages: Value, expect: &str) {
+    fn check(messages: &Value, expect: &str) {
         let api = ScriptedApi::start();
         client_of(&api).post("/v1/messages", &[], &json!({"messages": messages}));
         assert_eq!(api.last_prompt().user_text(), expect);
@@ -77,12 +80,12 @@ fn newest_user_text_is_what_the_script_reads() {
     let assistant = json!({"role": "assistant", "content": "a"});
     let result = json!([{"type": "tool_result", "tool_use_id": "t", "content": "r"}, {"type": "text", "text": "late"}]);
     let reminder = json!([{"type": "text", "text": "<system-reminder>x</system-reminder>"}, {"type": "text", "text": "q"}]);
-    check(json!([user("q".into())]), "q");
-    check(json!([user("p".into()), assistant, user("q".into())]), "q");
-    check(json!([user("q".into()), assistant, user(result)]), "q");
-    check(json!([user(reminder)]), "q");
+    check(&json!([user("q".into())]), "q");
+    check(&json!([user("p".into()), assistant, user("q".into())]), "q");
+    check(&json!([user("q".into()), assistant, user(result)]), "q");
+    check(&json!([user(reminder)]), "q");
     check(
-        json!([user("p".into()), {"role": "system", "content": "s"}, user("q".into())]),
+        &json!([user("p".into()), {"role": "system", "content": "s"}, user("q".into())]),
         "p\nq",
     );
 }
@@ -147,7 +150,10 @@ fn marked_processes_are_found_until_they_end() {
         .unwrap();
     assert_eq!(processes_with_env(&mark), [child.id()]);
     assert_eq!(processes_with_cmdline(&mark), [child.id()]);
+    assert!(descendants(std::process::id()).contains(&child.id()));
+    assert!(is_alive(child.id()));
     child.kill().unwrap();
     child.wait().unwrap();
+    assert!(!is_alive(child.id()));
     wait_until_gone(DEAD_WITHIN, &mark);
 }

@@ -19,4 +19,12 @@ mod sse;
 mod temp;
 
 mod api_with_real_cli;
+mod config_check;
+mod http_connection;
+mod http_input;
 mod kit;
+mod operation;
+mod real_cli;
+mod real_cli_isolation;
+mod real_cli_prompt;
+mod with_fake_cli;

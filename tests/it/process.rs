@@ -22,25 +22,52 @@ pub(crate) fn processes_with_cmdline(mark: &str) -> Vec<u32> {
 }
 
 fn processes_where(file: &str, mark: &str) -> Vec<u32> {
+    // A process may have ended since it was listed: then it holds nothing.
+    let text = |pid| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let own = std::process::id();
+    all_processes()
+        .filter(|pid| *pid != own && contains(&text(*pid), mark.as_bytes()))
+        .collect()
+}
+
+/// Every process below this one, children of children included.
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
     let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
-            continue;
-        };
-        // The process may have ended since the directory was read: then it holds nothing.
-        let Ok(text) = fs::read(entry.path().join(file)) else {
-            continue;
-        };
-        if pid != own && contains(&text, mark.as_bytes()) {
-            found.push(pid);
-        }
+    let mut open = vec![pid];
+    while let Some(parent) = open.pop() {
+        let children = children(parent);
+        open.extend(&children);
+        found.extend(children);
     }
     found
+}
+
+/// By every process's own word, because not every kernel has the list of children in /proc.
+fn children(pid: u32) -> Vec<u32> {
+    let parent = pid.to_string();
+    // The second word after the name is the parent.
+    let has_parent = |pid: &u32| stat_after_name(*pid).split(' ').nth(1) == Some(&parent);
+    all_processes().filter(has_parent).collect()
+}
+
+fn all_processes() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// What `/proc/PID/stat` says after the name, which is in parentheses and may hold any character;
+/// empty when the process has ended.
+fn stat_after_name(pid: u32) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .map(|(_, rest)| rest.to_owned())
+        .unwrap_or_default()
+}
+
+/// Whether a process runs; a zombie, which nobody has waited for yet, does not.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let state = stat_after_name(pid);
+    !state.is_empty() && !state.starts_with(['Z', 'X'])
 }
 
 /// Whether `text` holds `part` anywhere.

@@ -14,6 +14,9 @@ use crate::{
     temp::{TempDir, unique},
 };
 
+/// The program under test.
+const CCGW: &str = env!("CARGO_BIN_EXE_ccgw");
+
 /// A configuration that is not running yet: the tenants alpha and beta, and what a test adds.
 pub(crate) struct Setup {
     pub(crate) dir: TempDir,
@@ -23,6 +26,8 @@ pub(crate) struct Setup {
     settings: Vec<(&'static str, String)>,
     /// Environment of the daemon itself.
     env: Vec<(String, String)>,
+    /// How many files the daemon may have open at most.
+    files_limit: Option<u32>,
 }
 
 struct Tenant {
@@ -47,6 +52,7 @@ impl Setup {
             mark,
             settings: Vec::new(),
             env: Vec::new(),
+            files_limit: None,
         };
         setup = setup
             .set("server", "port: 0")
@@ -92,6 +98,11 @@ impl Setup {
 
     pub(crate) fn daemon_env(mut self, name: &str, value: &str) -> Setup {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn files_limit(mut self, files: u32) -> Setup {
+        self.files_limit = Some(files);
         self
     }
 
@@ -149,7 +160,19 @@ impl Setup {
     /// Writes the configuration and builds the daemon's command, without starting it.
     pub(crate) fn command(&self) -> Command {
         let config = self.dir.write("config.yaml", self.yaml());
-        let mut command = ccgw(&self.dir);
+        let program = match self.files_limit {
+            None => Command::new(CCGW),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                shell.args([
+                    "-c",
+                    &format!("ulimit -n {files} && exec \"$0\" \"$@\""),
+                    CCGW,
+                ]);
+                shell
+            }
+        };
+        let mut command = cleaned(program, &self.dir);
         command
             .arg(config)
             .envs(self.env.iter().map(|(name, value)| (name, value)));
@@ -165,9 +188,12 @@ impl Setup {
 
 /// The daemon's program with an environment of nothing but what it needs.
 pub(crate) fn ccgw(dir: &TempDir) -> Command {
+    cleaned(Command::new(CCGW), dir)
+}
+
+fn cleaned(mut command: Command, dir: &TempDir) -> Command {
     let home = dir.create_dir("home");
     let state = dir.create_dir("state");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ccgw"));
     command
         .current_dir(dir.path())
         .env_clear()

@@ -88,45 +88,42 @@ fn message(name: &str, argument: &str, body: &Value) -> Message {
             tool_round(name, argument)
         }
         ("bash" | "bash2" | "read" | "skill", _) => {
-            vec![text(format!("result: {}", results.concat().join(" | ")))]
+            vec![text(&format!("result: {}", results.concat().join(" | ")))]
         }
         ("rounds", done) if done < number(argument) => {
             stop_reason = "tool_use";
             vec![
-                text(format!("Working on round {}.", done + 1)),
+                text(&format!("Working on round {}.", done + 1)),
                 tool(
                     "Bash",
                     json!({"command": format!("echo round-{}", done + 1), "description": "a scripted round"}),
                 ),
             ]
         }
-        ("rounds", done) => vec![text(format!("done after {done} rounds"))],
-        ("text", _) => vec![text(argument.to_owned())],
-        ("echo", _) => vec![text(newest_user_text(body))],
+        ("rounds", done) => vec![text(&format!("done after {done} rounds"))],
+        ("text", _) => vec![text(argument)],
+        ("echo", _) => vec![text(&newest_user_text(body))],
         ("slow", _) => vec![slow(argument)],
         ("gate", _) => vec![Block::Text {
             pieces: vec!["before ".to_owned(), "after".to_owned()],
             between: Between::Gate(argument.to_owned()),
         }],
-        ("think", _) => vec![
-            Block::Thinking(argument.to_owned()),
-            text("thought".to_owned()),
-        ],
+        ("think", _) => vec![Block::Thinking(argument.to_owned()), text("thought")],
         ("big", _) => vec![big(number(argument))],
         ("empty", _) => Vec::new(),
         ("maxtokens", _) => {
             stop_reason = "max_tokens";
-            vec![text("cut off in the mid".to_owned())]
+            vec![text("cut off in the mid")]
         }
         ("refusal", _) => {
             stop_reason = "refusal";
-            vec![text("I will not.".to_owned())]
+            vec![text("I will not.")]
         }
         ("overloaded-midstream" | "drop" | "drop-once", _) => vec![Block::Text {
             pieces: vec!["one ".to_owned(), "two ".to_owned(), "three".to_owned()],
             between: Between::Nothing,
         }],
-        _ => vec![text(format!("OK: {}", newest_user_text(body)))],
+        _ => vec![text(&format!("OK: {}", newest_user_text(body)))],
     };
     let model = body["model"].as_str().unwrap_or("none").to_owned();
     Message {
@@ -139,7 +136,7 @@ fn message(name: &str, argument: &str, body: &Value) -> Message {
 
 fn tool_round(name: &str, argument: &str) -> Vec<Block> {
     let bash = |command: &str| json!({"command": command, "description": "a scripted command"});
-    let mut blocks = vec![text("Let me look.".to_owned())];
+    let mut blocks = vec![text("Let me look.")];
     match name {
         "read" => blocks.push(tool("Read", json!({"file_path": argument}))),
         "skill" => blocks.push(tool("Skill", json!({"skill": argument}))),
@@ -164,7 +161,7 @@ fn tool(name: &'static str, input: Value) -> Block {
 }
 
 /// A text in two deltas, so that joining them is always tested.
-fn text(whole: String) -> Block {
+fn text(whole: &str) -> Block {
     let middle = whole
         .char_indices()
         .nth(whole.chars().count() / 2)

@@ -43,7 +43,7 @@ impl<R: Read> SseReader<R> {
     /// Reads up to and with the first event that `wanted` takes.
     #[track_caller]
     pub(crate) fn read_until(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
-        while let Some(event) = self.next() {
+        for event in self.by_ref() {
             if wanted(&event) {
                 return event;
             }
@@ -126,8 +126,10 @@ mod tests {
 
     #[test]
     fn events_are_split_and_parsed() {
-        let text = format!(
-            "event: ping\ndata: {{\"type\":\"ping\"}}\n\nevent: error\r\ndata: {{\"type\":\"error\",\"error\":{{\"type\":\"api_error\",\"message\":\"it broke\"}}}}\r\n\r\n"
+        let text = concat!(
+            "event: ping\ndata: {\"type\":\"ping\"}\n\n",
+            "event: error\r\ndata: {\"type\":\"error\",",
+            "\"error\":{\"type\":\"api_error\",\"message\":\"it broke\"}}\r\n\r\n",
         );
         let events = SseReader::new(text.as_bytes(), Format::Anthropic).events();
         let names: Vec<_> = events.iter().map(|event| event.event.as_str()).collect();
