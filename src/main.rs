@@ -1,3 +1,6 @@
 //! ccgw: a gateway from OpenClaw instances to the Claude Code CLI.
 
+mod api;
+mod config;
+
 fn main() {}
