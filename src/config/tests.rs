@@ -9,7 +9,9 @@ use crate::api::Effort;
 
 use super::*;
 
-const EXAMPLE: &str = include_str!("../../config.example.yaml");
+mod example;
+mod hostile;
+
 const ALICE: &str = "tenants:\n- name: alice\n  api_key: sk-alice-1234\n";
 
 /// A folder of the test's own, gone afterwards.
@@ -350,42 +352,6 @@ fn tenants_must_differ_in_name_and_key() {
 }
 
 #[test]
-fn no_message_repeats_a_key_or_an_environment_value() {
-    let secret = "Zq-Secret";
-    for text in [
-        "tenants: [{name: a, api_key: 'Zq-Secret 1'}]",
-        "tenants: [{name: a, api_key: Zq-Secreté}]",
-        "tenants: [{name: a, api_key: !Zq-Secret}]",
-        "tenants: [{name: a, api_key: !Zq-Secret x}]",
-        "tenants: [{name: a, api_key:Zq-Secret}]",
-        "tenants: [{name: a, api_key=Zq-Secret}]",
-        "tenants: [{name: a, api_key: [Zq-Secret]}]",
-        "tenants: [{name: a, api_key: {Zq-Secret: Zq-Secret}}]",
-        "tenants: Zq-Secret",
-        "tenants: [Zq-Secret]",
-        "tenants: {a: Zq-Secret}",
-        "tenants:\n- name: a\n  api_key:Zq-Secret\n  env: {}",
-        "tenants:\n- name: a\n  api_key: \"Zq-Secret",
-        "tenants:\n- name: a\n  api_key: *Zq-Secret",
-        "tenants:\n- name: a\n  api_key: %Zq-Secret",
-        "tenants:\n- name: a\n  api_key: Zq-Secret: x",
-        "tenants:\n- name: a\n  api_key: x\n  env: [A=Zq-Secret]",
-        "tenants:\n- name: a\n  api_key: x\n  env: {A=Zq-Secret}",
-        "tenants:\n- name: a\n  api_key: x\n  env: {A=Zq-Secret: 1, A=Zq-Secret: 1}",
-        "tenants:\n- name: a\n  api_key: x\n  env: Zq-Secret",
-        "tenants:\n- name: a\n  api_key: x\n  env: {A: [Zq-Secret]}",
-        "tenants:\n- name: a\n  api_key: x\n  env: {A: \"Zq-Secret\\0\"}",
-        "tenants:\n- {name: a, api_key: Zq-Secret}\n- {name: b, api_key: Zq-Secret}",
-    ] {
-        let problems = Folder::new().load(text.as_bytes(), &[]).unwrap_err();
-        assert!(!problems.contains(secret), "{text}\n{problems}");
-    }
-    let text = "tenants: [{name: a, api_key: Zq-Secret, env: {A: Zq-Secret}}]";
-    let loaded = Folder::new().load(text.as_bytes(), &[]).unwrap();
-    assert!(!format!("{loaded:?} {loaded:#?}").contains(secret));
-}
-
-#[test]
 fn without_tenants_only_loopback_is_allowed() {
     let text = "server.host: 0.0.0.0 with no tenants: anybody could use the gateway without a key, add a tenant or set server.host to 127.0.0.1";
     check(
@@ -452,97 +418,4 @@ fn every_key_is_read_and_refuses_a_map() {
         let text = format!("tenants[0].{name}: expected");
         assert!(problems.unwrap_err().contains(&text), "{name}");
     }
-}
-
-/// The example with everything optional switched on.
-fn uncommented() -> String {
-    let is_optional = |line: &str| {
-        let line = line.trim_start_matches([' ', '-']);
-        let name = line.split(':').next().unwrap_or("");
-        line.contains(':')
-            && name
-                .bytes()
-                .all(|byte| byte == b'_' || byte.is_ascii_alphabetic())
-    };
-    let uncomment = |line: &str| match line.split_once("# ") {
-        Some((indent, rest)) if indent.trim().is_empty() && is_optional(rest) => {
-            format!("{indent}{rest}\n")
-        }
-        _ => format!("{line}\n"),
-    };
-    let text = EXAMPLE.replace("tenants: []\n", "");
-    text.lines().map(uncomment).collect()
-}
-
-#[test]
-fn the_example_is_valid_and_shows_the_defaults() {
-    let folder = Folder::new();
-    let example = folder.load(EXAMPLE.as_bytes(), &[]).unwrap();
-    let default = folder.load(b"", &[]).unwrap();
-    assert_eq!(
-        format!("{:?}", example.config),
-        format!("{:?}", default.config)
-    );
-}
-
-#[test]
-fn the_uncommented_example_is_valid_and_has_every_key() {
-    use super::keys::*;
-    let text = uncommented();
-    let config = accept(&text, &[]);
-    assert_eq!((config.tenants.len(), config.tenants[0].env.len()), (1, 1));
-    for keys in [&TOP, &SERVER, &CLI, &SESSION, &SKILLS, &TENANT] {
-        for name in keys.names {
-            let is_here = |line: &str| {
-                line.trim_start_matches([' ', '-'])
-                    .starts_with(&format!("{name}:"))
-            };
-            assert!(text.lines().any(is_here), "{} {name}", keys.section);
-        }
-    }
-    for (_, variable) in OVERRIDES {
-        assert!(
-            EXAMPLE.contains(&format!("Overridden by {variable}.")),
-            "{variable}"
-        );
-    }
-}
-
-#[test]
-fn notices_tell_of_an_open_file_and_of_the_key_of_the_example() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = Folder::new();
-    let count = |text: &str, mode: u32| {
-        folder.load(b"", &[]).unwrap();
-        let path = folder.0.join("config.yaml");
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        folder.load(text.as_bytes(), &[]).unwrap().notices
-    };
-    assert!(count(ALICE, 0o600).is_empty());
-    assert!(count("", 0o644).is_empty());
-    let notices = count(&uncommented(), 0o640);
-    assert_eq!(notices.len(), 2, "{notices:?}");
-    assert!(
-        notices[0].contains("(mode 0640), run: chmod 600 "),
-        "{notices:?}"
-    );
-    assert!(notices[1].contains("tenant alice") && !notices[1].contains("change-me"));
-}
-
-#[test]
-fn files_that_are_no_text_are_refused() {
-    check_one(b"a\nb\n\xff\xfe\n", "config.yaml:3: not UTF-8, save");
-    check_one(
-        &vec![b'#'; (4 << 20) + 1],
-        "config.yaml: larger than 4194304 bytes",
-    );
-    let none = load(Path::new("/nowhere/config.yaml"), &|_| None)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        none.starts_with("/nowhere/config.yaml: cannot be read ("),
-        "{none}"
-    );
-    let folder = load(Path::new("/"), &|_| None).unwrap_err().to_string();
-    assert!(folder.starts_with("/: cannot be read ("), "{folder}");
 }

@@ -140,3 +140,142 @@ impl Size {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// `line:value`, everything in one line.
+    fn print(node: &Node) -> String {
+        let entry = |entry: &Entry| format!("{}:{}={}", entry.line, entry.key, print(&entry.node));
+        let value = match &node.value {
+            Value::Null => "null".to_owned(),
+            Value::Scalar(text) => format!("{text:?}"),
+            Value::List(items) => {
+                format!(
+                    "[{}]",
+                    items.iter().map(print).collect::<Vec<_>>().join(" ")
+                )
+            }
+            Value::Map(entries) => {
+                format!(
+                    "{{{}}}",
+                    entries.iter().map(entry).collect::<Vec<_>>().join(" ")
+                )
+            }
+        };
+        format!("{}:{value}", node.line)
+    }
+
+    /// The tree, if there is one, and the problems, all in one text.
+    fn outcome(text: &str) -> String {
+        let mut problems = Problems::new(Path::new("f"));
+        let tree = match parse(text, &mut problems) {
+            Ok(Some(node)) => print(&node),
+            Ok(None) => "empty".to_owned(),
+            Err(_reported) => "none".to_owned(),
+        };
+        if problems.is_empty() {
+            return tree;
+        }
+        format!("{tree} / {problems}")
+    }
+
+    #[test]
+    fn scalars_stay_as_written_and_lines_are_kept() {
+        #[track_caller]
+        fn check(text: &str, expect: &str) {
+            assert_eq!(outcome(text), expect);
+        }
+        check("", "empty");
+        check("# only this\n", "empty");
+        check("--- # nothing\n", "2:null");
+        check(
+            "a: 1\nb:\n  - 0x1\n  - true\n",
+            "1:{1:a=1:\"1\" 2:b=3:[3:\"0x1\" 4:\"true\"]}",
+        );
+        check(
+            "a: ~\nb: null\nc:\n",
+            "1:{1:a=1:null 2:b=2:null 3:c=3:null}",
+        );
+        check(
+            "a: 'null'\nb: \"~\"\nc: ''\n",
+            "1:{1:a=1:\"null\" 2:b=2:\"~\" 3:c=3:\"\"}",
+        );
+        check("null: 1\n~: 2\n", "1:{1:null=1:\"1\" 2:~=2:\"2\"}");
+        check(
+            "a: !!str null\nb: !!map {}\n",
+            "1:{1:a=1:\"null\" 2:b=2:{}}",
+        );
+        check("a: |\n  x\n   y\n", "1:{1:a=2:\"x\\n y\\n\"}");
+        check(
+            "a: \"x\\ty\"\r\nb: z\r\n",
+            "1:{1:a=1:\"x\\ty\" 2:b=2:\"z\"}",
+        );
+    }
+
+    #[test]
+    fn aliases_are_copies_that_stand_where_they_are_used() {
+        assert_eq!(
+            outcome("a: &x {k: v}\nb: *x\nc: [*x]\n"),
+            "1:{1:a=1:{1:k=1:\"v\"} 2:b=2:{1:k=1:\"v\"} 3:c=3:[3:{1:k=1:\"v\"}]}"
+        );
+    }
+
+    #[test]
+    fn wrong_keys_and_tags_leave_the_rest_to_be_checked() {
+        #[track_caller]
+        fn check(text: &str, expect: &str) {
+            assert_eq!(outcome(text), expect);
+        }
+        let again = "`a` is here a second time, keep this one or the one in line 1";
+        check(
+            "a: 1\n'a': {a: 3}\nb: 2\n",
+            &format!("1:{{1:a=1:\"1\" 3:b=3:\"2\"}} / f:2: {again}"),
+        );
+        check(
+            "- b: {a: 1, a: 2}\n",
+            &format!("1:[1:{{1:b=1:{{1:a=1:\"1\"}}}}] / f:1: {again}"),
+        );
+        let empty = "an empty key, write a name before the `:`";
+        check("a: 1\n: 2\n", &format!("1:{{1:a=1:\"1\"}} / f:2: {empty}"));
+        check(
+            "a: 1\n'': [b]\n",
+            &format!("1:{{1:a=1:\"1\"}} / f:2: {empty}"),
+        );
+        let merge = "merge keys (`<<`) are not supported, write the merged keys out";
+        check(
+            "a: &x {}\n<<: *x\n",
+            &format!("1:{{1:a=1:{{}}}} / f:2: {merge}"),
+        );
+        check("'<<': 1\n", "1:{1:<<=1:\"1\"}");
+        assert!(
+            outcome("a: !x 1\nb: 2\n").starts_with("1:{1:a=1:\"1\" 2:b=2:\"2\"} / f:1: a word")
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_tree_is_named_with_its_line() {
+        #[track_caller]
+        fn check(text: &str, part: &str) {
+            let outcome = outcome(text);
+            assert!(outcome.starts_with("none / "), "{outcome}");
+            assert!(outcome.contains(part), "{outcome}");
+            assert_eq!(outcome.lines().count(), 1, "{outcome}");
+        }
+        check("a: 1\n---\nb: 2\n", "f:2: a second YAML document");
+        check("a:\n\tb: 1\n", "f:2: a tab where");
+        check("a:\n  - b: x\n\t  c: y\n", "f:3: a tab where");
+        check("a:\n  b:1\n  c: 2\n", "the space behind the `:`");
+        check("a: 1\n b: 2\n", "f:2: not valid YAML (");
+        check("a: 'x\n", "f:1: not valid YAML (");
+        check("a: [1, 2\nb: 3\n", "not valid YAML (");
+        check("a: *x\n", "f:1: not valid YAML (");
+        check("a: &x [*x]\n", "f:1: the alias stands inside");
+        check("[a]: 1\n", "f:1: a key must be plain text");
+        check("? {a: b}\n: 1\n", "f:1: a key must be plain text");
+        check("a: &x []\n*x : 1\n", "f:2: a key must be plain text");
+    }
+}

@@ -145,3 +145,121 @@ fn without_dots(path: &Path) -> PathBuf {
     // `components` leaves out every `.` and doubled `/`.
     path.components().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The value, or the start of the error.
+    #[track_caller]
+    fn check<T: std::fmt::Debug + PartialEq>(result: Result<T, String>, expect: Result<T, &str>) {
+        match (result, expect) {
+            (Err(error), Err(start)) => assert!(error.starts_with(start), "{error}"),
+            (result, expect) => assert_eq!(result, expect.map_err(str::to_owned)),
+        }
+    }
+
+    #[test]
+    fn numbers_are_plain_decimal_digits_in_range() {
+        let number = |text| number::<u16>(text, 2..=300);
+        check(number("2"), Ok(2));
+        check(number("300"), Ok(300));
+        for text in ["1", "301", "0", "-5", "65536", "99999999999999999999999999"] {
+            let expect = format!("`{text}` is out of range, write a whole number from 2 to 300");
+            check(number(text), Err(&expect));
+        }
+        for text in [
+            "", "-", "+3", "1_0", "0x10", "1e2", "3.0", " 3", "3 ", "٣", "--3", "true",
+        ] {
+            let expect = format!("`{text}` is not a number in plain digits, write a whole number");
+            check(number(text), Err(&expect));
+        }
+        for text in ["03", "00", "-01"] {
+            check(number(text), Err(&format!("`{text}` starts with a zero")));
+        }
+    }
+
+    #[test]
+    fn times_are_never_zero() {
+        check(millis("1"), Ok(Duration::from_millis(1)));
+        check(millis("86400000"), Ok(Duration::from_secs(86400)));
+        check(millis("86400001"), Err("`86400001` is out of range"));
+        check(
+            millis("0"),
+            Err("`0` is no time at all (it does not switch the limit off)"),
+        );
+        check(seconds("60", 60), Ok(Duration::from_secs(60)));
+        check(
+            seconds("61", 60),
+            Err("`61` is out of range, write a whole number from 1 to 60"),
+        );
+        check(seconds("0", 60), Err("`0` is no time at all"));
+        check(seconds("1s", 60), Err("`1s` is not a number"));
+    }
+
+    #[test]
+    fn addresses_are_not_looked_up() {
+        check(ip("10.0.0.1"), Ok(IpAddr::from([10, 0, 0, 1])));
+        check(ip("::"), Ok(std::net::Ipv6Addr::UNSPECIFIED.into()));
+        check(ip("LOCALHOST"), Ok(Ipv4Addr::LOCALHOST.into()));
+        for text in [
+            "",
+            "[::1]",
+            "10.0.0.1:80",
+            "10.0.0",
+            "010.0.0.1",
+            "example.org",
+        ] {
+            check(ip(text), Err(&format!("`{text}` is not an IP address")));
+        }
+    }
+
+    #[test]
+    fn choices_are_exact_and_a_slip_gets_a_hint() {
+        let choice = |text| choice(text, &[("low", 1), ("medium", 2), ("high", 3)]);
+        check(choice("low"), Ok(1));
+        check(
+            choice("Low"),
+            Err("`Low` is not a valid choice, did you mean `low`?"),
+        );
+        check(
+            choice("hihg"),
+            Err("`hihg` is not a valid choice, did you mean `high`?"),
+        );
+        let expect = "`turbo` is not a valid choice, write one of low, medium, high";
+        check(choice("turbo"), Err(expect));
+    }
+
+    #[test]
+    fn paths_become_absolute() {
+        let origin = Origin {
+            dir: PathBuf::from("/etc/ccgw"),
+            home: Some(PathBuf::from("/home/u")),
+        };
+        let path = |text| origin.path(text).map(|path| path.display().to_string());
+        let ok = |text: &str| Ok(text.to_owned());
+        check(path("skills"), ok("/etc/ccgw/skills"));
+        check(path("./a//b/./c/"), ok("/etc/ccgw/a/b/c"));
+        check(path("../x"), ok("/etc/ccgw/../x"));
+        check(path("/srv/x"), ok("/srv/x"));
+        check(path("~/x"), ok("/home/u/x"));
+        check(path("~"), ok("/home/u"));
+        check(path("~//etc"), ok("/home/u/etc"));
+        check(path("~bob/x"), Err("`~bob/x` names another user's home"));
+        check(path("a\0b"), Err("`a\\0b` is not a path"));
+        check(path("a\nb"), Err("`a\\nb` is not a path"));
+
+        let program = |text| origin.program(text).map(|path| path.display().to_string());
+        check(program("claude"), ok("claude"));
+        check(program("./claude"), ok("/etc/ccgw/claude"));
+        check(program("bin/claude"), ok("/etc/ccgw/bin/claude"));
+        check(program("~/claude"), ok("/home/u/claude"));
+        check(program(".."), Err("`..` is a folder"));
+
+        let homeless = Origin {
+            home: None,
+            ..origin
+        };
+        check(homeless.path("~/x"), Err("`~/x` needs HOME"));
+    }
+}
