@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use super::*;
@@ -55,11 +55,23 @@ fn sh(script: &str) -> Launch {
     launch("/bin/sh", &["-c", script])
 }
 
-/// Blocks until there is something to read, and reads up to the end of the line.
+/// Blocks until there is something to read; longer than anything here may take is a failure.
+#[track_caller]
+fn await_readable(fd: impl AsFd) {
+    let limit = Timespec {
+        tv_sec: 30,
+        tv_nsec: 0,
+    };
+    let ready = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&limit));
+    assert_eq!(ready, Ok(1), "nothing happened");
+}
+
+/// Reads up to the end of the line.
+#[track_caller]
 fn line(pipe: &mut PipeReader) -> String {
     let mut line = Vec::new();
     while line.last() != Some(&b'\n') {
-        poll(&mut [PollFd::new(&*pipe, PollFlags::IN)], None).unwrap();
+        await_readable(&*pipe);
         let mut byte = [0];
         assert_eq!(
             pipe.read(&mut byte).unwrap(),
@@ -83,21 +95,18 @@ fn parent_of(pid: i32) -> Pid {
     Pid::from_raw(parent.parse().unwrap()).unwrap()
 }
 
+/// Readable when the process has ended.
 fn watch(pid: i32) -> OwnedFd {
     pidfd_open(Pid::from_raw(pid).unwrap(), PidfdFlags::empty()).unwrap()
 }
 
-/// Blocks until the process has ended.
-fn await_death(pidfd: &OwnedFd) {
-    poll(&mut [PollFd::new(pidfd, PollFlags::IN)], None).unwrap();
-}
-
+#[track_caller]
 fn await_exit(running: &mut Running<'_>) -> Exit {
     loop {
         if let Some(exit) = running.try_exit() {
             return exit;
         }
-        poll(&mut [PollFd::new(&running.fd(), PollFlags::IN)], None).unwrap();
+        await_readable(running.fd());
     }
 }
 
@@ -151,7 +160,7 @@ fn end_is_what_a_dropped_run_gets_too() {
     let running = keeper.spawn(&launch("/bin/sleep", &["1000"])).unwrap();
     let sleep = watch(running.pid());
     drop(running);
-    await_death(&sleep);
+    await_readable(&sleep);
     let running = keeper.spawn(&launch("/bin/sleep", &["1000"])).unwrap();
     assert_eq!(
         running.end(),
@@ -295,7 +304,7 @@ fn an_idle_keeper_that_was_killed_is_replaced_unseen() {
     running.end();
     let pidfd = pidfd_open(keeper_pid, PidfdFlags::empty()).unwrap();
     kill_process(keeper_pid, Signal::KILL).unwrap();
-    await_death(&pidfd);
+    await_readable(&pidfd);
     let mut running = keeper.spawn(&sh("exit 5")).unwrap();
     assert_eq!(await_exit(&mut running), Exit::Code(5));
 }
@@ -337,8 +346,8 @@ fn what_a_killed_keeper_leaves_behind_dies_with_the_run() {
             left_over: 0
         }
     );
-    await_death(&cli);
-    await_death(&grandchild);
+    await_readable(&cli);
+    await_readable(&grandchild);
 
     assert_eq!(
         await_exit(&mut keeper.spawn(&sh("exit 6")).unwrap()),
@@ -369,7 +378,7 @@ fn nothing_survives_a_killed_daemon() {
     let watched = pids.map(|pid| watch(pid.parse().unwrap()));
     daemon.kill().unwrap();
     daemon.wait().unwrap();
-    watched.iter().for_each(await_death);
+    watched.iter().for_each(await_readable);
 }
 
 /// Tells the pids of a keeper, its CLI and a grandchild on stderr.

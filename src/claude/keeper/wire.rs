@@ -306,3 +306,81 @@ fn bare_frame(tag: u8) -> [u8; 5] {
     let [a, b, c, d] = 1_u32.to_le_bytes();
     [a, b, c, d, tag]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn news_survives_its_record() {
+        for news in [
+            News::Started(4_194_304),
+            News::Failed(Errno::TOOBIG.raw_os_error()),
+            News::Exited(Exit::Code(0)),
+            News::Exited(Exit::Code(255)),
+            News::Exited(Exit::Signal(9)),
+            News::Exited(Exit::Unknown),
+            News::Clean(3),
+        ] {
+            assert_eq!(News::from_record(news.to_record()), Some(news));
+        }
+        assert_eq!(News::from_record([0; 8]), None);
+        assert_eq!(News::from_record([0xff; 8]), None);
+    }
+
+    #[test]
+    fn orders_arrive_however_the_socket_cuts_them() {
+        let launch = Launch {
+            program: "/p".into(),
+            args: vec!["".into(), OsString::from_vec(vec![0xff, b'\n'])],
+            env: vec![("A".into(), "x".repeat(3 * READ_SIZE).into())],
+            cwd: "/c".into(),
+        };
+        let mut bytes = start_frame(&launch).unwrap();
+        bytes.extend(signal_frame(Stop::Interrupt));
+        bytes.extend(end_frame());
+        for cut in [1, 4, 5, 1_000, READ_SIZE, bytes.len() - 1, bytes.len()] {
+            let (daemon, keeper) = UnixStream::pair().unwrap();
+            let mut inbox = Inbox::default();
+            let mut orders = Vec::new();
+            let (first, second) = bytes.split_at(cut);
+            let stdio = [daemon.as_fd(), daemon.as_fd(), daemon.as_fd()];
+            send_start(&daemon, first, stdio).unwrap();
+            (&daemon).write_all(second).unwrap();
+            while orders.len() < 3 {
+                assert_eq!(inbox.receive(&keeper).unwrap(), Received::Something);
+                while let Some(order) = inbox.next_order().unwrap() {
+                    orders.push(order);
+                }
+            }
+            let [
+                Order::Start(start),
+                Order::Signal(Stop::Interrupt),
+                Order::End,
+            ] = &orders[..]
+            else {
+                panic!("cut at {cut}: {orders:?}");
+            };
+            assert!(start.launch == launch, "cut at {cut}");
+            assert_eq!(inbox.bytes.capacity(), 0, "cut at {cut}");
+        }
+    }
+
+    #[track_caller]
+    fn check_refused(args: &[&str], expect: Errno) {
+        let args = args.iter().map(OsString::from).collect();
+        let launch = Launch {
+            program: "/p".into(),
+            args,
+            env: vec![],
+            cwd: "/".into(),
+        };
+        assert_eq!(start_frame(&launch), Err(expect));
+    }
+
+    #[test]
+    fn what_no_program_could_be_given_is_refused() {
+        check_refused(&["a\0b"], Errno::INVAL);
+        check_refused(&[&"x".repeat(ORDER_MAX)], Errno::TOOBIG);
+    }
+}

@@ -49,7 +49,7 @@ impl Keeper {
     fn start_with(command: &mut Command) -> Keeper {
         static STARTED_SO_FAR: AtomicUsize = AtomicUsize::new(0);
         let number = STARTED_SO_FAR.fetch_add(1, Ordering::Relaxed);
-        let mark = format!("CCGW_TEST_MARK={}-{number}", std::process::id());
+        let mark = format!("CCGW_KEEPER_TEST={}-{number}", std::process::id());
         let (socket, theirs) = UnixStream::pair().unwrap();
         // Longer than anything here may take: a keeper that hangs fails its test.
         socket
