@@ -243,7 +243,7 @@ fn scalars_that_look_like_something_else_stay_text() {
 
 #[test]
 fn the_environment_overrides_the_file() {
-    let text = format!("server: {{port: 1}}\ncli: {{timeout: 1, bin: x}}\n{ALICE}");
+    let text = format!("server: {{port: '1'}}\ncli: {{timeout: 1, bin: x}}\n{ALICE}");
     let env = [
         ("PORT", "0"),
         ("HOST", "192.0.2.1"),
