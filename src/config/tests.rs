@@ -341,6 +341,19 @@ fn environment_problems_come_with_a_syntax_error() {
 }
 
 #[test]
+fn an_empty_key_is_reported_in_its_own_line() {
+    let advice = "write a long random text, for example from `openssl rand -hex 24`";
+    for empty in ["", "''", "~", "null"] {
+        check(
+            &format!("tenants:\n- name: a\n  api_key: {empty}"),
+            &[&format!(
+                "config.yaml:3: tenants[0].api_key: is missing or empty, {advice}"
+            )],
+        );
+    }
+}
+
+#[test]
 fn tenants_must_differ_in_name_and_key() {
     check(
         "tenants:\n- {name: a, api_key: 12345678}\n- {name: a, api_key: 'x2345678'}\n- {name: b, api_key: \"12345678\"}",
