@@ -149,11 +149,11 @@ impl<'p> Builder<'p> {
     fn merge_key(&mut self, line: usize) -> Result<(), Reported> {
         let text = "merge keys (`<<`) are not supported, write the merged keys out";
         let _ = self.problems.add(Place::Line(line), text);
-        self.expect(Pending::Nothing);
+        self.set_pending(Pending::Nothing);
         Ok(())
     }
 
-    fn expect(&mut self, next: Pending) {
+    fn set_pending(&mut self, next: Pending) {
         if let Some(Open {
             content: Content::Map { pending, .. },
             ..
@@ -259,7 +259,7 @@ impl<'p> Builder<'p> {
             Ok(()) => Pending::ValueOf { key, line },
             Err(_reported) => Pending::Nothing,
         };
-        self.expect(next);
+        self.set_pending(next);
         Ok(())
     }
 

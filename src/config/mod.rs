@@ -1,6 +1,6 @@
 //! config.yaml to a [`Config`] that is valid by construction, or every problem at once.
 //!
-//! [`file`] reads bytes, [`tree`] and [`build`] make a tree with line numbers of them, the
+//! [`mod@file`] reads bytes, [`tree`] and [`build`] make a tree with line numbers of them, the
 //! sections take their keys out of it through [`section`], and [`value`] turns text into values.
 //! Nothing here starts, opens or creates anything, and the environment is passed in.
 
@@ -155,7 +155,8 @@ fn notices(path: &Path, config: &Config, mode: Option<u32>) -> Vec<String> {
         && !config.tenants.is_empty()
     {
         notices.push(format!(
-            "{file} holds keys and other users can reach it (mode {mode:04o}), run: chmod 600 {file}"
+            "{file} holds keys and other users can reach it (mode {mode:04o}), \
+             run: chmod 600 {file}"
         ));
     }
     for tenant in &config.tenants {

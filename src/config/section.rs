@@ -90,7 +90,8 @@ impl<'t> Section<'_, 't> {
             Some(found) => Ok(found),
             None => {
                 let text = format!("is missing or empty, {advice}");
-                Err(self.problem(key, self.place, &text))
+                let place = self.place_of(key);
+                Err(self.problem(key, place, &text))
             }
         }
     }
@@ -151,6 +152,12 @@ impl<'t> Section<'_, 't> {
             };
             let _ = self.reader.problems.add(Place::Line(entry.line), text);
         }
+    }
+
+    /// The line of `key`, or of the whole map when the key is not there.
+    fn place_of(&self, key: &str) -> Place {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        entry.map_or(self.place, |entry| Place::Line(entry.line))
     }
 
     fn path_of(&self, key: &str) -> String {

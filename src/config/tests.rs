@@ -243,7 +243,7 @@ fn scalars_that_look_like_something_else_stay_text() {
 
 #[test]
 fn the_environment_overrides_the_file() {
-    let text = format!("server: {{port: 1}}\ncli: {{timeout: 1, bin: x}}\n{ALICE}");
+    let text = format!("server: {{port: '1'}}\ncli: {{timeout: 1, bin: x}}\n{ALICE}");
     let env = [
         ("PORT", "0"),
         ("HOST", "192.0.2.1"),
@@ -338,6 +338,19 @@ fn environment_problems_come_with_a_syntax_error() {
             "environment PORT: `x` is not a number in plain digits, write a whole number from 0 to 65535",
         ],
     );
+}
+
+#[test]
+fn an_empty_key_is_reported_in_its_own_line() {
+    let advice = "write a long random text, for example from `openssl rand -hex 24`";
+    for empty in ["", "''", "~", "null"] {
+        check(
+            &format!("tenants:\n- name: a\n  api_key: {empty}"),
+            &[&format!(
+                "config.yaml:3: tenants[0].api_key: is missing or empty, {advice}"
+            )],
+        );
+    }
 }
 
 #[test]

@@ -113,7 +113,8 @@ impl Origin {
                 let Some(home) = &self.home else {
                     let shown = shown(text);
                     return Err(format!(
-                        "{shown} needs HOME, which is not set to an absolute path, write the full path"
+                        "{shown} needs HOME, which is not set to an absolute path, write the full \
+                         path"
                     ));
                 };
                 home.join(rest.trim_start_matches('/'))
@@ -121,7 +122,8 @@ impl Origin {
             Some(_) => {
                 let shown = shown(text);
                 return Err(format!(
-                    "{shown} names another user's home, which is not looked up, write the full path"
+                    "{shown} names another user's home, which is not looked up, write the full \
+                     path"
                 ));
             }
         };
