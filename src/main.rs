@@ -67,7 +67,10 @@ fn check(path: Option<&Path>) -> ExitCode {
             for notice in &loaded.notices {
                 complain(notice);
             }
-            say(&format!("{source}: ok ({} tenants)", loaded.config.tenants.len()))
+            say(&format!(
+                "{source}: ok ({} tenants)",
+                loaded.config.tenants.len()
+            ))
         }
         Err(problems) => fail(USAGE, &problems),
     }
@@ -79,9 +82,16 @@ fn load(path: Option<&Path>) -> Result<(Loaded, String), String> {
     let env = |name: &str| std::env::var(name).ok();
     let file = path.map_or_else(|| PathBuf::from("config.yaml"), Path::to_path_buf);
     if path.is_none() && !file.exists() {
-        let dir = std::env::current_dir().map_err(|error| format!("the working directory is gone: {error}"))?;
+        let dir = std::env::current_dir()
+            .map_err(|error| format!("the working directory is gone: {error}"))?;
         let config = Config::default_in(&dir, &env).map_err(|problems| problems.to_string())?;
-        return Ok((Loaded { config, notices: Vec::new() }, "defaults (no config.yaml here)".to_owned()));
+        return Ok((
+            Loaded {
+                config,
+                notices: Vec::new(),
+            },
+            "defaults (no config.yaml here)".to_owned(),
+        ));
     }
     let loaded = config::load(&file, &env).map_err(|problems| problems.to_string())?;
     Ok((loaded, file.display().to_string()))
