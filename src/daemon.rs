@@ -38,9 +38,6 @@ use crate::{
 /// Requests read and not yet taken by an http worker; beyond that the listener answers 503.
 const REQUESTS_MAX: usize = 256;
 
-/// Refusals not yet written; as many as requests can wait in total for a few tenants.
-const REFUSALS_MAX: usize = 4096;
-
 /// How long what is left may take to end after the drain: interrupt, kill and reap.
 const END_WAIT: Duration = Duration::from_secs(5);
 
@@ -70,13 +67,14 @@ impl Threads {
     fn start(config: Config, source: &str, demo: Demo) -> Result<Self, String> {
         let config = Arc::new(config);
         let (runs_in, runs) = bounded(config.cli.max_concurrent);
-        let (refusals_in, refusals) = bounded(REFUSALS_MAX);
+        let (refusals_in, refusals) = bounded(config.server.max_connections);
         let (requests_in, requests) = bounded(REQUESTS_MAX);
         let limits = scheduler::Limits {
             running_max: config.cli.max_concurrent,
             per_tenant_max: config.cli.max_per_tenant,
             depth_max: config.cli.queue_depth,
             wait_max: config.cli.queue_timeout,
+            jobs_max: config.server.max_connections,
         };
         let failed = |what: &str| {
             let what = what.to_owned();
@@ -328,7 +326,7 @@ fn announce(gateway: &Gateway, source: &str, address: SocketAddr) {
         );
     }
     let lent = std::env::var_os("ANTHROPIC_API_KEY").is_some();
-    let used = |tenant: &crate::config::Tenant| {
+    let used = |tenant: &config::Tenant| {
         tenant
             .env
             .iter()

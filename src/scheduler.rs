@@ -38,6 +38,8 @@ pub(crate) struct Limits {
     pub(crate) depth_max: usize,
     /// How long a job may wait.
     pub(crate) wait_max: Duration,
+    /// Jobs that can be alive at one time: each has a connection of its own.
+    pub(crate) jobs_max: usize,
 }
 
 /// What the world may ask of the scheduler; cheap to clone.
@@ -72,9 +74,7 @@ pub(crate) struct Scheduler {
 enum Request {
     Enqueue(Box<Job>),
     Count(Sender<Counts>),
-    /// Refuse what waits and what comes, from now on.
-    Drain,
-    /// As `Drain`; the thread ends with the last permit.
+    /// Refuse what waits and what comes from now on, and end with the last permit.
     Close,
 }
 
@@ -83,9 +83,8 @@ enum Returned {
     Left(TicketId),
 }
 
-/// Connections bound the jobs in flight, and each live job returns at most a permit and a leave;
-/// room for both of as many connections as may be configured (65,536) costs nothing until used.
-const RETURNS_MAX: usize = 2 * 65_536;
+/// What one live job returns at most: its place in the queue and its permit.
+const RETURNS_PER_JOB: usize = 2;
 
 /// Jobs handed over and not yet seen by the thread; http workers wait beyond that.
 const REQUESTS_MAX: usize = 64;
@@ -102,7 +101,7 @@ impl Scheduler {
         refusals: Sender<Refusal>,
     ) -> io::Result<Self> {
         let (requests, inbox) = bounded(REQUESTS_MAX);
-        let (returns, returned) = bounded(RETURNS_MAX);
+        let (returns, returned) = bounded(RETURNS_PER_JOB * limits.jobs_max);
         let handle = Handle { requests, returns };
         let actor = Actor {
             queue: Queue::new(limits),
@@ -149,21 +148,16 @@ impl Handle {
         }
     }
 
-    /// Refuses all that waits and all that comes; runs go on.
-    pub(crate) fn drain(&self) {
-        // A scheduler that is gone has nothing left to drain.
-        let _ = self.requests.send(Request::Drain);
-    }
-
-    /// Ends the thread once nothing runs any more.
+    /// Refuses all that waits and all that comes, and ends the thread once nothing runs any more.
     pub(crate) fn close(&self) {
+        // A scheduler that is gone has nothing left to close.
         let _ = self.requests.send(Request::Close);
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // The channel has room for all (`RETURNS_MAX`) and outlives every permit.
+        // The channel has room for all (`RETURNS_PER_JOB`) and outlives every permit.
         let _ = self.returns.try_send(Returned::Permit {
             tenant: self.tenant,
             ran: self.started.elapsed(),
@@ -174,7 +168,6 @@ impl Drop for Permit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Open {
     Yes,
-    Draining,
     Closed,
 }
 
@@ -206,8 +199,7 @@ impl Actor {
                     // The asker may have left.
                     let _ = answer.send(self.queue.counts());
                 }
-                Event::Request(Request::Drain) => self.stop(Open::Draining),
-                Event::Request(Request::Close) => self.stop(Open::Closed),
+                Event::Request(Request::Close) => self.close(),
                 Event::Returned(Returned::Permit { tenant, ran }) => {
                     self.run_average = (self.run_average * 7 + ran) / 8;
                     self.queue.release(tenant);
@@ -309,12 +301,8 @@ impl Actor {
         }
     }
 
-    fn stop(&mut self, open: Open) {
-        self.open = if self.open == Open::Closed {
-            Open::Closed
-        } else {
-            open
-        };
+    fn close(&mut self) {
+        self.open = Open::Closed;
         self.queue.clear();
         for (_, job) in std::mem::take(&mut self.jobs) {
             self.refuse(job, shutting_down());
@@ -470,6 +458,7 @@ mod tests {
             per_tenant_max,
             depth_max,
             wait_max: Duration::from_secs(1),
+            jobs_max: 9,
         })
     }
 

@@ -108,7 +108,7 @@ pub(crate) fn exited_without_result(exit: Option<Exit>, stderr: &[u8]) -> ApiErr
     let how = match exit {
         Some(Exit::Code(code)) => format!("exited with status {code}"),
         Some(Exit::Signal(9)) => {
-            "was killed (SIGKILL; by hand, or the system ran out of memory)".to_owned()
+            "was killed by signal 9 (SIGKILL; by hand, or the system ran out of memory)".to_owned()
         }
         Some(Exit::Signal(signal)) => format!("was ended by signal {signal}"),
         Some(Exit::Unknown) => "was lost: the process watching it was killed".to_owned(),
@@ -246,7 +246,7 @@ mod tests {
                 "",
                 "exited with status 0 before it answered, and said nothing",
             ),
-            (Some(Exit::Signal(9)), "", "was killed (SIGKILL"),
+            (Some(Exit::Signal(9)), "", "was killed by signal 9 (SIGKILL"),
             (Some(Exit::Signal(15)), "", "ended by signal 15"),
             (None, "", "closed its output"),
         ] {

@@ -109,7 +109,16 @@ mod tests {
     use super::*;
 
     fn head(headers: &[(&str, &str)]) -> Head {
-        Head::for_tests("POST", "/v1/messages", headers)
+        let fields: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let host = if headers.iter().any(|(name, _)| *name == "host") {
+            ""
+        } else {
+            "host: x\r\n"
+        };
+        Head::parse_for_tests(&format!("POST /v1/messages HTTP/1.1\r\n{host}{fields}\r\n"))
     }
 
     #[track_caller]

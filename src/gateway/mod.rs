@@ -293,7 +293,7 @@ fn parse(format: Format, body: &[u8]) -> Result<(api::Prompt, Encoder), ApiError
     match format {
         Format::Anthropic => {
             let request = anthropic::parse(body)?;
-            let model = request.prompt.model_requested.clone();
+            let model = &request.prompt.model_requested;
             let encoder = match request.delivery {
                 api::Delivery::Stream => {
                     Encoder::AnthropicStream(anthropic::StreamEncoder::new(model))
@@ -304,7 +304,7 @@ fn parse(format: Format, body: &[u8]) -> Result<(api::Prompt, Encoder), ApiError
         }
         Format::OpenAi => {
             let request = openai::parse(body)?;
-            let model = request.prompt.model_requested.clone();
+            let model = &request.prompt.model_requested;
             let created = unix_now();
             let encoder = match request.delivery {
                 api::Delivery::Stream => Encoder::OpenAiStream(openai::StreamEncoder::new(

@@ -107,6 +107,12 @@ impl Head {
             .map(|field| self.text_of(field.1))
     }
 
+    /// A head as another module's tests need it.
+    #[cfg(test)]
+    pub(crate) fn parse_for_tests(text: &str) -> Head {
+        parse(text.as_bytes()).unwrap()
+    }
+
     fn text_of(&self, span: Span) -> &str {
         self.text
             .get(span.start as usize..span.end as usize)

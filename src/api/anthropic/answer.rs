@@ -11,9 +11,9 @@ pub(crate) struct StreamEncoder {
 }
 
 impl StreamEncoder {
-    pub(crate) fn new(model_requested: String) -> Self {
+    pub(crate) fn new(model_requested: &str) -> Self {
         StreamEncoder {
-            model: json_string(&model_requested),
+            model: json_string(model_requested),
         }
     }
 
@@ -89,9 +89,9 @@ struct Folded {
 }
 
 impl Collector {
-    pub(crate) fn new(model_requested: String) -> Self {
+    pub(crate) fn new(model_requested: &str) -> Self {
         Collector {
-            model: json_string(&model_requested),
+            model: json_string(model_requested),
             id: String::new(),
             blocks: Vec::new(),
             end: r#""stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":0,"output_tokens":0}"#.to_owned(),
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn delta_frames_carry_the_bytes_they_came_with() {
         let mut out = Vec::new();
-        StreamEncoder::new("m".to_owned()).encode(&events()[6], &mut out);
+        StreamEncoder::new("m").encode(&events()[6], &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":1,\"delta\":{\"type\":\"text_delta\",\"text\":\"quote \\\" slash \\\\ \\ud83d\\ude00 \\u2028 \\u0001\"}}\n\n"
@@ -289,8 +289,8 @@ mod tests {
 
     #[test]
     fn whole_answer_is_the_folded_stream() {
-        let mut encoder = StreamEncoder::new("my/sonnet".to_owned());
-        let mut collector = Collector::new("my/sonnet".to_owned());
+        let mut encoder = StreamEncoder::new("my/sonnet");
+        let mut collector = Collector::new("my/sonnet");
         let mut out = Vec::new();
         for event in events() {
             encoder.encode(&event, &mut out);

@@ -28,9 +28,9 @@ enum Text {
 const SEPARATOR: &str = "\\n\\n";
 
 impl StreamEncoder {
-    pub(crate) fn new(model_requested: String, created: u64, usage_chunk: UsageChunk) -> Self {
+    pub(crate) fn new(model_requested: &str, created: u64, usage_chunk: UsageChunk) -> Self {
         let mut encoder = StreamEncoder {
-            model: json_string(&model_requested),
+            model: json_string(model_requested),
             created,
             usage_chunk,
             head: String::new(),
@@ -151,9 +151,9 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    pub(crate) fn new(model_requested: String, created: u64) -> Self {
+    pub(crate) fn new(model_requested: &str, created: u64) -> Self {
         Collector {
-            model: model_requested,
+            model: model_requested.to_owned(),
             created,
             id: "chatcmpl-ccgw".to_owned(),
             text: String::new(),
@@ -326,8 +326,8 @@ mod tests {
 
     #[test]
     fn whole_answer_is_the_folded_stream() {
-        let mut encoder = StreamEncoder::new("m".to_owned(), 7, UsageChunk::Wanted);
-        let mut collector = Collector::new("m".to_owned(), 7);
+        let mut encoder = StreamEncoder::new("m", 7, UsageChunk::Wanted);
+        let mut collector = Collector::new("m", 7);
         let mut out = Vec::new();
         for event in events() {
             encoder.encode(&event, &mut out);
@@ -376,7 +376,7 @@ mod tests {
 
     #[test]
     fn usage_is_left_out_where_nobody_asked() {
-        let mut encoder = StreamEncoder::new("m".to_owned(), 7, UsageChunk::Left);
+        let mut encoder = StreamEncoder::new("m", 7, UsageChunk::Left);
         let mut out = encoder.ping();
         events()
             .iter()
