@@ -1,0 +1,352 @@
+//! The daemon as an operator meets it: stopping, queueing, fairness, health, logs.
+
+use std::{process::Stdio, sync::mpsc, thread, time::Duration};
+
+use serde_json::Value;
+
+use crate::{
+    cli::VERSION,
+    client::Response,
+    fake_cli::FakeCli,
+    gateway::{Gateway, MODEL, key_of, prompt},
+    process::{DEAD_WITHIN, descendants, is_alive, signal, wait_until, wait_until_gone},
+    setup::{Setup, ccgw},
+    temp::TempDir,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A gateway whose runs wait at the gate before they answer; one run at a time.
+fn gated(setup: impl FnOnce(Setup) -> Setup) -> (Gateway, FakeCli) {
+    let dir = TempDir::new();
+    let body = "echo \"$line\" >> \"$here/order\"; begin hello; read -r _ < \"$here/gate\"; end hello; idle";
+    let fake = FakeCli::script(&dir, body);
+    let gateway = setup(Setup::with_cli(dir, fake.path()).set("cli", "max_concurrent: 1")).start();
+    (gateway, fake)
+}
+
+#[track_caller]
+fn wait_for_runs(fake: &FakeCli, count: usize) {
+    wait_until(PATIENCE, &format!("run number {count}"), || {
+        fake.prompts().len() >= count
+    });
+}
+
+#[test]
+fn idle_daemon_ends_in_good_order_on_sigterm_and_sigint() {
+    for name in ["TERM", "INT"] {
+        let (mut gateway, _fake) = gated(|setup| setup);
+        signal(gateway.pid(), name);
+        assert_eq!(gateway.wait().code(), Some(0), "SIG{name}");
+    }
+}
+
+#[test]
+fn sigterm_lets_the_run_finish_and_answers_503_to_the_queue() {
+    let (mut gateway, fake) = gated(|setup| setup);
+    let mut gate = fake.gate();
+    let running = gateway.send("alpha", &prompt("running"));
+    wait_for_runs(&fake, 1);
+    let queued = gateway.send("beta", &prompt("queued"));
+    let mut queued_stream = gateway.stream("beta", &prompt("queued too"));
+    // With one place per tenant taken in order, this ping says that both are in the queue.
+    queued_stream.read_until("a ping", |event| event.event == "ping");
+    signal(gateway.pid(), "TERM");
+    queued.response().assert_error(503, "api_error");
+    queued_stream.read_until("an error", |event| event.event == "error");
+    assert!(is_alive(gateway.pid()));
+    gate.let_through(1);
+    assert_eq!(running.response().answer_text(), "hello");
+    assert_eq!(gateway.wait().code(), Some(0));
+    assert_eq!(fake.prompts().len(), 1);
+}
+
+#[test]
+fn drain_time_ends_a_run_that_goes_on() {
+    let (mut gateway, fake) = gated(|setup| setup.set("cli", "drain_timeout: 300"));
+    let _gate = fake.gate();
+    let running = gateway.send("alpha", &prompt("running"));
+    wait_for_runs(&fake, 1);
+    signal(gateway.pid(), "TERM");
+    let ended = running.response();
+    assert!(ended.status >= 500, "{ended:#?}");
+    assert_eq!(gateway.wait().code(), Some(0));
+    wait_until_gone(DEAD_WITHIN, &gateway.mark());
+}
+
+#[test]
+fn second_sigterm_ends_everything_now() {
+    let (mut gateway, fake) = gated(|setup| setup.set("cli", "drain_timeout: 600000"));
+    let _gate = fake.gate();
+    let _running = gateway.send("alpha", &prompt("running"));
+    wait_for_runs(&fake, 1);
+    let queued = gateway.send("beta", &prompt("queued"));
+    signal(gateway.pid(), "TERM");
+    // Either it was in the queue or it came too late; both say that the first signal has arrived.
+    assert_eq!(queued.response().status, 503);
+    signal(gateway.pid(), "TERM");
+    gateway.wait();
+    wait_until_gone(DEAD_WITHIN, &gateway.mark());
+}
+
+#[test]
+fn sigkill_of_the_daemon_leaves_nothing_behind() {
+    let dir = TempDir::new();
+    let body = "setsid sleep 1000 & (setsid nohup sleep 1000 &) ; echo 1 > \"$here/up\"; trap '' TERM HUP; while :; do sleep 1; done";
+    let fake = FakeCli::script(&dir, body);
+    let mut gateway = Setup::with_cli(dir, fake.path()).start();
+    let _running = gateway.send("alpha", &prompt("running"));
+    wait_until(PATIENCE, "the run's processes", || {
+        fake.note("up").ends_with('\n')
+    });
+    let tree = descendants(gateway.pid());
+    assert!(!tree.is_empty());
+    gateway.kill();
+    wait_until_gone(DEAD_WITHIN, &gateway.mark());
+    wait_until(DEAD_WITHIN, "the end of the daemon's own processes", || {
+        !tree.iter().any(|pid| is_alive(*pid))
+    });
+}
+
+#[test]
+fn full_queue_is_429_with_retry_after() {
+    let (gateway, fake) = gated(|setup| setup.set("cli", "queue_depth: 1"));
+    let mut gate = fake.gate();
+    let (sender, answers) = mpsc::channel::<Response>();
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            let connection = gateway.send("alpha", &prompt("hi"));
+            let sender = sender.clone();
+            scope.spawn(move || sender.send(connection.response()).unwrap());
+            wait_for_runs(&fake, 1);
+        }
+        // One runs and one waits; only the third can have its answer while the gate is closed.
+        let refused = answers.recv_timeout(PATIENCE).unwrap();
+        refused.assert_error(429, "rate_limit_error");
+        let seconds: u64 = refused
+            .header("retry-after")
+            .expect("no Retry-After")
+            .parse()
+            .unwrap();
+        assert!(seconds >= 1);
+        gate.let_through(2);
+        for _ in 0..2 {
+            assert_eq!(
+                answers.recv_timeout(PATIENCE).unwrap().answer_text(),
+                "hello"
+            );
+        }
+    });
+}
+
+#[test]
+fn queued_request_gives_up_at_the_queue_timeout() {
+    let (gateway, fake) = gated(|setup| setup.set("cli", "queue_timeout: 300"));
+    let mut gate = fake.gate();
+    let running = gateway.send("alpha", &prompt("running"));
+    wait_for_runs(&fake, 1);
+    let refused = gateway.ask("beta", &prompt("waiting"));
+    assert!(
+        [429, 503, 504, 529].contains(&refused.status),
+        "{refused:#?}"
+    );
+    gate.let_through(1);
+    assert_eq!(running.response().answer_text(), "hello");
+    assert_eq!(fake.prompts().len(), 1);
+}
+
+#[test]
+fn flood_of_one_tenant_delays_anothers_next_request_by_one_run_at_most() {
+    let (gateway, fake) = gated(|setup| setup.set("cli", "queue_depth: 30"));
+    let mut gate = fake.gate();
+    let flood: Vec<_> = (0..20)
+        .map(|_| gateway.send("alpha", &prompt("from-alpha")))
+        .collect();
+    wait_for_runs(&fake, 1);
+    let mut beta = gateway.stream("beta", &prompt("from-beta"));
+    beta.read_until("a ping", |event| event.event == "ping");
+    gate.let_through(21);
+    beta.read_until("the end", |event| event.event == "message_stop");
+    for connection in flood {
+        assert_eq!(connection.response().answer_text(), "hello");
+    }
+    let order = fake.note("order");
+    let place = order
+        .lines()
+        .position(|line| line.contains("from-beta"))
+        .unwrap();
+    assert!(place <= 2, "beta was number {place} of\n{order}");
+}
+
+#[test]
+fn tenant_with_all_its_places_taken_leaves_the_rest_to_others() {
+    let dir = TempDir::new();
+    let body = "case $line in *wait*) read -r _ < \"$here/gate\";; esac; answer hello; idle";
+    let fake = FakeCli::script(&dir, body);
+    let mut gate = fake.gate();
+    let gateway = Setup::with_cli(dir, fake.path())
+        .set("cli", "max_concurrent: 2")
+        .start();
+    let flood: Vec<_> = (0..3)
+        .map(|_| gateway.send("alpha", &prompt("wait")))
+        .collect();
+    wait_for_runs(&fake, 1);
+    // The gate is still closed: only a place that alpha could not take answers this.
+    assert_eq!(gateway.ask("beta", &prompt("quick")).answer_text(), "hello");
+    let waiting = fake
+        .prompts()
+        .iter()
+        .filter(|line| line.contains("wait"))
+        .count();
+    assert_eq!(waiting, 1, "max_per_tenant is 1");
+    gate.let_through(3);
+    for connection in flood {
+        assert_eq!(connection.response().answer_text(), "hello");
+    }
+}
+
+#[test]
+fn health_tells_loopback_what_runs_here() {
+    let (gateway, _fake) = gated(|setup| setup);
+    let health = gateway.health();
+    assert!(health["status"].is_string(), "{health:#}");
+    assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
+    assert!(
+        health["cli"]["version"]
+            .as_str()
+            .unwrap_or_default()
+            .contains(VERSION),
+        "{health:#}"
+    );
+    let tenants = health["tenants"].to_string();
+    assert!(
+        tenants.contains("alpha") && tenants.contains("beta"),
+        "{health:#}"
+    );
+    assert!(!health.to_string().contains("secret-key"), "{health:#}");
+}
+
+#[test]
+fn models_are_listed_in_both_shapes_without_a_key() {
+    let (gateway, _fake) = gated(|setup| setup);
+    let openai = gateway.client().get("/v1/models", &[]).json();
+    assert_eq!(openai["object"], "list", "{openai:#}");
+    assert!(has_model(&openai, MODEL));
+    let anthropic = gateway
+        .client()
+        .get("/v1/models", &[("anthropic-version", "2023-06-01")])
+        .json();
+    assert_eq!(anthropic["data"][0]["type"], "model", "{anthropic:#}");
+    assert!(has_model(&anthropic, MODEL));
+}
+
+fn has_model(list: &Value, id: &str) -> bool {
+    list["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .any(|model| model["id"] == id)
+}
+
+#[test]
+fn request_is_found_in_the_log_by_its_id_and_tenant() {
+    let (gateway, fake) = gated(|setup| setup);
+    let mut gate = fake.gate();
+    gate.let_through(1);
+    let answer = gateway.ask("alpha", &prompt("words-of-the-prompt"));
+    let id = answer
+        .header("request-id")
+        .expect("no request-id")
+        .to_owned();
+    let line = gateway.log_contains(&id);
+    assert!(line.contains("alpha"), "{line}");
+    for private in ["words-of-the-prompt", &key_of("alpha"), "hello"] {
+        assert!(
+            !gateway.log().contains(private),
+            "{private} in {}",
+            gateway.log()
+        );
+    }
+}
+
+#[test]
+fn json_log_is_json_on_every_line() {
+    let (gateway, fake) = gated(|setup| setup.daemon_env("LOG_FORMAT", "json"));
+    let mut gate = fake.gate();
+    gate.let_through(1);
+    gateway.ask("alpha", &prompt("hi"));
+    gateway.ask("nobody", &prompt("hi"));
+    for line in gateway.log().lines() {
+        let parsed: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(parsed.is_object(), "{line}");
+    }
+}
+
+#[test]
+fn daemon_without_the_cli_refuses_to_start_and_says_how_to_install_it() {
+    let dir = TempDir::new();
+    let missing = dir.path().join("no-such-claude");
+    let output = Setup::with_cli(dir, &missing)
+        .command()
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_ne!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.contains("no-such-claude")
+            && text.contains("npm install -g @anthropic-ai/claude-code"),
+        "{text}"
+    );
+}
+
+#[test]
+fn demo_serves_without_a_cli_and_says_so() {
+    let dir = TempDir::new();
+    let missing = dir.path().join("no-such-claude");
+    let setup = Setup::with_cli(dir, &missing);
+    let mut command = setup.command();
+    command.arg("--demo");
+    let gateway = Gateway::start(command, setup.dir, "demo".to_owned());
+    assert!(
+        gateway
+            .ask("alpha", &prompt("words to say back"))
+            .answer_text()
+            .contains("words to say back")
+    );
+    assert!(
+        gateway.health()["cli"].to_string().contains("stand-in"),
+        "{:#}",
+        gateway.health()
+    );
+    gateway.log_contains("stand-in");
+}
+
+#[test]
+fn daemon_without_tenants_serves_loopback_and_says_so() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "answer hello; idle");
+    let gateway = Setup::with_cli(dir, fake.path()).without_tenants().start();
+    assert!(gateway.addr().ip().is_loopback());
+    let answer = gateway.client().post("/v1/messages", &[], &prompt("hi"));
+    assert_eq!(answer.answer_text(), "hello");
+    gateway.log_contains("tenant");
+}
+
+#[test]
+fn daemon_without_a_configuration_needs_the_cli_only() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "answer hello; idle");
+    let mut command = ccgw(&dir);
+    command.env("CLAUDE_BIN", fake.path()).env("PORT", "0");
+    let gateway = Gateway::start(command, dir, "no configuration".to_owned());
+    assert!(gateway.addr().ip().is_loopback());
+    assert_eq!(
+        gateway
+            .client()
+            .post("/v1/messages", &[], &prompt("hi"))
+            .answer_text(),
+        "hello"
+    );
+}

@@ -1,0 +1,205 @@
+//! A configuration of its own for each test, and the daemon's command line.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::json;
+
+use crate::{
+    api::ScriptedApi,
+    cli::real_cli,
+    gateway::{Gateway, MARK, key_of},
+    temp::{TempDir, unique},
+};
+
+/// The program under test.
+const CCGW: &str = env!("CARGO_BIN_EXE_ccgw");
+
+/// A configuration that is not running yet: the tenants alpha and beta, and what a test adds.
+pub(crate) struct Setup {
+    pub(crate) dir: TempDir,
+    mark: String,
+    tenants: Vec<Tenant>,
+    /// Lines of the configuration by section.
+    settings: Vec<(&'static str, String)>,
+    /// Environment of the daemon itself.
+    env: Vec<(String, String)>,
+    /// How many files the daemon may have open at most.
+    files_limit: Option<u32>,
+}
+
+struct Tenant {
+    name: &'static str,
+    env: Vec<(String, String)>,
+    working_dir: Option<PathBuf>,
+}
+
+impl Setup {
+    /// A set-up whose CLI is this program.
+    pub(crate) fn with_cli(dir: TempDir, cli: &Path) -> Setup {
+        let mark = unique();
+        let tenant = |name| Tenant {
+            name,
+            env: vec![(MARK.to_owned(), format!("{mark}-{name}"))],
+            working_dir: None,
+        };
+        let tenants = vec![tenant("alpha"), tenant("beta")];
+        let mut setup = Setup {
+            dir,
+            tenants,
+            mark,
+            settings: Vec::new(),
+            env: Vec::new(),
+            files_limit: None,
+        };
+        setup = setup
+            .set("server", "port: 0")
+            .set("server", "host: 127.0.0.1");
+        setup.set("cli", format!("bin: {}", json!(cli)))
+    }
+
+    /// A set-up with the real CLI, which finds the scripted API instead of the vendor's.
+    pub(crate) fn with_real_cli(api: &ScriptedApi) -> Setup {
+        let mut setup = Setup::with_cli(TempDir::new(), real_cli());
+        for name in ["alpha", "beta"] {
+            let config_dir = setup.dir.create_dir(&format!("claude-config-{name}"));
+            setup = setup
+                .tenant_env(name, "ANTHROPIC_BASE_URL", &api.url())
+                .tenant_env(name, "ANTHROPIC_API_KEY", "test-key")
+                .tenant_env(name, "CLAUDE_CONFIG_DIR", config_dir.to_str().unwrap());
+        }
+        setup
+    }
+
+    /// Adds a line such as `max_concurrent: 1` to a section of the configuration.
+    pub(crate) fn set(mut self, section: &'static str, line: impl Into<String>) -> Setup {
+        self.settings.push((section, line.into()));
+        self
+    }
+
+    pub(crate) fn tenant_env(mut self, tenant: &str, name: &str, value: &str) -> Setup {
+        self.tenant(tenant)
+            .env
+            .push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn working_dir(mut self, tenant: &str, dir: &Path) -> Setup {
+        self.tenant(tenant).working_dir = Some(dir.to_owned());
+        self
+    }
+
+    pub(crate) fn without_tenants(mut self) -> Setup {
+        self.tenants.clear();
+        self
+    }
+
+    pub(crate) fn daemon_env(mut self, name: &str, value: &str) -> Setup {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn files_limit(mut self, files: u32) -> Setup {
+        self.files_limit = Some(files);
+        self
+    }
+
+    /// Puts a skill into the layout `skills/<tenant>/<skill>/SKILL.md`.
+    pub(crate) fn skill(self, tenant: &str, name: &str, description: &str) -> Setup {
+        let text =
+            format!("---\nname: {name}\ndescription: {description}\n---\nThe body of {name}.\n");
+        self.dir
+            .write(&format!("skills/{tenant}/{name}/SKILL.md"), text);
+        self
+    }
+
+    fn tenant(&mut self, name: &str) -> &mut Tenant {
+        self.tenants
+            .iter_mut()
+            .find(|tenant| tenant.name == name)
+            .expect("the tenants are alpha and beta")
+    }
+
+    /// The configuration as YAML; every value is quoted as JSON, which YAML reads the same.
+    fn yaml(&self) -> String {
+        let mut yaml = String::new();
+        for section in ["server", "cli", "session", "skills"] {
+            let lines = self
+                .settings
+                .iter()
+                .filter(|(of, _)| *of == section)
+                .map(|(_, line)| format!("  {line}\n"));
+            let lines: String = lines.collect();
+            if !lines.is_empty() {
+                yaml += &format!("{section}:\n{lines}");
+            }
+        }
+        if self.tenants.is_empty() {
+            return yaml;
+        }
+        yaml += "tenants:\n";
+        for tenant in &self.tenants {
+            yaml += &format!(
+                "  - name: {}\n    api_key: {}\n",
+                tenant.name,
+                json!(key_of(tenant.name))
+            );
+            if let Some(dir) = &tenant.working_dir {
+                yaml += &format!("    working_dir: {}\n", json!(dir));
+            }
+            yaml += "    env:\n";
+            for (name, value) in &tenant.env {
+                yaml += &format!("      {name}: {}\n", json!(value));
+            }
+        }
+        yaml
+    }
+
+    /// Writes the configuration and builds the daemon's command, without starting it.
+    pub(crate) fn command(&self) -> Command {
+        let config = self.dir.write("config.yaml", self.yaml());
+        let program = match self.files_limit {
+            None => Command::new(CCGW),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                shell.args([
+                    "-c",
+                    &format!("ulimit -n {files} && exec \"$0\" \"$@\""),
+                    CCGW,
+                ]);
+                shell
+            }
+        };
+        let mut command = cleaned(program, &self.dir);
+        command
+            .arg(config)
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Starts the daemon and waits until it listens.
+    #[track_caller]
+    pub(crate) fn start(self) -> Gateway {
+        Gateway::start(self.command(), self.dir, self.mark)
+    }
+}
+
+/// The daemon's program with an environment of nothing but what it needs.
+pub(crate) fn ccgw(dir: &TempDir) -> Command {
+    cleaned(Command::new(CCGW), dir)
+}
+
+fn cleaned(mut command: Command, dir: &TempDir) -> Command {
+    let home = dir.create_dir("home");
+    let state = dir.create_dir("state");
+    command
+        .current_dir(dir.path())
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home)
+        .env("XDG_STATE_HOME", &state)
+        .env("STATE_DIRECTORY", &state);
+    command
+}
