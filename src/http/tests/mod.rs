@@ -7,7 +7,6 @@ mod streams;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,6 +44,10 @@ fn start_with(limits: Limits, queue: usize) -> Server {
         listener: Listener::start(config, admit, sender).unwrap(),
         requests,
     }
+}
+
+fn plain_error(status: u16, message: &str, _request: Option<&Head>) -> Response {
+    Response::new(status).body(message.to_owned().into_bytes())
 }
 
 fn start(limits: Limits) -> Server {

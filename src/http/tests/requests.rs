@@ -160,15 +160,16 @@ fn panic_of_the_admission_check_gets_500_and_the_loop_lives() {
 fn malformed_request_is_answered_once_and_ends_the_connection() {
     #[track_caller]
     fn check(listener: &Listener, input: &str, expect: u16) {
+        let name: String = input.chars().take(80).collect();
         let mut client = connect(listener);
         // What follows must not be taken for a second request.
         client.send(input.to_owned() + &get("/smuggled"));
         let head = client.head();
-        assert_eq!(status(&head), expect, "{input:?}");
+        assert_eq!(status(&head), expect, "{name:?}");
         assert!(head.contains("\r\nConnection: close"), "{head}");
         assert!(
             !client.rest().unwrap().contains("\r\n\r\n"),
-            "{input:?} was answered twice"
+            "{name:?} was answered twice"
         );
     }
     let listener = start_echo(Limits::default());
@@ -219,7 +220,7 @@ fn malformed_request_is_answered_once_and_ends_the_connection() {
     check(&listener, "CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", 501);
     check(
         &listener,
-        &format!("GET /{} HTTP/1.1\r\n", "a".repeat(9000)),
+        &format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(9000)),
         414,
     );
     check(&listener, &"A".repeat(40_000), 414);
