@@ -21,7 +21,6 @@ pub(crate) struct Head {
     method: Span,
     /// `None` for an absolute-form target without a path, which means `/`.
     path: Option<Span>,
-    query: Option<Span>,
     version: Version,
     headers: Vec<(Span, Span)>,
     pub(super) framing: Framing,
@@ -79,14 +78,9 @@ impl Head {
         self.text_of(self.method)
     }
 
-    /// The path of the target, still percent-encoded: begins with `/`, or is `*`.
+    /// The path of the target, without a query and still percent-encoded: begins with `/`, or is `*`.
     pub(crate) fn path(&self) -> &str {
         self.path.map_or("/", |path| self.text_of(path))
-    }
-
-    /// What follows the first `?` of the target, if there is one.
-    pub(crate) fn query(&self) -> Option<&str> {
-        self.query.map(|query| self.text_of(query))
     }
 
     pub(crate) fn version(&self) -> Version {
@@ -228,7 +222,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
     } else {
         Version::Http11
     };
-    let (path, query) = split_target(method, target)?;
+    let path = path_of(method, target)?;
     let meaning = fields::read(version, raw.headers)?;
     let field = |header: &httparse::Header<'_>| {
         (
@@ -239,7 +233,6 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
     Ok(Head {
         method: Span::of(text, method.as_bytes()),
         path: path.map(|path| Span::of(text, path.as_bytes())),
-        query: query.map(|query| Span::of(text, query.as_bytes())),
         version,
         headers: raw.headers.iter().map(field).collect(),
         framing: meaning.framing,
@@ -286,13 +279,11 @@ fn names_http(bytes: &[u8]) -> bool {
         && number
             .iter()
             .all(|byte| byte.is_ascii_digit() || *byte == b'.')
+        && !matches!(number, b"1.0" | b"1.1")
 }
 
-/// Path and query of a request target (RFC 9112 section 3.2).
-fn split_target<'a>(
-    method: &str,
-    target: &'a str,
-) -> Result<(Option<&'a str>, Option<&'a str>), Refusal> {
+/// The path of a request target (RFC 9112 section 3.2); the query is nobody's business here.
+fn path_of<'a>(method: &str, target: &'a str) -> Result<Option<&'a str>, Refusal> {
     if target.len() > MAX_TARGET_BYTES {
         let message = format!("request target is longer than {MAX_TARGET_BYTES} bytes");
         return Err(Refusal::new(414, message));
@@ -313,18 +304,15 @@ fn split_target<'a>(
     }
     if target == "*" {
         return match method {
-            "OPTIONS" => Ok((Some(target), None)),
+            "OPTIONS" => Ok(Some(target)),
             _ => Err(Refusal::bad("request target * is only for OPTIONS")),
         };
     }
-    let (path, query) = match target.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (target, None),
-    };
-    if path.starts_with('/') {
-        return Ok((Some(path), query));
+    let path = target.split('?').next().unwrap_or_default();
+    match path.starts_with('/') {
+        true => Ok(Some(path)),
+        false => path_of_absolute(path),
     }
-    Ok((path_of_absolute(path)?, query))
 }
 
 /// The path of `http://host/path`, which a client that believes to talk to a proxy sends.

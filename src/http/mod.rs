@@ -31,17 +31,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub(crate) use hangup::HangUp;
-pub(crate) use head::{Head, Version};
+pub(crate) use head::Head;
 pub(crate) use listener::Listener;
 pub(crate) use reply::{Reply, Request};
-pub(crate) use response::{Response, plain_error};
+pub(crate) use response::Response;
 pub(crate) use stream::Stream;
 
 /// Where to listen, and what to bear from peers.
 pub(crate) struct ListenerConfig {
     pub(crate) addr: SocketAddr,
     pub(crate) limits: Limits,
-    /// Makes the answers that the listener gives on its own; [`plain_error`] is the simplest.
+    /// Makes the answers that the listener gives on its own.
     pub(crate) error_body: ErrorBody,
 }
 

@@ -103,15 +103,6 @@ pub(super) fn stream_head(
     }
 }
 
-/// The plain form of an answer of the listener's own; the owner may give another in its config.
-pub(crate) fn plain_error(status: u16, message: &str, _request: Option<&Head>) -> Response {
-    // `message` is one of the listener's own texts: they need no escape in a JSON string.
-    let body = format!("{{\"error\":{{\"message\":\"{message}\"}}}}\n");
-    Response::new(status)
-        .header("Content-Type", "application/json")
-        .body(body.into_bytes())
-}
-
 fn is_head_request(request: &Head) -> bool {
     request.method() == "HEAD"
 }
