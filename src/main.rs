@@ -1,3 +1,114 @@
 //! ccgw: a gateway from OpenClaw instances to the Claude Code CLI.
+//!
+//! One binary, three programs: the gateway itself, and two hidden ones that it starts as processes
+//! of their own, the keeper of a run and the stand-in CLI.
 
-fn main() {}
+mod api;
+mod args;
+mod claude;
+mod config;
+mod daemon;
+mod gateway;
+mod http;
+mod ids;
+mod log;
+mod scheduler;
+mod state;
+mod turn;
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use args::{Command, Demo};
+use config::{Config, Loaded};
+
+/// The command line or the configuration is wrong.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let mut argv: Vec<_> = std::env::args_os().skip(1).collect();
+    match argv.first().and_then(|it| it.to_str()) {
+        Some("keeper") => return claude::keeper::main(),
+        Some("stand-in") => return claude::stand_in::main(argv.drain(1..)),
+        _ => {}
+    }
+    match args::parse(&argv) {
+        Ok(Command::Serve { config, demo }) => serve(config.as_deref(), demo),
+        Ok(Command::Check { config }) => check(config.as_deref()),
+        Ok(Command::Version) => say(concat!("ccgw ", env!("CARGO_PKG_VERSION"))),
+        Ok(Command::Help(text)) => say(text.trim_end()),
+        Err(error) => fail(USAGE, &error.to_string()),
+    }
+}
+
+fn serve(path: Option<&Path>, demo: Demo) -> ExitCode {
+    if std::env::var_os("LOG_FORMAT").is_some_and(|it| it == "json") {
+        log::init(log::Format::Json);
+    }
+    let (loaded, source) = match load(path) {
+        Ok(loaded) => loaded,
+        Err(problems) => return fail(USAGE, &problems),
+    };
+    for notice in &loaded.notices {
+        log::warn(notice, &[]);
+    }
+    match daemon::serve(loaded.config, &source, demo) {
+        Ok(code) => code,
+        Err(error) => fail(1, &format!("ccgw: {error}")),
+    }
+}
+
+fn check(path: Option<&Path>) -> ExitCode {
+    match load(path) {
+        Ok((loaded, source)) => {
+            for notice in &loaded.notices {
+                complain(notice);
+            }
+            say(&format!(
+                "{source}: ok ({} tenants)",
+                loaded.config.tenants.len()
+            ))
+        }
+        Err(problems) => fail(USAGE, &problems),
+    }
+}
+
+/// The configuration and where it came from. Without a file that was asked for by name, the
+/// defaults serve.
+fn load(path: Option<&Path>) -> Result<(Loaded, String), String> {
+    let env = |name: &str| std::env::var(name).ok();
+    let file = path.map_or_else(|| PathBuf::from("config.yaml"), Path::to_path_buf);
+    if path.is_none() && !file.exists() {
+        let dir = std::env::current_dir()
+            .map_err(|error| format!("the working directory is gone: {error}"))?;
+        let config = Config::default_in(&dir, &env).map_err(|problems| problems.to_string())?;
+        return Ok((
+            Loaded {
+                config,
+                notices: Vec::new(),
+            },
+            "defaults (no config.yaml here)".to_owned(),
+        ));
+    }
+    let loaded = config::load(&file, &env).map_err(|problems| problems.to_string())?;
+    Ok((loaded, file.display().to_string()))
+}
+
+fn say(text: &str) -> ExitCode {
+    // A reader that left, `head` for one, is no failure.
+    let _ = writeln!(std::io::stdout(), "{text}");
+    ExitCode::SUCCESS
+}
+
+fn complain(text: &str) {
+    // A closed stderr has nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
+}
+
+fn fail(status: u8, text: &str) -> ExitCode {
+    complain(text);
+    ExitCode::from(status)
+}

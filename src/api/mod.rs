@@ -3,9 +3,22 @@
 //! Nothing here knows HTTP sockets, tenants or processes, and nothing outside `api/` knows how a
 //! vendor spells a field. Formats are in [`anthropic`] and [`openai`]; model names in [`models`].
 
+pub(crate) mod anthropic;
+pub(crate) mod models;
+pub(crate) mod openai;
+
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+
+/// How the client wants its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// One JSON document (`stream` absent or false).
+    Whole,
+    /// Server-sent events.
+    Stream,
+}
 
 /// One request without any wire format: what the caller wants the model to read and do.
 #[derive(Debug)]
@@ -64,11 +77,25 @@ pub(crate) enum Role {
 pub(crate) enum Block {
     Text(String),
     /// An image or document block in Anthropic's shape, passed on byte for byte.
-    Media { kind: MediaKind, block: Box<RawValue> },
-    ToolUse { id: String, name: String, input: Box<RawValue> },
-    ToolResult { tool_use_id: String, is_error: bool, blocks: Vec<Block> },
+    Media {
+        kind: MediaKind,
+        block: Box<RawValue>,
+    },
+    ToolUse {
+        id: String,
+        name: String,
+        input: Box<RawValue>,
+    },
+    ToolResult {
+        tool_use_id: String,
+        is_error: bool,
+        blocks: Vec<Block>,
+    },
     /// A block of a kind this version does not know; kept as its JSON text, never dropped.
-    Other { kind: String, block: Box<RawValue> },
+    Other {
+        kind: String,
+        block: Box<RawValue>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,14 +111,32 @@ pub(crate) enum MediaKind {
 #[derive(Debug, Clone)]
 pub(crate) enum AnswerEvent<'a> {
     /// `usage` is the API's usage object of the first turn.
-    Start { id: &'a str, usage: Option<&'a RawValue> },
-    BlockStart { index: u32, kind: BlockKind, block: &'a RawValue },
+    Start {
+        id: &'a str,
+        usage: Option<&'a RawValue>,
+    },
+    BlockStart {
+        index: u32,
+        kind: BlockKind,
+        block: &'a RawValue,
+    },
     /// `delta` is the API's whole delta object, `value` its one field that carries the payload
     /// (for a text delta: the JSON string literal of the text).
-    Delta { index: u32, kind: DeltaKind, delta: &'a RawValue, value: &'a RawValue },
-    BlockStop { index: u32 },
+    Delta {
+        index: u32,
+        kind: DeltaKind,
+        delta: &'a RawValue,
+        value: &'a RawValue,
+    },
+    BlockStop {
+        index: u32,
+    },
     /// `usage` is the last turn's own, because clients compute their context size from it.
-    End { stop_reason: &'a str, stop_sequence: Option<&'a str>, usage: Option<&'a RawValue> },
+    End {
+        stop_reason: &'a str,
+        stop_sequence: Option<&'a str>,
+        usage: Option<&'a RawValue>,
+    },
 }
 
 /// What an answer's block is. A tool_use of the CLI's own is never among them.
@@ -153,7 +198,11 @@ pub(crate) enum ErrorKind {
 
 impl ApiError {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        ApiError { kind, message: message.into(), retry_after: None }
+        ApiError {
+            kind,
+            message: message.into(),
+            retry_after: None,
+        }
     }
 
     pub(crate) fn retry_after(mut self, after: Duration) -> Self {

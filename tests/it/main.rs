@@ -19,12 +19,15 @@ mod sse;
 mod temp;
 
 mod api_with_real_cli;
+mod architecture;
 mod config_check;
 mod http_connection;
 mod http_input;
+mod keeper;
 mod kit;
 mod operation;
 mod real_cli;
 mod real_cli_isolation;
 mod real_cli_prompt;
+mod stand_in;
 mod with_fake_cli;

@@ -1,0 +1,44 @@
+# `make run` tries it, `make test` proves it, `make install` keeps it.
+CARGO ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+CONFIG ?= config.yaml
+
+.PHONY: run build test check bench install uninstall static clean
+
+# Serves on 127.0.0.1:3456 (or as CONFIG says) and prints a request to try. Without a `claude` on
+# PATH the built-in stand-in answers, and says so.
+run: build
+	@packaging/run.sh target/release/ccgw $(CONFIG)
+
+build:
+	$(CARGO) build --release --locked
+
+test:
+	$(CARGO) test --locked
+
+# Format, lints, documentation, and the tests that hold the architecture's invariants.
+check:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	$(CARGO) test --locked --test it architecture
+
+bench: build
+	$(CARGO) bench --locked --bench gateway
+
+install: build
+	install -D -m 0755 target/release/ccgw $(DESTDIR)$(PREFIX)/bin/ccgw
+	install -D -m 0644 config.example.yaml $(DESTDIR)$(PREFIX)/share/ccgw/config.example.yaml
+	install -D -m 0644 openclaw-skill.md $(DESTDIR)$(PREFIX)/share/ccgw/openclaw-skill.md
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/ccgw
+	rm -rf $(DESTDIR)$(PREFIX)/share/ccgw
+
+# One file without shared libraries: musl where its target is installed, else glibc linked statically.
+static:
+	packaging/static.sh
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,246 @@
+//! The command line of ccgw: words in, a [`Command`] or a usage error out; touches nothing else.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use argh::FromArgs;
+
+/// What `argv`, without the program's name, asks for.
+pub(crate) fn parse(argv: &[OsString]) -> Result<Command, UsageError> {
+    let words = argv
+        .iter()
+        .map(|word| word.to_str().ok_or_else(|| not_text(word)))
+        .collect::<Result<Vec<&str>, UsageError>>()?;
+    if let Some(error) = words.iter().find_map(|word| foreign_spelling(word)) {
+        return Err(error);
+    }
+    match Arguments::from_args(&["ccgw"], &words) {
+        Ok(arguments) => arguments.command(),
+        Err(exit) if exit.status.is_ok() => Ok(Command::Help(exit.output)),
+        Err(exit) => Err(UsageError::new(exit.output.trim_end())),
+    }
+}
+
+/// What to do. `config` is `None` when no file was named.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Serve {
+        config: Option<PathBuf>,
+        demo: Demo,
+    },
+    /// Say what is wrong with the configuration, then exit.
+    Check {
+        config: Option<PathBuf>,
+    },
+    Version,
+    /// The text for stdout.
+    Help(String),
+}
+
+/// Which program answers requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Demo {
+    /// The configured CLI; without it the daemon does not start.
+    Off,
+    /// The built-in stand-in.
+    On,
+}
+
+/// Why the words make no command, for stderr; the exit status is 2.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct UsageError(String);
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+impl UsageError {
+    fn new(text: &str) -> Self {
+        UsageError(format!(
+            "{text}\nRun `ccgw --help` for what it understands."
+        ))
+    }
+}
+
+/// A gateway from OpenClaw instances to the Claude Code CLI.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help", "help"),
+    note = "Without CONFIG, config.yaml in the working directory is read if it is there. The
+environment variables PORT, HOST, DOCKER_HOST_IP, CLAUDE_BIN, CLI_TIMEOUT,
+MAX_CONCURRENT, MAX_PER_TENANT and CLI_EFFORT override it.",
+    example = "Serve with the configuration in the working directory:
+  $ {command_name}",
+    example = "Find every mistake in a configuration:
+  $ {command_name} --check /etc/ccgw/config.yaml",
+    example = "Try it without a Claude account, on another port:
+  $ PORT=8080 {command_name} --demo",
+    error_code(2, "The command line or the configuration is wrong.")
+)]
+struct Arguments {
+    /// configuration file (YAML); config.example.yaml explains every key
+    #[argh(positional, arg_name = "CONFIG")]
+    config: Option<PathBuf>,
+
+    /// check the configuration and exit: 0 when it is usable, 2 with all problems when not
+    #[argh(switch)]
+    check: bool,
+
+    /// answer with the built-in stand-in instead of the Claude Code CLI
+    #[argh(switch)]
+    demo: bool,
+
+    /// print the version and exit
+    #[argh(switch)]
+    version: bool,
+}
+
+impl Arguments {
+    fn command(self) -> Result<Command, UsageError> {
+        if self.version {
+            return Ok(Command::Version);
+        }
+        if self
+            .config
+            .as_ref()
+            .is_some_and(|path| path.as_os_str().is_empty())
+        {
+            return Err(UsageError::new(
+                "The configuration file's name is empty, write a path or leave it out.",
+            ));
+        }
+        let config = self.config;
+        match (self.check, self.demo) {
+            (true, true) => Err(UsageError::new(
+                "--check starts nothing, so --demo means nothing with it; leave one out.",
+            )),
+            (true, false) => Ok(Command::Check { config }),
+            (false, true) => Ok(Command::Serve {
+                config,
+                demo: Demo::On,
+            }),
+            (false, false) => Ok(Command::Serve {
+                config,
+                demo: Demo::Off,
+            }),
+        }
+    }
+}
+
+/// argh does not split `--option=value`. Here no option takes a value, so a split would only turn
+/// the value into CONFIG; what was meant is told instead.
+fn foreign_spelling(word: &str) -> Option<UsageError> {
+    let (option, value) = word.split_once('=').unwrap_or((word, ""));
+    match option {
+        "--check" | "--demo" | "--version" | "--help" if word.contains('=') => {
+            let text = format!("{option} takes no value, write {option} without `={value}`.");
+            Some(UsageError::new(&text))
+        }
+        "-c" | "--config" => Some(UsageError::new(
+            "The configuration file is named without an option: ccgw config.yaml",
+        )),
+        "-V" => Some(UsageError::new("-V is not an option, write --version.")),
+        _ => None,
+    }
+}
+
+fn not_text(word: &OsString) -> UsageError {
+    let shown = word.to_string_lossy();
+    UsageError::new(&format!("`{shown}` is not UTF-8, write a name that is."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    fn parse_words(words: &[&str]) -> Result<Command, String> {
+        let argv: Vec<OsString> = words.iter().map(OsString::from).collect();
+        parse(&argv).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn words_become_commands() {
+        #[track_caller]
+        fn check(words: &[&str], expect: Command) {
+            assert_eq!(parse_words(words), Ok(expect));
+        }
+        let serve = |config: Option<&str>, demo| Command::Serve {
+            config: config.map(PathBuf::from),
+            demo,
+        };
+        let checks = |config: Option<&str>| Command::Check {
+            config: config.map(PathBuf::from),
+        };
+        check(&[], serve(None, Demo::Off));
+        check(&["a.yaml"], serve(Some("a.yaml"), Demo::Off));
+        check(&["--demo"], serve(None, Demo::On));
+        check(&["--demo", "a.yaml"], serve(Some("a.yaml"), Demo::On));
+        check(&["a.yaml", "--demo"], serve(Some("a.yaml"), Demo::On));
+        check(&["--check"], checks(None));
+        check(&["--check", "a=b.yaml"], checks(Some("a=b.yaml")));
+        check(&["--", "--check"], serve(Some("--check"), Demo::Off));
+        check(&["--version"], Command::Version);
+        check(&["--check", "--version", "x"], Command::Version);
+    }
+
+    #[test]
+    fn wrong_words_are_named_with_the_way_out() {
+        #[track_caller]
+        fn check(words: &[&str], part: &str) {
+            let error = parse_words(words).unwrap_err();
+            assert!(error.contains(part), "{error}");
+            assert!(
+                error.ends_with("\nRun `ccgw --help` for what it understands."),
+                "{error}"
+            );
+        }
+        check(&["--chekc"], "--chekc");
+        check(&["a", "b"], "Unrecognized argument: b");
+        check(&[""], "name is empty");
+        check(&["--check", "--demo"], "leave one out");
+        check(&["--check=a.yaml"], "--check takes no value");
+        check(&["--config=a.yaml"], "without an option: ccgw");
+        check(&["-c", "a.yaml"], "without an option: ccgw");
+        check(&["-V"], "write --version");
+    }
+
+    #[test]
+    fn words_that_are_no_text_are_refused() {
+        let word = OsString::from_vec(b"a\xff".to_vec());
+        assert!(
+            parse(&[word])
+                .unwrap_err()
+                .to_string()
+                .contains("`a\u{fffd}` is not UTF-8")
+        );
+    }
+
+    #[test]
+    fn help_shows_usage_options_and_examples() {
+        for word in ["--help", "-h", "help"] {
+            let Ok(Command::Help(text)) = parse_words(&[word]) else {
+                panic!("{word} is not help");
+            };
+            let parts = [
+                "Usage: ccgw ",
+                "CONFIG",
+                "--check",
+                "--demo",
+                "--version",
+                "Examples:",
+            ];
+            for part in parts {
+                assert!(text.contains(part), "{part} is missing in:\n{text}");
+            }
+            assert!(
+                text.contains("$ ccgw --check /etc/ccgw/config.yaml"),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,457 @@
+//! How the Claude Code CLI is started: the only list of its flags and environment variables.
+//!
+//! Every choice here was measured against the real CLI; nothing long or secret is in argv.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use super::keeper::Launch;
+use crate::{
+    api::{BuiltInTools, Effort, Prompt},
+    config::PermissionMode,
+};
+
+/// The program that answers: found once at start.
+#[derive(Debug, Clone)]
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The operator's own `claude`.
+    ClaudeCode,
+    /// This binary playing its part (`--demo`), for trying out without an account.
+    StandIn,
+}
+
+/// What the installed version can do; decided once from its version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Abilities {
+    /// It takes `text_not_typed` on a user line, and then neither expands `@path` nor runs a
+    /// leading `/command`. Seen to work in 2.1.330.
+    pub(crate) untyped_text: bool,
+}
+
+/// Where one tenant's runs live.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) working_dir: PathBuf,
+    /// `CLAUDE_CONFIG_DIR`; `None` leaves the CLI its default, the gateway user's own login.
+    pub(crate) config_dir: Option<PathBuf>,
+    /// The plugin directory that shows the tenant's skills.
+    pub(crate) skills_plugin: Option<PathBuf>,
+}
+
+/// Everything a launch is made from.
+pub(crate) struct Recipe<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) abilities: Abilities,
+    pub(crate) permission_mode: PermissionMode,
+    /// Whether the daemon, and so the CLI, runs as root.
+    pub(crate) user: User,
+    pub(crate) effort: Option<Effort>,
+    pub(crate) place: &'a Place,
+    pub(crate) base_env: &'a [(OsString, OsString)],
+    pub(crate) tenant_env: &'a [(OsString, OsString)],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum User {
+    Root,
+    Ordinary,
+}
+
+/// The built-in tools a run has. Left out on purpose: those that outlive the answer or reach other
+/// sessions of the same login (`CronCreate`, `ScheduleWakeup`, `Monitor`, `ListAgents`,
+/// `SendMessage`, `EnterWorktree`, `Workflow`). A name that the installed version does not know is ignored by it.
+const TOOLS: [&str; 11] = [
+    "Skill",
+    "Task",
+    "Bash",
+    "Read",
+    "Edit",
+    "Write",
+    "Glob",
+    "Grep",
+    "NotebookEdit",
+    "WebFetch",
+    "WebSearch",
+];
+
+/// The command line for one prompt.
+pub(crate) fn launch(recipe: &Recipe<'_>, prompt: &Prompt) -> Launch {
+    let mut args = Args(Vec::with_capacity(48));
+    if recipe.program.kind == Kind::StandIn {
+        args.add(["stand-in"]);
+    }
+    args.add([
+        "--print",
+        "--input-format",
+        "stream-json",
+        "--output-format",
+        "stream-json",
+    ]);
+    args.add([
+        "--verbose",
+        "--include-partial-messages",
+        "--no-session-persistence",
+    ]);
+    // Nothing from the working directory or its parents: no settings, hooks, CLAUDE.md, MCP servers.
+    args.add(["--setting-sources", "", "--strict-mcp-config"]);
+    args.add(["--model", &prompt.model]);
+    if let Some(effort) = prompt.effort.or(recipe.effort) {
+        args.add(["--effort", effort_name(effort)]);
+    }
+    match prompt.tools {
+        BuiltInTools::Off => args.add(["--tools", ""]),
+        BuiltInTools::On => tools(&mut args, recipe),
+    }
+    Launch {
+        program: recipe.program.path.clone(),
+        args: args.0,
+        env: environment(recipe),
+        cwd: recipe.place.working_dir.clone(),
+    }
+}
+
+fn tools(args: &mut Args, recipe: &Recipe<'_>) {
+    args.add(["--tools", &TOOLS.join(",")]);
+    if let Some(plugin) = &recipe.place.skills_plugin {
+        args.0.push("--plugin-dir".into());
+        args.0.push(plugin.into());
+    }
+    let mode = recipe.permission_mode;
+    let everything_allowed = mode == PermissionMode::BypassPermissions;
+    // `--restricted` refuses bypassPermissions, and root is refused it by the CLI: both get the
+    // same tools by an allow list instead.
+    if !recipe.abilities.untyped_text {
+        args.add(["--restricted"]);
+    }
+    if everything_allowed && recipe.user == User::Ordinary && recipe.abilities.untyped_text {
+        args.add(["--dangerously-skip-permissions"]);
+    } else if everything_allowed {
+        // --allowedTools takes all that follows up to the next option.
+        args.add(["--permission-mode", "dontAsk", "--allowedTools"]);
+        args.add(TOOLS);
+    } else {
+        args.add(["--permission-mode", mode.cli_name()]);
+    }
+}
+
+fn effort_name(effort: Effort) -> &'static str {
+    match effort {
+        Effort::Low => "low",
+        Effort::Medium => "medium",
+        Effort::High => "high",
+        Effort::Xhigh => "xhigh",
+        Effort::Max => "max",
+    }
+}
+
+/// What the CLI itself is told, below the tenant's own environment.
+const SETTINGS: [(&str, &str); 7] = [
+    ("DISABLE_AUTOUPDATER", "1"),
+    ("DISABLE_TELEMETRY", "1"),
+    ("DISABLE_ERROR_REPORTING", "1"),
+    ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+    ("CLAUDE_CODE_DISABLE_BUNDLED_SKILLS", "1"),
+    // The default of 10 turns one rejected request into three minutes of silence.
+    ("CLAUDE_CODE_MAX_RETRIES", "2"),
+    // Its fallback delivers an answer a second time, outside the stream.
+    ("CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK", "1"),
+];
+
+fn environment(recipe: &Recipe<'_>) -> Vec<(OsString, OsString)> {
+    let mut env: Vec<(OsString, OsString)> = recipe.base_env.to_vec();
+    let mut set = |name: OsString, value: OsString| {
+        env.retain(|(known, _)| *known != name);
+        env.push((name, value));
+    };
+    for (name, value) in SETTINGS {
+        set(name.into(), value.into());
+    }
+    if let Some(dir) = &recipe.place.config_dir {
+        set("CLAUDE_CONFIG_DIR".into(), dir.into());
+    }
+    for (name, value) in recipe.tenant_env {
+        set(name.clone(), value.clone());
+    }
+    env
+}
+
+/// What every run gets of the daemon's own environment: where programs and the user's home are,
+/// language and time zone, and how this host reaches the network. No credential: a tenant's come
+/// from its own `env`, and the gateway user's login is found by the CLI itself under HOME.
+pub(crate) fn base_environment(
+    get: impl Fn(&str) -> Option<OsString>,
+    home_if_unset: &Path,
+) -> Vec<(OsString, OsString)> {
+    let defaults: [(&str, &str); 2] = [
+        (
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        ),
+        ("LANG", "C.UTF-8"),
+    ];
+    const TAKEN: [&str; 20] = [
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "TZ",
+        "TMPDIR",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "all_proxy",
+        "NODE_EXTRA_CA_CERTS",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ];
+    let mut env = Vec::with_capacity(TAKEN.len());
+    for name in TAKEN {
+        let default = defaults
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| (*value).into());
+        let fallback = if name == "HOME" {
+            Some(home_if_unset.into())
+        } else {
+            default
+        };
+        let value = get(name).filter(|value| !value.is_empty()).or(fallback);
+        env.extend(value.map(|value| (OsString::from(name), value)));
+    }
+    env
+}
+
+/// Finds a program as a shell would: a name with a `/` as it is, else along `PATH`.
+///
+/// # Errors
+/// A text that says where it was looked for and how to mend it.
+pub(crate) fn find(bin: &Path, path: Option<&OsString>) -> Result<PathBuf, String> {
+    let install = "install it with `npm install -g @anthropic-ai/claude-code` and sign in by running `claude` \
+                   once, set cli.bin (or CLAUDE_BIN) to its path, or try ccgw without it: `ccgw --demo`";
+    if bin.as_os_str().as_encoded_bytes().contains(&b'/') {
+        return match executable(bin) {
+            true => Ok(bin.to_owned()),
+            false => Err(format!(
+                "cli.bin: {} is not an executable file; {install}",
+                bin.display()
+            )),
+        };
+    }
+    let found = path.and_then(|path| {
+        std::env::split_paths(path)
+            .map(|dir| dir.join(bin))
+            .find(|candidate| executable(candidate))
+    });
+    found.ok_or_else(|| {
+        format!(
+            "the Claude Code CLI `{}` is not installed (not found along PATH); {install}",
+            bin.display()
+        )
+    })
+}
+
+fn executable(path: &Path) -> bool {
+    let access = rustix::fs::access(path, rustix::fs::Access::EXEC_OK);
+    access.is_ok() && path.is_file()
+}
+
+struct Args(Vec<OsString>);
+
+impl Args {
+    fn add<const N: usize>(&mut self, args: [&str; N]) {
+        self.0.extend(args.into_iter().map(OsString::from));
+    }
+}
+
+/// Reads the abilities off what `--version` printed (`2.1.330 (Claude Code)`).
+pub(crate) fn abilities(version: Option<&str>) -> Abilities {
+    Abilities {
+        untyped_text: version
+            .and_then(numbers)
+            .is_some_and(|it| it >= [2, 1, 330]),
+    }
+}
+
+fn numbers(version: &str) -> Option<[u32; 3]> {
+    let mut parts = version
+        .split([' ', '-', '+'])
+        .next()?
+        .split('.')
+        .map(|part| part.parse().ok());
+    let numbers = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Thinking;
+
+    fn prompt(tools: BuiltInTools) -> Prompt {
+        Prompt {
+            model_requested: "claude-max/sonnet".to_owned(),
+            model: "sonnet".to_owned(),
+            system: "SECRET SYSTEM".to_owned(),
+            messages: vec![],
+            effort: None,
+            thinking: Thinking::Hidden,
+            tools,
+        }
+    }
+
+    #[track_caller]
+    fn check(user: User, mode: PermissionMode, untyped_text: bool, expect: &str) {
+        let program = Program {
+            path: "/bin/claude".into(),
+            kind: Kind::ClaudeCode,
+        };
+        let place = Place {
+            working_dir: "/w".into(),
+            config_dir: None,
+            skills_plugin: Some("/p".into()),
+        };
+        let recipe = Recipe {
+            program: &program,
+            abilities: Abilities { untyped_text },
+            permission_mode: mode,
+            user,
+            effort: Some(Effort::Low),
+            place: &place,
+            base_env: &[],
+            tenant_env: &[],
+        };
+        let launch = launch(&recipe, &prompt(BuiltInTools::On));
+        let line = launch
+            .args
+            .join(&OsString::from(" "))
+            .into_string()
+            .unwrap();
+        let rest = line.split_once("--plugin-dir /p ").unwrap().1;
+        assert_eq!(rest, expect);
+        assert!(line.contains("--model sonnet --effort low"));
+        assert!(!line.contains("SECRET"));
+    }
+
+    #[test]
+    fn full_permissions_are_an_allow_list_where_the_cli_refuses_the_flag() {
+        let list = format!(
+            "--permission-mode dontAsk --allowedTools {}",
+            TOOLS.join(" ")
+        );
+        let bypass = PermissionMode::BypassPermissions;
+        check(
+            User::Ordinary,
+            bypass,
+            true,
+            "--dangerously-skip-permissions",
+        );
+        check(User::Root, bypass, true, &list);
+        check(
+            User::Ordinary,
+            bypass,
+            false,
+            &format!("--restricted {list}"),
+        );
+        check(
+            User::Root,
+            PermissionMode::AcceptEdits,
+            true,
+            "--permission-mode acceptEdits",
+        );
+    }
+
+    #[test]
+    fn tenant_environment_wins_and_the_daemon_keeps_its_secrets() {
+        let get = |name: &str| match name {
+            "HOME" => Some("/home/u".into()),
+            "ANTHROPIC_API_KEY" => Some("gateway-secret".into()),
+            _ => None,
+        };
+        let base = base_environment(get, Path::new("/state"));
+        let program = Program {
+            path: "/bin/claude".into(),
+            kind: Kind::ClaudeCode,
+        };
+        let place = Place {
+            working_dir: "/w".into(),
+            config_dir: Some("/c".into()),
+            skills_plugin: None,
+        };
+        let tenant = [
+            ("CLAUDE_CODE_MAX_RETRIES".into(), "5".into()),
+            ("A".into(), "b".into()),
+        ];
+        let recipe = Recipe {
+            program: &program,
+            abilities: Abilities { untyped_text: true },
+            permission_mode: PermissionMode::DontAsk,
+            user: User::Root,
+            effort: None,
+            place: &place,
+            base_env: &base,
+            tenant_env: &tenant,
+        };
+        let env = launch(&recipe, &prompt(BuiltInTools::Off)).env;
+        let get = |name: &str| {
+            let mut all = env
+                .iter()
+                .filter(|(known, _)| known == name)
+                .map(|(_, value)| value);
+            let first = all.next().map(|value| value.to_str().unwrap());
+            assert_eq!(all.next(), None, "{name} twice");
+            first
+        };
+        assert_eq!(get("CLAUDE_CODE_MAX_RETRIES"), Some("5"));
+        assert_eq!(get("HOME"), Some("/home/u"));
+        assert_eq!(get("CLAUDE_CONFIG_DIR"), Some("/c"));
+        assert_eq!(get("LANG"), Some("C.UTF-8"));
+        assert_eq!(get("A"), Some("b"));
+        assert_eq!(get("ANTHROPIC_API_KEY"), None);
+    }
+
+    #[test]
+    fn abilities_follow_the_version() {
+        for (version, expect) in [
+            (Some("2.1.330 (Claude Code)"), true),
+            (Some("2.2.0"), true),
+            (Some("10.0.0-beta.1"), true),
+            (Some("2.1.197 (Claude Code)"), false),
+            (Some("nonsense"), false),
+            (Some("2.1"), false),
+            (None, false),
+        ] {
+            assert_eq!(abilities(version).untyped_text, expect, "{version:?}");
+        }
+    }
+
+    #[test]
+    fn missing_program_is_named_with_the_way_out() {
+        let path = OsString::from("/nonexistent-a:/nonexistent-b");
+        for bin in ["claude", "/nonexistent/claude"] {
+            let error = find(Path::new(bin), Some(&path)).unwrap_err();
+            assert!(
+                error.contains(bin) && error.contains("npm install"),
+                "{error}"
+            );
+        }
+        assert_eq!(
+            find(Path::new("sh"), Some(&"/bin".into())).unwrap(),
+            Path::new("/bin/sh")
+        );
+    }
+}

@@ -1,0 +1,263 @@
+//! What a failed run means to the caller.
+//!
+//! The gateway's own trouble (a CLI that is not signed in, a credential that was rejected) is a 503
+//! and never a 401, 402 or 403: those make OpenClaw disable the tenant's key.
+
+use std::time::Duration;
+
+use super::{event::ResultLine, keeper::Exit};
+use crate::api::{ApiError, ErrorKind};
+
+/// A failure as the CLI told it, before it is known what time it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) error: ApiError,
+    /// When a usage limit ends, in seconds since 1970.
+    pub(crate) resets_at: Option<u64>,
+}
+
+/// What earlier lines said about why it failed.
+#[derive(Debug, Default)]
+pub(crate) struct Clues {
+    /// `error` of the last assistant line.
+    pub(crate) error: Option<String>,
+    pub(crate) resets_at: Option<u64>,
+    pub(crate) retry_delay_ms: Option<u64>,
+}
+
+impl Failure {
+    /// The error with `Retry-After` counted from now.
+    pub(crate) fn at(self, unix_now: u64) -> ApiError {
+        match self.resets_at {
+            Some(resets_at) => self.error.retry_after(Duration::from_secs(
+                resets_at.saturating_sub(unix_now).max(1),
+            )),
+            None => self.error,
+        }
+    }
+}
+
+impl From<ApiError> for Failure {
+    fn from(error: ApiError) -> Self {
+        Failure {
+            error,
+            resets_at: None,
+        }
+    }
+}
+
+/// The failure that a `result` line with `is_error` stands for.
+pub(crate) fn from_result(result: &ResultLine<'_>, clues: &Clues) -> Failure {
+    let text = one_line(&words(result));
+    let kind = kind(result, clues, &text);
+    let message = match kind {
+        ErrorKind::Unavailable => format!(
+            "the gateway's Claude Code CLI is not signed in or its credential was rejected ({text}); on the gateway's \
+             host run `claude` as its user and sign in, or set the tenant's credential in config.yaml"
+        ),
+        ErrorKind::Internal if result.api_error_status.is_none() => {
+            format!("the Claude Code CLI failed: {text}")
+        }
+        _ => text,
+    };
+    let mut error = ApiError::new(kind, message);
+    let mut resets_at = None;
+    if kind == ErrorKind::RateLimited {
+        resets_at = clues.resets_at;
+        error.retry_after = clues.retry_delay_ms.map(Duration::from_millis);
+    }
+    Failure { error, resets_at }
+}
+
+fn words(result: &ResultLine<'_>) -> String {
+    match (&result.result, &result.errors) {
+        (Some(text), _) if !text.trim().is_empty() => text.to_string(),
+        (_, Some(errors)) if !errors.is_empty() => errors.join("; "),
+        _ => result
+            .terminal_reason
+            .as_deref()
+            .unwrap_or("no reason given")
+            .to_owned(),
+    }
+}
+
+fn kind(result: &ResultLine<'_>, clues: &Clues, text: &str) -> ErrorKind {
+    let error = clues.error.as_deref().unwrap_or("");
+    match result.api_error_status {
+        Some(401 | 403) => ErrorKind::Unavailable,
+        Some(404) => ErrorKind::NotFound,
+        Some(413) => ErrorKind::TooLarge,
+        Some(429) => ErrorKind::RateLimited,
+        Some(529) => ErrorKind::Overloaded,
+        Some(408 | 504) => ErrorKind::Timeout,
+        Some(400..=499) => ErrorKind::InvalidRequest,
+        Some(_) => ErrorKind::Internal,
+        None if error == "authentication_failed" || text.starts_with("Not logged in") => {
+            ErrorKind::Unavailable
+        }
+        None if text.starts_with("Request timed out") => ErrorKind::Timeout,
+        None if error == "rate_limit" => ErrorKind::RateLimited,
+        None if text.contains("Overloaded") => ErrorKind::Overloaded,
+        None if text.starts_with("Prompt is too long") => ErrorKind::InvalidRequest,
+        None => ErrorKind::Internal,
+    }
+}
+
+/// A CLI that ended, or closed its output, without a `result` line.
+pub(crate) fn exited_without_result(exit: Option<Exit>, stderr: &[u8]) -> ApiError {
+    let how = match exit {
+        Some(Exit::Code(code)) => format!("exited with status {code}"),
+        Some(Exit::Signal(9)) => {
+            "was killed (SIGKILL; by hand, or the system ran out of memory)".to_owned()
+        }
+        Some(Exit::Signal(signal)) => format!("was ended by signal {signal}"),
+        Some(Exit::Unknown) => "was lost: the process watching it was killed".to_owned(),
+        None => "closed its output".to_owned(),
+    };
+    let last = one_line(last_words(&String::from_utf8_lossy(stderr)));
+    let said = if last.is_empty() {
+        "and said nothing".to_owned()
+    } else {
+        format!("and said: {last}")
+    };
+    ApiError::new(
+        ErrorKind::Internal,
+        format!("the Claude Code CLI {how} before it answered, {said}"),
+    )
+}
+
+/// The last line with anything on it: errors come last.
+fn last_words(text: &str) -> &str {
+    text.lines()
+        .rev()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("")
+}
+
+/// Longest text of the CLI's that goes into an error.
+const TEXT_MAX: usize = 1000;
+
+/// Someone else's text on one line, without terminal sequences, of bounded length.
+fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    let mut chars = text.trim().chars();
+    while let Some(c) = chars.next() {
+        match c {
+            // A colour or cursor sequence ends with a letter.
+            '\u{1b}' => {
+                chars.find(char::is_ascii_alphabetic);
+            }
+            c if c.is_whitespace() => {
+                if !line.ends_with(' ') {
+                    line.push(' ');
+                }
+            }
+            c if c.is_control() => {}
+            c => line.push(c),
+        }
+        if line.len() >= TEXT_MAX {
+            line.push('…');
+            break;
+        }
+    }
+    line.trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(result: &str, error: Option<&str>, kind: ErrorKind, part: &str) {
+        let result: ResultLine<'_> = serde_json::from_str(result).unwrap();
+        let clues = Clues {
+            error: error.map(str::to_owned),
+            resets_at: Some(1000),
+            retry_delay_ms: Some(2488),
+        };
+        let error = from_result(&result, &clues).at(900);
+        assert_eq!(error.kind, kind, "{error:?}");
+        assert!(error.message.contains(part), "{error:?}");
+        let expect = (kind == ErrorKind::RateLimited).then_some(Duration::from_secs(100));
+        assert_eq!(error.retry_after, expect);
+    }
+
+    #[test]
+    fn results_map_to_kinds() {
+        let status = |code: u16| {
+            format!(
+                r#"{{"is_error":true,"api_error_status":{code},"result":"API Error: {code} x"}}"#
+            )
+        };
+        for (code, kind) in [
+            (400, ErrorKind::InvalidRequest),
+            (401, ErrorKind::Unavailable),
+            (403, ErrorKind::Unavailable),
+            (404, ErrorKind::NotFound),
+            (413, ErrorKind::TooLarge),
+            (429, ErrorKind::RateLimited),
+            (500, ErrorKind::Internal),
+            (503, ErrorKind::Internal),
+            (529, ErrorKind::Overloaded),
+        ] {
+            check(&status(code), None, kind, &format!("API Error: {code}"));
+        }
+    }
+
+    #[test]
+    fn failures_without_a_status_are_told_apart() {
+        check(
+            r#"{"result":"Not logged in · Please run /login"}"#,
+            Some("authentication_failed"),
+            ErrorKind::Unavailable,
+            "sign in",
+        );
+        check(
+            r#"{"result":"Request timed out. x"}"#,
+            Some("server_error"),
+            ErrorKind::Timeout,
+            "timed out",
+        );
+        check(
+            r#"{"errors":["Reached maximum number of turns (2)"],"terminal_reason":"max_turns"}"#,
+            None,
+            ErrorKind::Internal,
+            "maximum number of turns",
+        );
+        check(
+            r#"{"result":"  ","terminal_reason":"odd"}"#,
+            None,
+            ErrorKind::Internal,
+            "odd",
+        );
+        check("{}", None, ErrorKind::Internal, "no reason");
+    }
+
+    #[test]
+    fn silent_exits_are_described() {
+        for (exit, stderr, expect) in [
+            (
+                Some(Exit::Code(1)),
+                "one\n\x1b[31mtwo\x1b[0m \u{7}three\n\n",
+                "exited with status 1 before it answered, and said: two three",
+            ),
+            (
+                Some(Exit::Code(0)),
+                "",
+                "exited with status 0 before it answered, and said nothing",
+            ),
+            (Some(Exit::Signal(9)), "", "was killed (SIGKILL"),
+            (Some(Exit::Signal(15)), "", "ended by signal 15"),
+            (None, "", "closed its output"),
+        ] {
+            let error = exited_without_result(exit, stderr.as_bytes());
+            assert!(error.message.contains(expect), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn foreign_text_is_bounded() {
+        let error = exited_without_result(None, "é".repeat(100_000).as_bytes());
+        assert!(error.message.len() < TEXT_MAX + 200);
+    }
+}

@@ -1,0 +1,286 @@
+//! Runs a program so that ending it ends everything it started: the daemon's side of a keeper.
+//!
+//! A keeper is a small process, this same binary, that starts the CLI, is the parent that every
+//! orphan below it comes back to, and kills the whole tree when it is told to or when the daemon
+//! is gone, SIGKILL included. Killing the CLI or its process group is not enough: its Bash tool
+//! runs in a session of its own. A CLI worker keeps its keeper for life, because starting one takes
+//! longer than the gateway may add to a request.
+//!
+//! Guarantees: after [`Running::end`] nothing the run started lives, or `left_over` says how many
+//! do (another user's processes, or such in an uninterruptible wait). Within a few seconds of the
+//! daemon's death, however it died, the same holds. When a keeper is killed from outside, the run
+//! ends with [`Exit::Unknown`], the daemon kills the orphans (see [`adopt_orphans`]), and the next
+//! [`Keeper::spawn`] starts a fresh keeper.
+
+use std::ffi::OsString;
+use std::io::{PipeReader, PipeWriter};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use rustix::io::{Errno, ioctl_fionbio};
+
+pub(crate) use error::SpawnError;
+pub(crate) use family::adopt_orphans;
+use link::{Gone, Link};
+pub(crate) use process::main;
+use wire::News;
+
+mod error;
+mod family;
+mod inherited;
+mod link;
+mod process;
+mod tree;
+mod wire;
+
+/// What a keeper calls itself, in ps and for pkill.
+const NAME: &str = "cc-keeper";
+
+/// How long a keeper may take to start a program. Only a stopped keeper, or a disk that does not
+/// answer, takes longer than milliseconds.
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a keeper may take to end a run: its own bound of three seconds, and some air.
+const END_LIMIT: Duration = Duration::from_secs(4);
+
+/// What to run. Nothing is added: the environment is exactly `env`.
+///
+/// A `program` without a slash is looked up in the `PATH` of `env`; a relative one starts at `cwd`.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Launch {
+    pub(crate) program: PathBuf,
+    pub(crate) args: Vec<OsString>,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    pub(crate) cwd: PathBuf,
+}
+
+/// Without the values of the environment: they are where the secrets are.
+impl fmt::Debug for Launch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.env.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Launch")
+            .field("program", &self.program)
+            .field("args", &self.args)
+            .field("env", &names)
+            .field("cwd", &self.cwd)
+            .finish()
+    }
+}
+
+/// How a program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Code(i32),
+    Signal(i32),
+    /// Nobody saw it: its keeper was killed, or it would not die.
+    Unknown,
+}
+
+/// A polite request to end, to the program itself and not to its children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// SIGTERM.
+    Terminate,
+    /// SIGINT.
+    Interrupt,
+}
+
+/// The end of a run.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) exit: Exit,
+    /// Descendants that SIGKILL did not end in time; zero but for the rarest cases.
+    pub(crate) left_over: usize,
+}
+
+/// A keeper process, which runs one program after the other. Dropping it ends the process.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    link: Link,
+}
+
+/// A program that runs. [`Running::end`] is how it should end; dropping it does the same as a last
+/// line of defence.
+#[derive(Debug)]
+pub(crate) struct Running<'keeper> {
+    link: &'keeper mut Link,
+    /// Does not block. Take it to close it.
+    pub(crate) stdin: Option<PipeWriter>,
+    /// Does not block.
+    pub(crate) stdout: PipeReader,
+    /// Does not block.
+    pub(crate) stderr: PipeReader,
+    pid: i32,
+    exit: Option<Exit>,
+    state: State,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Started,
+    Ended,
+}
+
+impl Keeper {
+    /// Starts a keeper.
+    ///
+    /// # Errors
+    /// When the machine has no process or descriptor left, or /proc is not mounted.
+    pub(crate) fn start() -> io::Result<Keeper> {
+        Ok(Keeper {
+            link: Link::start()?,
+        })
+    }
+
+    /// Runs a program; returns when it has been executed. A keeper that was killed meanwhile is
+    /// replaced.
+    pub(crate) fn spawn(&mut self, launch: &Launch) -> Result<Running<'_>, SpawnError> {
+        let frame = wire::start_frame(launch).map_err(|errno| SpawnError::new(launch, errno))?;
+        let (pid, pipes) = match self.try_spawn(launch, &frame)? {
+            Some(started) => started,
+            // Twice in a row is no accident, and a third try would not help.
+            None => self
+                .try_spawn(launch, &frame)?
+                .ok_or_else(|| SpawnError::keeper_gone(launch))?,
+        };
+        Ok(Running {
+            link: &mut self.link,
+            stdin: Some(pipes.stdin),
+            stdout: pipes.stdout,
+            stderr: pipes.stderr,
+            pid,
+            exit: None,
+            state: State::Started,
+        })
+    }
+
+    /// `None` when the keeper is gone. Nothing of the program is left then, and it has not read a
+    /// byte, so trying again is safe.
+    fn try_spawn(
+        &mut self,
+        launch: &Launch,
+        frame: &[u8],
+    ) -> Result<Option<(i32, Pipes)>, SpawnError> {
+        if self.link.is_gone() {
+            self.link = Link::start().map_err(SpawnError::Other)?;
+        }
+        let (ours, theirs) = pipes().map_err(SpawnError::Other)?;
+        let stdio = [theirs.0.as_fd(), theirs.1.as_fd(), theirs.2.as_fd()];
+        if self.link.send_start(frame, stdio).is_err() {
+            self.link.bury();
+            return Ok(None);
+        }
+        drop(theirs);
+        match self.link.news(Instant::now() + START_LIMIT) {
+            Ok(Some(News::Started(pid))) => Ok(Some((pid, ours))),
+            Ok(Some(News::Failed(errno))) => {
+                Err(SpawnError::new(launch, Errno::from_raw_os_error(errno)))
+            }
+            // Silence, and an answer to another question, are as good as gone.
+            Ok(Some(_) | None) | Err(Gone) => {
+                self.link.bury();
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl Running<'_> {
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Readable when [`Running::try_exit`] may have something new. Nothing new comes after an
+    /// exit, and a dead keeper's socket stays readable: whoever knows the exit polls it no more.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.link.fd()
+    }
+
+    /// How the program ended, once it has. Its descendants may still live, and its output may not
+    /// be read yet. Never blocks.
+    pub(crate) fn try_exit(&mut self) -> Option<Exit> {
+        if self.exit.is_none() {
+            self.exit = match self.link.news(Instant::now()) {
+                Ok(Some(News::Exited(exit))) => Some(exit),
+                Ok(None) => None,
+                Ok(Some(_)) | Err(Gone) => Some(Exit::Unknown),
+            };
+        }
+        self.exit
+    }
+
+    /// Asks the program to end; whether it did, [`Running::try_exit`] tells.
+    pub(crate) fn signal(&mut self, stop: Stop) {
+        // A keeper that cannot be told is gone, and `try_exit` says so.
+        let _ = self.link.send(&wire::signal_frame(stop));
+    }
+
+    /// Kills the program and everything it started, and waits until all of it is gone: at once when
+    /// nothing is left, milliseconds otherwise, and seconds at most.
+    pub(crate) fn end(mut self) -> Ended {
+        self.end_tree()
+    }
+
+    fn end_tree(&mut self) -> Ended {
+        self.state = State::Ended;
+        let left = match self.link.send(&wire::end_frame()) {
+            Ok(()) => self.await_clean(),
+            Err(_) => None,
+        };
+        let left_over = left.unwrap_or_else(|| self.link.bury());
+        Ended {
+            exit: self.exit.unwrap_or(Exit::Unknown),
+            left_over,
+        }
+    }
+
+    /// How many the keeper could not end; `None` when it is gone or does not answer.
+    fn await_clean(&mut self) -> Option<usize> {
+        let deadline = Instant::now() + END_LIMIT;
+        loop {
+            match self.link.news(deadline) {
+                Ok(Some(News::Exited(exit))) => self.exit = Some(exit),
+                Ok(Some(News::Clean(left))) => return Some(usize::try_from(left).unwrap_or(0)),
+                Ok(Some(_) | None) | Err(Gone) => return None,
+            }
+        }
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if self.state == State::Started {
+            self.end_tree();
+        }
+    }
+}
+
+/// Our ends.
+struct Pipes {
+    stdin: PipeWriter,
+    stdout: PipeReader,
+    stderr: PipeReader,
+}
+
+/// Our ends, which do not block, and the program's, which do.
+fn pipes() -> io::Result<(Pipes, (PipeReader, PipeWriter, PipeWriter))> {
+    let (their_stdin, stdin) = io::pipe()?;
+    let (stdout, their_stdout) = io::pipe()?;
+    let (stderr, their_stderr) = io::pipe()?;
+    ioctl_fionbio(&stdin, true)?;
+    ioctl_fionbio(&stdout, true)?;
+    ioctl_fionbio(&stderr, true)?;
+    Ok((
+        Pipes {
+            stdin,
+            stdout,
+            stderr,
+        },
+        (their_stdin, their_stdout, their_stderr),
+    ))
+}
+
+#[cfg(test)]
+mod tests;

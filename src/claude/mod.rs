@@ -1,0 +1,11 @@
+//! The Claude Code CLI as a child process: what starts it, what goes in, what comes out, what it
+//! means when it fails, and what stands in for it.
+
+pub(crate) mod command;
+pub(crate) mod event;
+pub(crate) mod failure;
+pub(crate) mod input;
+pub(crate) mod keeper;
+pub(crate) mod probe;
+pub(crate) mod stand_in;
+pub(crate) mod worker;

@@ -1,0 +1,175 @@
+//! config.yaml to a [`Config`] that is valid by construction, or every problem at once.
+//!
+//! [`mod@file`] reads bytes, [`tree`] and [`build`] make a tree with line numbers of them, the
+//! sections take their keys out of it through [`section`], and [`value`] turns text into values.
+//! Nothing here starts, opens or creates anything, and the environment is passed in.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+mod build;
+mod cli;
+mod file;
+mod keys;
+mod problems;
+mod secret;
+mod section;
+mod server;
+mod session;
+mod skills;
+mod tenant;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod value;
+
+pub(crate) use cli::{Cli, PermissionMode, StreamPolicy};
+pub(crate) use problems::Problems;
+pub(crate) use secret::Secret;
+pub(crate) use server::{DockerHostIp, Server};
+pub(crate) use session::Session;
+pub(crate) use skills::{Skills, SkillsSync};
+pub(crate) use tenant::{ConfigDir, Tenant};
+
+use problems::{Place, Reported};
+use section::Reader;
+use tree::Node;
+use value::Origin;
+
+/// Reads the file at `path`; `env` answers for the environment variables that override it and for
+/// `HOME`. Relative paths in the file start at the file's folder.
+pub(crate) fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Loaded, Problems> {
+    let mut problems = Problems::new(path);
+    let content = file::read(path, &mut problems);
+    let mode = content.as_ref().ok().map(|content| content.mode);
+    let root = content.and_then(|content| tree::parse(&content.text, &mut problems));
+    let dir = match std::path::absolute(path) {
+        Ok(file) => file.parent().map(Path::to_path_buf).unwrap_or(file),
+        Err(error) => {
+            let text = format!("the working directory is gone ({error}), give the full path");
+            let _ = problems.add(Place::File, text);
+            return Err(problems);
+        }
+    };
+    let config = read(&root, &origin(dir, env), env, problems)?;
+    let notices = notices(path, &config, mode);
+    Ok(Loaded { config, notices })
+}
+
+/// A usable configuration and what the operator should hear about it at start.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    /// One sentence each, without a secret.
+    pub(crate) notices: Vec<String>,
+}
+
+/// Everything that can be configured. All paths are absolute, except a bare `cli.bin`.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) server: Server,
+    pub(crate) cli: Cli,
+    pub(crate) session: Session,
+    pub(crate) skills: Skills,
+    /// Names and keys are unique.
+    pub(crate) tenants: Vec<Tenant>,
+}
+
+impl Config {
+    /// The configuration without a file: defaults and no tenants. `dir`, an absolute path, stands
+    /// for the file's folder, and the environment overrides as ever.
+    pub(crate) fn default_in(
+        dir: &Path,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Config, Problems> {
+        let problems = Problems::new(&dir.join("config.yaml"));
+        read(&Ok(None), &origin(dir.to_path_buf(), env), env, problems)
+    }
+
+    /// The address to listen on: the configured one, else every address with tenants, and
+    /// loopback without.
+    pub(crate) fn bind_address(&self) -> IpAddr {
+        self.server
+            .host
+            .unwrap_or_else(|| server::default_address(&self.tenants))
+    }
+}
+
+fn origin(dir: PathBuf, env: &dyn Fn(&str) -> Option<String>) -> Origin {
+    let home = env("HOME").map(PathBuf::from);
+    Origin {
+        dir,
+        home: home.filter(|home| home.is_absolute()),
+    }
+}
+
+/// Takes the sections out of the tree. Without a tree the environment is still checked, so that
+/// its problems come together with the file's.
+fn read(
+    root: &Result<Option<Node>, Reported>,
+    origin: &Origin,
+    env: &dyn Fn(&str) -> Option<String>,
+    problems: Problems,
+) -> Result<Config, Problems> {
+    let mut reader = Reader {
+        problems,
+        origin,
+        env,
+    };
+    match read_sections(&mut reader, root.as_ref().map(Option::as_ref)) {
+        Ok(config) if reader.problems.is_empty() => Ok(config),
+        _ => Err(reader.problems.sorted()),
+    }
+}
+
+fn read_sections<'t>(
+    reader: &mut Reader<'t>,
+    root: Result<Option<&'t Node>, &Reported>,
+) -> Result<Config, Reported> {
+    let top = reader.section(root.unwrap_or(None), &keys::TOP, String::new());
+    let [server, cli, session, skills, tenants] =
+        ["server", "cli", "session", "skills", "tenants"].map(|key| top.node(key));
+    // Without a tree nothing is known of the tenants, and "no tenants" would be a wrong problem.
+    let tenants = match root {
+        Ok(_) => tenant::read(reader, tenants),
+        Err(reported) => Err(*reported),
+    };
+    let server = server::read(reader, server, &tenants);
+    let cli = cli::read(reader, cli);
+    let session = session::read(reader, session);
+    let skills = skills::read(reader, skills);
+    Ok(Config {
+        server: server?,
+        cli: cli?,
+        session: session?,
+        skills: skills?,
+        tenants: tenants?,
+    })
+}
+
+fn notices(path: &Path, config: &Config, mode: Option<u32>) -> Vec<String> {
+    let file = path.display();
+    let mut notices = Vec::new();
+    if let Some(mode) = mode
+        && mode & 0o077 != 0
+        && !config.tenants.is_empty()
+    {
+        notices.push(format!(
+            "{file} holds keys and other users can reach it (mode {mode:04o}), \
+             run: chmod 600 {file}"
+        ));
+    }
+    for tenant in &config.tenants {
+        if tenant.api_key.expose() == EXAMPLE_KEY {
+            let name = &tenant.name;
+            notices.push(format!(
+                "the key of tenant {name} is the one of config.example.yaml, which everybody \
+                 knows; make another with `openssl rand -hex 24`"
+            ));
+        }
+    }
+    notices
+}
+
+/// The key in config.example.yaml.
+const EXAMPLE_KEY: &str = "change-me-to-a-long-random-text";

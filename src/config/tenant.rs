@@ -1,0 +1,214 @@
+//! The `tenants` list: who may use the gateway, with which key and in which environment.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use super::keys;
+use super::problems::{Place, Problems, Reported, shown, shown_key};
+use super::secret::Secret;
+use super::section::{Reader, Section};
+use super::tree::{Entry, Node, Value};
+
+#[derive(Debug, Clone)]
+pub(crate) struct Tenant {
+    /// `[a-z0-9][a-z0-9_-]{0,62}`: safe as a file name and in a log line.
+    pub(crate) name: String,
+    /// 8 to 512 bytes of visible ASCII.
+    pub(crate) api_key: Secret,
+    /// Absolute; `None` means a private folder in the state directory.
+    pub(crate) working_dir: Option<PathBuf>,
+    pub(crate) config_dir: ConfigDir,
+    /// What the tenant's CLI gets besides the fixed environment, in file order, without NUL.
+    pub(crate) env: Vec<(String, Secret)>,
+}
+
+/// Which login and settings the tenant's CLI uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ConfigDir {
+    /// The CLI's own default: the login of the user that runs the gateway.
+    Shared,
+    /// A folder of the tenant's own under the state directory.
+    Private,
+    /// Absolute.
+    Path(PathBuf),
+}
+
+/// Every request's key is compared with all of these.
+const TENANTS_MAX: usize = 1000;
+const NAME_BYTES_MAX: usize = 63;
+/// Shorter keys are guessed; longer ones do not fit a header that other programs also accept.
+const KEY_BYTES_MIN: usize = 8;
+const KEY_BYTES_MAX: usize = 512;
+/// `MAX_ARG_STRLEN`: Linux starts no program with a longer `NAME=value` (execve(2)).
+const VARIABLE_BYTES_MAX: usize = 128 * 1024;
+
+pub(super) fn read<'t>(
+    reader: &mut Reader<'t>,
+    node: Option<&'t Node>,
+) -> Result<Vec<Tenant>, Reported> {
+    let items = items(&mut reader.problems, node)?;
+    let mut seen = Seen::default();
+    // Every tenant is read before the first error ends the collecting.
+    let tenants: Vec<_> = items
+        .iter()
+        .enumerate()
+        .map(|(index, node)| read_one(reader, (index, node), &mut seen))
+        .collect();
+    tenants.into_iter().collect()
+}
+
+fn items<'t>(problems: &mut Problems, node: Option<&'t Node>) -> Result<&'t [Node], Reported> {
+    let Some(node) = node else { return Ok(&[]) };
+    let text = match &node.value {
+        Value::Null => return Ok(&[]),
+        Value::List(items) if items.len() <= TENANTS_MAX => return Ok(items),
+        Value::List(items) => format!("{} tenants, write at most {TENANTS_MAX}", items.len()),
+        other => {
+            let kind = other.kind();
+            format!("expected a list, found {kind}; begin each tenant with `- name: ...`")
+        }
+    };
+    Err(problems.add(Place::Line(node.line), format!("tenants: {text}")))
+}
+
+/// The first line of each name and key.
+#[derive(Default)]
+struct Seen {
+    names: HashMap<String, Place>,
+    keys: HashMap<String, Place>,
+}
+
+fn read_one<'t>(
+    reader: &mut Reader<'t>,
+    (index, node): (usize, &'t Node),
+    seen: &mut Seen,
+) -> Result<Tenant, Reported> {
+    let path = format!("tenants[{index}]");
+    if !matches!(node.value, Value::Map(_)) {
+        let kind = node.value.kind();
+        let text = format!("{path}: expected `name:` and `api_key:`, found {kind}");
+        return Err(reader.problems.add(Place::Line(node.line), text));
+    }
+    let mut s = reader.section(Some(node), &keys::TENANT, path);
+    let origin = s.origin();
+    let name = read_name(&mut s, seen);
+    let api_key = read_key(&mut s, seen);
+    let working_dir = s.get("working_dir", None, |text| origin.path(text).map(Some));
+    let config_dir = s.get("config_dir", ConfigDir::Shared, |text| match text {
+        "shared" => Ok(ConfigDir::Shared),
+        "private" => Ok(ConfigDir::Private),
+        path => origin.path(path).map(ConfigDir::Path),
+    });
+    let env = read_env(&mut s);
+    Ok(Tenant {
+        name: name?,
+        api_key: Secret::new(api_key?),
+        working_dir: working_dir?,
+        config_dir: config_dir?,
+        env: env?,
+    })
+}
+
+fn read_name(s: &mut Section<'_, '_>, seen: &mut Seen) -> Result<String, Reported> {
+    let advice = "write a name of a-z, 0-9, _ and -";
+    let (name, place) = s.require("name", advice, parse_name)?;
+    if let Some(Place::Line(line)) = seen.names.get(&name) {
+        let text = format!("`{name}` is the tenant in line {line} already, write another name");
+        return Err(s.problem("name", place, &text));
+    }
+    seen.names.insert(name.clone(), place);
+    Ok(name)
+}
+
+fn parse_name(text: &str) -> Result<String, String> {
+    let is_inner = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+    let starts_well = !text.starts_with(['_', '-']);
+    if text.is_empty() || text.len() > NAME_BYTES_MAX || !starts_well || !text.bytes().all(is_inner)
+    {
+        return Err(format!(
+            "{} is not a tenant name, write 1 to {NAME_BYTES_MAX} of a-z, 0-9, _ and -, starting \
+             with a letter or a digit",
+            shown(text)
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn read_key(s: &mut Section<'_, '_>, seen: &mut Seen) -> Result<String, Reported> {
+    let advice = "write a long random text, for example from `openssl rand -hex 24`";
+    let (key, place) = s.require("api_key", advice, parse_key)?;
+    if let Some(Place::Line(line)) = seen.keys.get(&key) {
+        let text = format!("the same key as in line {line}, {advice}");
+        return Err(s.problem("api_key", place, &text));
+    }
+    seen.keys.insert(key.clone(), place);
+    Ok(key)
+}
+
+/// Says nothing about the key but its length.
+fn parse_key(text: &str) -> Result<String, String> {
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(
+            "has a space, a line break, a control or a non-ASCII character, which HTTP headers do \
+             not carry; write visible ASCII characters only"
+                .to_owned(),
+        );
+    }
+    let length = text.len();
+    if !(KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&length) {
+        return Err(format!(
+            "the key has {length} characters, write {KEY_BYTES_MIN} to {KEY_BYTES_MAX}"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn read_env(s: &mut Section<'_, '_>) -> Result<Vec<(String, Secret)>, Reported> {
+    let variables: Vec<_> = s
+        .map("env")
+        .iter()
+        .map(|entry| read_variable(s, entry))
+        .collect();
+    variables.into_iter().collect()
+}
+
+fn read_variable(s: &mut Section<'_, '_>, entry: &Entry) -> Result<(String, Secret), Reported> {
+    let name = &entry.key;
+    let place = Place::Line(entry.line);
+    if !is_variable_name(name) {
+        let text = format!(
+            "{} is not a variable name, write letters, digits and _, not starting with a digit",
+            shown_key(name)
+        );
+        return Err(s.problem("env", place, &text));
+    }
+    let text = match variable_text(&entry.node.value) {
+        Ok(text) if name.len() + "=\0".len() + text.len() > VARIABLE_BYTES_MAX => {
+            let length = text.len();
+            format!("{length} bytes, but Linux takes {VARIABLE_BYTES_MAX}, the name included")
+        }
+        Ok(text) => return Ok((name.clone(), Secret::new(text.to_owned()))),
+        Err(problem) => problem,
+    };
+    Err(s.problem(&format!("env.{name}"), place, &text))
+}
+
+fn is_variable_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name
+            .bytes()
+            .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+}
+
+/// The value, which no message may repeat.
+fn variable_text(value: &Value) -> Result<&str, String> {
+    match value {
+        Value::Null => Ok(""),
+        Value::Scalar(text) if text.contains('\0') => {
+            Err("has a NUL character, which no variable can hold, remove it".to_owned())
+        }
+        Value::Scalar(text) => Ok(text),
+        other => Err(format!("expected a single value, found {}", other.kind())),
+    }
+}

@@ -1,0 +1,343 @@
+//! The daemon's life: starts every thread in order, waits for signals, ends every thread in order.
+//!
+//! What an orderly end (SIGTERM or SIGINT) promises: no new connection is taken; what waits in the
+//! queue is answered 503; a run that finishes within `cli.drain_timeout` is answered in full; what
+//! is left then is told so and ended with all its processes. A second signal skips the waiting.
+
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossbeam_channel::{Receiver, bounded, never, select};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+use crate::{
+    args::Demo,
+    claude::{
+        command::{self, Kind, Program},
+        keeper,
+        probe::Cli,
+    },
+    config::{self, Config},
+    gateway::{CliWorkers, Gateway, HttpWorkers, Parts, Reason},
+    http::{self, Listener, ListenerConfig},
+    log,
+    scheduler::{self, Scheduler},
+    state::StateDir,
+};
+
+/// Requests read and not yet taken by an http worker; beyond that the listener answers 503.
+const REQUESTS_MAX: usize = 256;
+
+/// Refusals not yet written; as many as requests can wait in total for a few tenants.
+const REFUSALS_MAX: usize = 4096;
+
+/// How long what is left may take to end after the drain: interrupt, kill and reap.
+const END_WAIT: Duration = Duration::from_secs(5);
+
+/// How long the last bytes may take to leave once everything is answered.
+const FLUSH_WAIT: Duration = Duration::from_secs(2);
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// What keeps the daemon from starting, as a text for the operator.
+pub(crate) fn serve(config: Config, source: &str, demo: Demo) -> Result<ExitCode, String> {
+    let signals = signals().map_err(|it| format!("cannot watch signals: {it}"))?;
+    keeper::adopt_orphans().map_err(|it| format!("cannot become a subreaper: {it}"))?;
+    let parts = Threads::start(config, source, demo)?;
+    Ok(parts.run(&signals))
+}
+
+struct Threads {
+    gateway: Arc<Gateway>,
+    listener: Listener,
+    scheduler: Scheduler,
+    http: HttpWorkers,
+    cli: CliWorkers,
+}
+
+impl Threads {
+    fn start(config: Config, source: &str, demo: Demo) -> Result<Self, String> {
+        let config = Arc::new(config);
+        let (runs_in, runs) = bounded(config.cli.max_concurrent);
+        let (refusals_in, refusals) = bounded(REFUSALS_MAX);
+        let (requests_in, requests) = bounded(REQUESTS_MAX);
+        let limits = scheduler::Limits {
+            running_max: config.cli.max_concurrent,
+            per_tenant_max: config.cli.max_per_tenant,
+            depth_max: config.cli.queue_depth,
+            wait_max: config.cli.queue_timeout,
+        };
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |error: io::Error| format!("cannot start {what}: {error}")
+        };
+        let scheduler =
+            Scheduler::start(limits, runs_in, refusals_in).map_err(failed("the scheduler"))?;
+        let gateway = Arc::new(gateway(&config, demo, scheduler.handle())?);
+        let cli = CliWorkers::start(&gateway, &runs).map_err(failed("the CLI workers"))?;
+        let http = HttpWorkers::start(&gateway, &requests, &refusals)
+            .map_err(failed("the http workers"))?;
+        let address = SocketAddr::new(config.bind_address(), config.server.port);
+        let admitting = Arc::clone(&gateway);
+        let listener = Listener::start(
+            ListenerConfig { addr: address, limits: limits_of(&config.server), error_body: Gateway::listener_error },
+            move |head| admitting.admit(head),
+            requests_in,
+        )
+        .map_err(|error| {
+            format!("cannot listen on {address}: {error}; choose another server.port (or PORT) or server.host")
+        })?;
+        announce(&gateway, source, listener.local_addr());
+        Ok(Threads {
+            gateway,
+            listener,
+            scheduler,
+            http,
+            cli,
+        })
+    }
+
+    fn run(self, signals: &Receiver<i32>) -> ExitCode {
+        let first = wait_for_end(signals, &never(), None);
+        log::info(
+            "stopping: no new connections, runs may finish",
+            &[
+                ("signal", &signal_name(first)),
+                (
+                    "drain_ms",
+                    &self.gateway.config.cli.drain_timeout.as_millis(),
+                ),
+            ],
+        );
+        self.stop(signals)
+    }
+
+    fn stop(self, signals: &Receiver<i32>) -> ExitCode {
+        let Threads {
+            gateway,
+            listener,
+            scheduler,
+            http,
+            cli,
+        } = self;
+        listener.stop_accepting();
+        gateway.start_draining();
+        let drain = gateway.config.cli.drain_timeout;
+        let idle = closed_when_idle(scheduler);
+        if wait_for_end(signals, &idle, Some(Instant::now() + drain)) != Some(IDLE) {
+            log::warn("ending the runs that are left", &[]);
+            cli.cancel_all(Reason::Shutdown);
+            if wait_for_end(&never(), &idle, Some(Instant::now() + END_WAIT)) != Some(IDLE) {
+                // The keepers end what is left when this process ends.
+                log::error("some runs did not end in time", &[]);
+                return ExitCode::SUCCESS;
+            }
+        }
+        cli.join();
+        if let Err(error) = listener.close(Instant::now() + FLUSH_WAIT) {
+            log::error("the listener ended before its time", &[("why", &error)]);
+        }
+        http.join();
+        log::info("stopped", &[]);
+        ExitCode::SUCCESS
+    }
+}
+
+fn limits_of(server: &config::Server) -> http::Limits {
+    http::Limits {
+        max_body_bytes: server.max_body_bytes,
+        max_connections: server.max_connections,
+        max_connections_per_ip: server.max_connections_per_ip,
+        head_timeout: server.head_timeout,
+        body_timeout: server.body_timeout,
+        write_timeout: server.write_timeout,
+        ..http::Limits::default()
+    }
+}
+
+/// What [`wait_for_end`] returns when the last run is over.
+const IDLE: i32 = 0;
+
+/// Waits for a signal that ends the daemon, for `idle` to close, or for the deadline (`None`).
+fn wait_for_end(
+    signals: &Receiver<i32>,
+    idle: &Receiver<()>,
+    until: Option<Instant>,
+) -> Option<i32> {
+    let deadline = until.map_or_else(never, crossbeam_channel::at);
+    loop {
+        select! {
+            recv(signals) -> signal => match signal {
+                Ok(SIGHUP) => log::info("SIGHUP: the configuration is read at start only; restart to apply it", &[]),
+                Ok(signal) => return Some(signal),
+                Err(_) => return None,
+            },
+            recv(idle) -> _ => return Some(IDLE),
+            recv(deadline) -> _ => return None,
+        }
+    }
+}
+
+/// Closes the scheduler; the channel closes when its last permit is back.
+fn closed_when_idle(scheduler: Scheduler) -> Receiver<()> {
+    scheduler.handle().close();
+    let (idle_in, idle) = bounded::<()>(0);
+    let waiter = thread::Builder::new()
+        .name("drain".to_owned())
+        .spawn(move || {
+            scheduler.join();
+            drop(idle_in);
+        });
+    if let Err(error) = waiter {
+        // The sender went with the thread, so the drain is over at once: harsh, but it ends.
+        log::error("cannot wait for the runs", &[("why", &error)]);
+    }
+    idle
+}
+
+fn signals() -> io::Result<Receiver<i32>> {
+    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let (sender, receiver) = bounded(8);
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                // Eight unread signals say all there is to say.
+                let _ = sender.try_send(signal);
+            }
+        })?;
+    Ok(receiver)
+}
+
+fn signal_name(signal: Option<i32>) -> &'static str {
+    match signal {
+        Some(SIGTERM) => "SIGTERM",
+        Some(SIGINT) => "SIGINT",
+        _ => "none",
+    }
+}
+
+fn gateway(
+    config: &Arc<Config>,
+    demo: Demo,
+    scheduler: scheduler::Handle,
+) -> Result<Gateway, String> {
+    let path = StateDir::locate(|name| std::env::var(name).ok())
+        .ok_or("no place for state: set STATE_DIRECTORY, XDG_STATE_HOME or HOME")?;
+    let state = StateDir::open(&path)
+        .map_err(|error| format!("cannot use the state directory {}: {error}", path.display()))?;
+    let base_env = command::base_environment(|name| std::env::var_os(name), &path);
+    let cli = Cli::start(program(config, demo)?, base_env.clone(), &path);
+    let skill_text = skill_text(&config.cli.skill_file)?;
+    Ok(Gateway::new(Parts {
+        config: Arc::clone(config),
+        cli,
+        state,
+        base_env,
+        skill_text,
+        scheduler,
+    }))
+}
+
+fn program(config: &Config, demo: Demo) -> Result<Program, String> {
+    match demo {
+        Demo::On => {
+            let path =
+                std::env::current_exe().map_err(|it| format!("cannot find this program: {it}"))?;
+            log::warn(
+                "DEMO: answers are made up by a built-in stand-in, no model is asked",
+                &[],
+            );
+            Ok(Program {
+                path,
+                kind: Kind::StandIn,
+            })
+        }
+        Demo::Off => {
+            let path = command::find(&config.cli.bin, std::env::var_os("PATH").as_ref())?;
+            Ok(Program {
+                path,
+                kind: Kind::ClaudeCode,
+            })
+        }
+    }
+}
+
+/// The built-in text, for a daemon that was installed without the file.
+const SKILL_TEXT: &str = include_str!("../openclaw-skill.md");
+
+/// A skill file is a page of text; more than this is a mistake.
+const SKILL_TEXT_MAX: u64 = 1 << 20;
+
+fn skill_text(path: &Path) -> Result<String, String> {
+    let bad = |why: String| format!("cli.skill_file {}: {why}", path.display());
+    match std::fs::metadata(path) {
+        Ok(it) if it.len() > SKILL_TEXT_MAX => return Err(bad("is larger than 1 MiB".to_owned())),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            log::info(
+                "no skill file; the built-in text is used",
+                &[("path", &path.display())],
+            );
+            return Ok(SKILL_TEXT.to_owned());
+        }
+        Err(error) => return Err(bad(error.to_string())),
+    }
+    std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))
+}
+
+fn announce(gateway: &Gateway, source: &str, address: SocketAddr) {
+    let config = &gateway.config;
+    log::info(
+        &format!("listening on http://{address}"),
+        &[
+            ("version", &env!("CARGO_PKG_VERSION")),
+            ("config", &source),
+            ("tenants", &config.tenants.len()),
+            ("max_concurrent", &config.cli.max_concurrent),
+        ],
+    );
+    if config.tenants.is_empty() {
+        log::warn(
+            "no tenants: only programs on this host are served, without a key",
+            &[],
+        );
+    } else if let IpAddr::V4(ip) = address.ip()
+        && ip.is_unspecified()
+    {
+        log::info(
+            "listening on all addresses: keep the port off the public internet (no TLS here)",
+            &[],
+        );
+    }
+    if config.tenants.len() > 1 {
+        log::warn(
+            "runs of different tenants are not isolated from each other or from this host",
+            &[],
+        );
+    }
+    let lent = std::env::var_os("ANTHROPIC_API_KEY").is_some();
+    let used = |tenant: &crate::config::Tenant| {
+        tenant
+            .env
+            .iter()
+            .any(|(name, _)| name == "ANTHROPIC_API_KEY")
+    };
+    if lent && !config.tenants.iter().any(used) {
+        log::info(
+            "ANTHROPIC_API_KEY of the gateway's environment is not given to runs; set it in a tenant's env",
+            &[],
+        );
+    }
+}

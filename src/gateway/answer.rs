@@ -1,0 +1,237 @@
+//! What one caller gets: one head, then either one answer or one error, never both, never neither.
+//!
+//! The head of a streaming answer is held until the first event, at most [`HEAD_WAIT`], so that an
+//! early failure keeps its HTTP status. After that the client sees a ping at once and after every
+//! [`SILENCE`] without an event, queued or running: OpenClaw counts only real events as life.
+
+use std::{
+    io,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use super::route::Format;
+use crate::{
+    api::{AnswerEvent, ApiError, anthropic, openai},
+    http::{HangUp, Reply, Response, Stream},
+};
+
+/// How long a streaming answer's head is held back for a status that fits.
+const HEAD_WAIT: Duration = Duration::from_secs(5);
+
+/// The longest silence on an open stream.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// The answer of one request on its way out. Dropped unfinished, the client sees a 500 or a
+/// visibly broken stream.
+pub(crate) struct Answer {
+    request_id: String,
+    format: Format,
+    encoder: Encoder,
+    channel: Channel,
+    out: Vec<u8>,
+    arrived: Instant,
+    last_sent: Instant,
+}
+
+/// How the client wants it, and what is needed to write it so.
+pub(crate) enum Encoder {
+    AnthropicStream(anthropic::StreamEncoder),
+    AnthropicWhole(anthropic::Collector),
+    OpenAiStream(openai::StreamEncoder),
+    OpenAiWhole(openai::Collector),
+}
+
+enum Channel {
+    /// Nothing sent yet.
+    Held(Reply),
+    /// The head is out.
+    Open(Stream),
+    /// Answered, failed or left.
+    Closed,
+}
+
+impl Answer {
+    pub(crate) fn new(request_id: String, format: Format, encoder: Encoder, reply: Reply) -> Self {
+        let now = Instant::now();
+        Answer {
+            request_id,
+            format,
+            encoder,
+            channel: Channel::Held(reply),
+            out: Vec::new(),
+            arrived: now,
+            last_sent: now,
+        }
+    }
+
+    pub(crate) fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// The client's connection, to hear when it goes; `None` once answered.
+    pub(crate) fn hangup(&self) -> Option<&HangUp> {
+        match &self.channel {
+            Channel::Held(reply) => Some(reply.hangup()),
+            Channel::Open(stream) => Some(stream.hangup()),
+            Channel::Closed => None,
+        }
+    }
+
+    /// When [`Answer::keep_alive`] wants to be called next.
+    pub(crate) fn next_beat(&self) -> Option<Instant> {
+        match (&self.channel, self.streams()) {
+            (Channel::Held(_), true) => Some(self.arrived + HEAD_WAIT),
+            (Channel::Open(_), _) => Some(self.last_sent + SILENCE),
+            _ => None,
+        }
+    }
+
+    /// Opens a held head or sends a ping where it is time; never waits for the client.
+    ///
+    /// # Errors
+    /// When the client takes nothing more: it is gone.
+    pub(crate) fn keep_alive(&mut self, now: Instant) -> io::Result<()> {
+        if self.next_beat().is_none_or(|due| now < due) {
+            return Ok(());
+        }
+        self.open();
+        let ping = match &self.encoder {
+            Encoder::AnthropicStream(_) => anthropic::ping().to_vec(),
+            Encoder::OpenAiStream(encoder) => encoder.ping(),
+            Encoder::AnthropicWhole(_) | Encoder::OpenAiWhole(_) => return Ok(()),
+        };
+        self.last_sent = now;
+        match &mut self.channel {
+            Channel::Open(stream) => stream.write_now(&ping),
+            Channel::Held(_) | Channel::Closed => Ok(()),
+        }
+    }
+
+    /// Takes one event; it leaves with the next [`Answer::flush`].
+    pub(crate) fn event(&mut self, event: &AnswerEvent<'_>) {
+        match &mut self.encoder {
+            Encoder::AnthropicStream(encoder) => encoder.encode(event, &mut self.out),
+            Encoder::OpenAiStream(encoder) => encoder.encode(event, &mut self.out),
+            Encoder::AnthropicWhole(collector) => collector.take(event),
+            Encoder::OpenAiWhole(collector) => collector.take(event),
+        }
+    }
+
+    /// Sends what the events made, in one write.
+    ///
+    /// # Errors
+    /// When the client is gone or took nothing for the write timeout.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        self.open();
+        if let Channel::Open(stream) = &mut self.channel {
+            stream.write(&self.out)?;
+        }
+        self.out.clear();
+        self.last_sent = Instant::now();
+        Ok(())
+    }
+
+    /// Ends a complete answer, all of whose events were flushed.
+    pub(crate) fn finish(&mut self) {
+        let body = match &mut self.encoder {
+            Encoder::AnthropicWhole(collector) => Some(collector.finish()),
+            Encoder::OpenAiWhole(collector) => Some(collector.finish()),
+            Encoder::AnthropicStream(_) | Encoder::OpenAiStream(_) => None,
+        };
+        match (std::mem::replace(&mut self.channel, Channel::Closed), body) {
+            (Channel::Open(stream), _) => stream.finish(),
+            (Channel::Held(reply), Some(body)) => {
+                reply.send(
+                    json(200, body).header(self.request_id_header(), self.request_id.clone()),
+                );
+            }
+            // A stream of no events is no answer: dropping the reply says 500.
+            (Channel::Held(_), None) | (Channel::Closed, _) => {}
+        }
+    }
+
+    /// Ends the answer with an error: as a status while the head is held, else as the stream's
+    /// last event. Does nothing when it is over already.
+    pub(crate) fn fail(&mut self, error: &ApiError) {
+        self.out.clear();
+        match std::mem::replace(&mut self.channel, Channel::Closed) {
+            Channel::Held(reply) => {
+                reply.send(error_response(self.format, error, &self.request_id))
+            }
+            Channel::Open(mut stream) => {
+                let frame = match self.format {
+                    Format::Anthropic => anthropic::error_frame(error, &self.request_id),
+                    Format::OpenAi => openai::error_frame(error),
+                };
+                // When it cannot be written the client is gone, or sees a broken stream.
+                if stream.write(&frame).is_ok() {
+                    stream.finish();
+                }
+            }
+            Channel::Closed => {}
+        }
+    }
+
+    fn streams(&self) -> bool {
+        matches!(
+            self.encoder,
+            Encoder::AnthropicStream(_) | Encoder::OpenAiStream(_)
+        )
+    }
+
+    /// The head leaves with the first frame.
+    fn open(&mut self) {
+        if let Channel::Held(_) = self.channel
+            && let Channel::Held(reply) = std::mem::replace(&mut self.channel, Channel::Closed)
+        {
+            let headers = [
+                ("content-type", "text/event-stream; charset=utf-8"),
+                ("cache-control", "no-cache"),
+                (self.request_id_header(), self.request_id.as_str()),
+            ];
+            self.channel = Channel::Open(reply.stream(200, &headers));
+        }
+    }
+
+    fn request_id_header(&self) -> &'static str {
+        request_id_header(self.format)
+    }
+}
+
+/// An error as a whole response in the caller's format.
+pub(crate) fn error_response(format: Format, error: &ApiError, request_id: &str) -> Response {
+    let (status, body) = match format {
+        Format::Anthropic => anthropic::error(error, request_id),
+        Format::OpenAi => openai::error(error),
+    };
+    let response = json(status, body).header(request_id_header(format), request_id.to_owned());
+    match error.retry_after {
+        // Rounded up: a client that comes back a moment early is refused again.
+        Some(after) => response.header("retry-after", after.as_millis().div_ceil(1000).to_string()),
+        None => response,
+    }
+}
+
+/// A whole response in JSON.
+pub(crate) fn json(status: u16, body: Vec<u8>) -> Response {
+    Response::new(status)
+        .header("content-type", "application/json")
+        .body(body)
+}
+
+fn request_id_header(format: Format) -> &'static str {
+    match format {
+        Format::Anthropic => "request-id",
+        Format::OpenAi => "x-request-id",
+    }
+}
+
+/// Seconds since 1970, for OpenAI's `created`.
+pub(crate) fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |it| it.as_secs())
+}

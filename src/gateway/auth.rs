@@ -1,0 +1,186 @@
+//! Who is asking: keys against tenants.
+
+use std::net::IpAddr;
+
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use crate::{
+    api::{ApiError, ErrorKind},
+    http::Head,
+    scheduler::TenantId,
+};
+
+/// The keys of all tenants, by [`TenantId`]; empty when the gateway has no tenants.
+pub(crate) struct Keys(Vec<Vec<u8>>);
+
+impl Keys {
+    pub(crate) fn new(keys: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        Keys(keys.into_iter().collect())
+    }
+
+    /// Finds the tenant a request's key belongs to; without tenants everybody who may connect is
+    /// tenant 0, as long as the request cannot come from a web page.
+    ///
+    /// # Errors
+    /// 401 for a missing, unknown or contradictory key; 403 for a web page.
+    pub(crate) fn identify(&self, head: &Head) -> Result<TenantId, ApiError> {
+        if self.0.is_empty() {
+            return from_no_web_page(head).map(|()| 0);
+        }
+        let key = presented(head)?.ok_or_else(|| {
+            unauthorized(
+                "no key: send the tenant's key as `x-api-key: KEY` or `Authorization: Bearer KEY`",
+            )
+        })?;
+        self.find(key.as_bytes())
+            .ok_or_else(|| unauthorized("invalid x-api-key: no tenant has this key"))
+    }
+
+    /// Compares with every key and takes the same time whichever matches.
+    fn find(&self, key: &[u8]) -> Option<TenantId> {
+        let mut found = u32::MAX;
+        for (id, known) in (0u32..).zip(&self.0) {
+            let same: Choice = known.as_slice().ct_eq(key);
+            found = u32::conditional_select(&found, &id, same);
+        }
+        (found != u32::MAX).then_some(found as TenantId)
+    }
+}
+
+/// The one key a request presents, wherever it stands.
+fn presented(head: &Head) -> Result<Option<&str>, ApiError> {
+    let bearer = |value: &str| -> Option<usize> {
+        let (scheme, _) = value.split_once(' ')?;
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then_some(scheme.len() + 1)
+    };
+    let mut key: Option<&str> = None;
+    for value in head.headers_named("x-api-key") {
+        agree(&mut key, value.trim())?;
+    }
+    for value in head.headers_named("authorization") {
+        let start = bearer(value)
+            .ok_or_else(|| unauthorized("Authorization: only the Bearer scheme is understood"))?;
+        agree(&mut key, value[start..].trim())?;
+    }
+    Ok(key)
+}
+
+fn agree<'a>(key: &mut Option<&'a str>, value: &'a str) -> Result<(), ApiError> {
+    match key {
+        Some(known) if !bool::from(known.as_bytes().ct_eq(value.as_bytes())) => Err(unauthorized(
+            "two different keys: send one, as x-api-key or as Authorization: Bearer",
+        )),
+        _ => {
+            *key = Some(value);
+            Ok(())
+        }
+    }
+}
+
+fn unauthorized(message: &str) -> ApiError {
+    ApiError::new(ErrorKind::Authentication, message)
+}
+
+/// Without keys, what keeps a web page in the operator's browser from running commands through
+/// loopback is this: pages send `Origin`, and a rebound DNS name is not a loopback name.
+fn from_no_web_page(head: &Head) -> Result<(), ApiError> {
+    let local = head.header("host").is_none_or(is_loopback_host);
+    if head.header("origin").is_none() && local {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        ErrorKind::Permission,
+        "without tenants only local programs may ask, no web pages: add a tenant with an api_key to config.yaml",
+    ))
+}
+
+fn is_loopback_host(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(headers: &[(&str, &str)]) -> Head {
+        Head::for_tests("POST", "/v1/messages", headers)
+    }
+
+    #[track_caller]
+    fn check(headers: &[(&str, &str)], expect: Result<TenantId, &str>) {
+        let keys = Keys::new([b"key-of-a".to_vec(), b"key-of-b".to_vec()]);
+        match (keys.identify(&head(headers)), expect) {
+            (Ok(id), Ok(expect)) => assert_eq!(id, expect),
+            (Err(error), Err(expect)) => {
+                assert_eq!(error.kind, ErrorKind::Authentication);
+                assert!(error.message.contains(expect), "{}", error.message);
+                assert!(!error.message.contains("key-of"), "{}", error.message);
+            }
+            (got, expect) => panic!("got {got:?}, expected {expect:?}"),
+        }
+    }
+
+    #[test]
+    fn key_is_taken_from_either_header() {
+        check(&[("x-api-key", "key-of-a")], Ok(0));
+        check(&[("X-Api-Key", "key-of-b")], Ok(1));
+        check(&[("authorization", "Bearer key-of-b")], Ok(1));
+        check(&[("authorization", "bearer   key-of-b ")], Ok(1));
+        check(
+            &[
+                ("x-api-key", "key-of-a"),
+                ("authorization", "Bearer key-of-a"),
+            ],
+            Ok(0),
+        );
+    }
+
+    #[test]
+    fn anything_else_is_unauthorized() {
+        check(&[], Err("no key"));
+        check(&[("x-api-key", "")], Err("invalid"));
+        check(&[("x-api-key", "key-of-")], Err("invalid"));
+        check(&[("x-api-key", "key-of-aa")], Err("invalid"));
+        check(&[("authorization", "Basic a2V5LW9mLWE=")], Err("Bearer"));
+        check(
+            &[
+                ("x-api-key", "key-of-a"),
+                ("authorization", "Bearer key-of-b"),
+            ],
+            Err("two different"),
+        );
+        check(
+            &[("x-api-key", "key-of-a"), ("x-api-key", "key-of-b")],
+            Err("two different"),
+        );
+    }
+
+    #[test]
+    fn without_tenants_web_pages_are_refused() {
+        let keys = Keys::new([]);
+        for (headers, expect) in [
+            (vec![("host", "127.0.0.1:3456")], true),
+            (vec![("host", "localhost")], true),
+            (vec![("host", "[::1]:3456")], true),
+            (vec![("host", "rebound.example:3456")], false),
+            (vec![("host", "127.0.0.1.example")], false),
+            (
+                vec![("host", "localhost:1"), ("origin", "https://page.example")],
+                false,
+            ),
+            (vec![("host", "localhost:1"), ("origin", "null")], false),
+        ] {
+            assert_eq!(
+                keys.identify(&head(&headers)).is_ok(),
+                expect,
+                "{headers:?}"
+            );
+        }
+    }
+}

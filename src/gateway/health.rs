@@ -1,0 +1,83 @@
+//! `GET /health`: whether the gateway serves, and for those who may know, how busy it is.
+
+use std::sync::atomic::Ordering;
+
+use serde::Serialize;
+
+use super::{Gateway, Request};
+use crate::claude::command::Kind;
+
+#[derive(Serialize)]
+struct Health<'a> {
+    status: &'static str,
+    running: usize,
+    queued: usize,
+    #[serde(flatten)]
+    details: Option<Details<'a>>,
+}
+
+/// For callers on loopback or with a key.
+#[derive(Serialize)]
+struct Details<'a> {
+    version: &'static str,
+    uptime_s: u64,
+    cli: Cli<'a>,
+    tenants: Vec<TenantHealth<'a>>,
+}
+
+#[derive(Serialize)]
+struct Cli<'a> {
+    /// Null until the CLI was asked.
+    version: Option<&'a str>,
+    /// True when answers are made up (`--demo`).
+    stand_in: bool,
+}
+
+#[derive(Serialize)]
+struct TenantHealth<'a> {
+    name: &'a str,
+    running: usize,
+    queued: usize,
+}
+
+impl Gateway {
+    pub(super) fn health(&self, request: &Request) -> Vec<u8> {
+        let (counts, tenants) = self.tenant_counts();
+        let may_know = request.peer.ip().to_canonical().is_loopback() || self.has_key(request);
+        let details = may_know.then(|| Details {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: self.started.elapsed().as_secs(),
+            cli: Cli {
+                version: self.cli.version(),
+                stand_in: self.cli.program.kind == Kind::StandIn,
+            },
+            tenants: tenants
+                .map(|(id, tenant)| {
+                    let (running, queued) = counts.tenants.get(&id).copied().unwrap_or_default();
+                    TenantHealth {
+                        name: &tenant.name,
+                        running,
+                        queued,
+                    }
+                })
+                .collect(),
+        });
+        let status = match self.draining.load(Ordering::Acquire) {
+            true => "draining",
+            false => "ok",
+        };
+        let health = Health {
+            status,
+            running: counts.running,
+            queued: counts.queued,
+            details,
+        };
+        // Plain structs with string keys always serialise.
+        serde_json::to_vec(&health).unwrap_or_default()
+    }
+
+    /// Without tenants everybody who can connect is local anyway.
+    fn has_key(&self, request: &Request) -> bool {
+        self.keys.identify(&request.head).is_ok()
+    }
+}

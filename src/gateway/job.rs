@@ -1,0 +1,91 @@
+//! A request on its way from the queue to its run.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Tenant, answer::Answer};
+use crate::{
+    api::{ApiError, Prompt},
+    log,
+    scheduler::TenantId,
+};
+
+/// One prompt that waits or runs, with the answer it owes.
+pub(crate) struct Job {
+    pub(crate) tenant_id: TenantId,
+    pub(crate) tenant: Arc<Tenant>,
+    pub(crate) prompt: Prompt,
+    pub(crate) answer: Answer,
+    pub(crate) queued_at: Instant,
+}
+
+/// A job that must be told no.
+pub(crate) struct Refusal {
+    pub(crate) job: Box<Job>,
+    pub(crate) error: ApiError,
+}
+
+impl Job {
+    pub(crate) fn tenant_id(&self) -> TenantId {
+        self.tenant_id
+    }
+
+    pub(crate) fn tenant_name(&self) -> &str {
+        &self.tenant.name
+    }
+
+    pub(crate) fn queued_at(&self) -> Instant {
+        self.queued_at
+    }
+
+    /// When a waiting job wants attention: for a sign of life or because it waited `wait_max`.
+    pub(crate) fn wake_at(&self, wait_max: Duration) -> Instant {
+        let expires = self.queued_at + wait_max;
+        self.answer
+            .next_beat()
+            .map_or(expires, |beat| beat.min(expires))
+    }
+
+    /// # Errors
+    /// When the client is gone.
+    pub(crate) fn keep_alive(&mut self, now: Instant) -> io::Result<()> {
+        self.answer.keep_alive(now)
+    }
+
+    /// Calls back once, when the client leaves; at once if it has left already.
+    pub(crate) fn on_gone(&self, call: Box<dyn FnOnce() + Send>) {
+        if let Some(hangup) = self.answer.hangup() {
+            hangup.on_gone(call);
+        }
+    }
+
+    pub(crate) fn log_gone_while_queued(&self) {
+        log::info(
+            "client left while queued",
+            &[
+                ("request", &self.answer.request_id()),
+                ("tenant", &self.tenant.name),
+                ("queued_ms", &self.queued_at.elapsed().as_millis()),
+            ],
+        );
+    }
+}
+
+impl Refusal {
+    /// Tells the client, waiting for it as long as a write may take.
+    pub(crate) fn answer(mut self) {
+        log::warn(
+            "refused",
+            &[
+                ("request", &self.job.answer.request_id()),
+                ("tenant", &self.job.tenant.name),
+                ("queued_ms", &self.job.queued_at.elapsed().as_millis()),
+                ("why", &self.error.message),
+            ],
+        );
+        self.job.answer.fail(&self.error);
+    }
+}

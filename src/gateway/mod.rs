@@ -1,0 +1,339 @@
+//! One request from bytes to last byte: auth, route, ticket, run, frames. The only place where all
+//! stages meet.
+
+mod answer;
+mod auth;
+mod health;
+mod job;
+mod route;
+mod run;
+mod workers;
+
+use std::{
+    ffi::OsString,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use self::{
+    answer::{Answer, Encoder, error_response, json, unix_now},
+    auth::Keys,
+    route::{Format, Route},
+};
+pub(crate) use self::{
+    job::{Job, Refusal},
+    run::Reason,
+    workers::{CliWorkers, HttpWorkers},
+};
+use crate::{
+    api::{self, ApiError, ErrorKind, anthropic, models, openai},
+    claude::{
+        command::{Place, User},
+        probe::Cli,
+    },
+    config::{Config, ConfigDir},
+    http::{Head, Request, Response},
+    ids, log,
+    scheduler::{self, TenantId},
+    state::{self, StateDir},
+};
+
+/// What every request needs, shared by all threads.
+pub(crate) struct Gateway {
+    pub(crate) config: Arc<Config>,
+    pub(crate) tenants: Vec<Arc<Tenant>>,
+    keys: Keys,
+    pub(crate) cli: Arc<Cli>,
+    pub(crate) state: StateDir,
+    pub(crate) user: User,
+    pub(crate) base_env: Vec<(OsString, OsString)>,
+    /// openclaw-skill.md as it goes into every system prompt.
+    pub(crate) skill_text: String,
+    scheduler: scheduler::Handle,
+    started: Instant,
+    draining: AtomicBool,
+}
+
+/// Who a run is for.
+pub(crate) struct Tenant {
+    pub(crate) name: String,
+    pub(crate) env: Vec<(OsString, OsString)>,
+    working_dir: Option<PathBuf>,
+    config_dir: ConfigDir,
+}
+
+/// What [`Gateway::new`] is made from.
+pub(crate) struct Parts {
+    pub(crate) config: Arc<Config>,
+    pub(crate) cli: Arc<Cli>,
+    pub(crate) state: StateDir,
+    pub(crate) base_env: Vec<(OsString, OsString)>,
+    pub(crate) skill_text: String,
+    pub(crate) scheduler: scheduler::Handle,
+}
+
+/// The one tenant of a gateway that has none configured.
+const ANYBODY: &str = "local";
+
+impl Gateway {
+    pub(crate) fn new(parts: Parts) -> Self {
+        let keys = Keys::new(
+            parts
+                .config
+                .tenants
+                .iter()
+                .map(|it| it.api_key.expose().as_bytes().to_vec()),
+        );
+        let mut tenants: Vec<Arc<Tenant>> = parts
+            .config
+            .tenants
+            .iter()
+            .map(|it| Arc::new(Tenant::configured(it)))
+            .collect();
+        if tenants.is_empty() {
+            tenants.push(Arc::new(Tenant::anybody()));
+        }
+        let user = match rustix::process::geteuid().is_root() {
+            true => User::Root,
+            false => User::Ordinary,
+        };
+        Gateway {
+            config: parts.config,
+            tenants,
+            keys,
+            cli: parts.cli,
+            state: parts.state,
+            user,
+            base_env: parts.base_env,
+            skill_text: parts.skill_text,
+            scheduler: parts.scheduler,
+            started: Instant::now(),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// Decides by the head alone, in the listener's thread, whether a request may send its body.
+    ///
+    /// # Errors
+    /// The answer, when it may not.
+    pub(crate) fn admit(&self, head: &Head) -> Result<(), Response> {
+        let format = Format::of_path(head.path());
+        let refuse = |error: ApiError| error_response(format, &error, &ids::request_id());
+        let route = Route::find(head.method(), head.path()).map_err(|error| {
+            let allow =
+                allowed_methods(head.path()).filter(|_| error.kind == ErrorKind::MethodNotAllowed);
+            match allow {
+                Some(methods) => refuse(error).header("allow", methods.join(", ")),
+                None => refuse(error),
+            }
+        })?;
+        if route.needs_key() {
+            self.keys.identify(head).map_err(refuse)?;
+        }
+        Ok(())
+    }
+
+    /// Answers a request, or gives it to the scheduler which will see to it.
+    pub(crate) fn serve(&self, request: Request) {
+        match Route::find(request.head.method(), request.head.path()) {
+            Ok(Route::Messages) => self.ask(request, Format::Anthropic),
+            Ok(Route::ChatCompletions) => self.ask(request, Format::OpenAi),
+            Ok(Route::Models) => {
+                let body = match request.head.header("anthropic-version") {
+                    Some(_) => models::list_anthropic(),
+                    None => models::list_openai(),
+                };
+                request.reply.send(json(200, body));
+            }
+            Ok(Route::Health) => {
+                let body = self.health(&request);
+                request.reply.send(json(200, body));
+            }
+            // `admit` has refused these; should it ever not, so does this.
+            Err(error) => {
+                let response = error_response(Format::Anthropic, &error, &ids::request_id());
+                request.reply.send(response);
+            }
+        }
+    }
+
+    pub(crate) fn start_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// What the listener answers by itself: framing errors and limits.
+    pub(crate) fn listener_error(status: u16, message: &str, head: Option<&Head>) -> Response {
+        let kind = match status {
+            404 => ErrorKind::NotFound,
+            405 => ErrorKind::MethodNotAllowed,
+            408 => ErrorKind::RequestTimeout,
+            413 => ErrorKind::TooLarge,
+            429 => ErrorKind::RateLimited,
+            503 => ErrorKind::Unavailable,
+            500..=599 => ErrorKind::Internal,
+            _ => ErrorKind::InvalidRequest,
+        };
+        let format = head.map_or(Format::Anthropic, |head| Format::of_path(head.path()));
+        let mut response =
+            error_response(format, &ApiError::new(kind, message), &ids::request_id());
+        // HTTP's own statuses (414, 417, 431, 501, 505) are finer than the API's kinds.
+        response.status = status;
+        response
+    }
+
+    fn ask(&self, request: Request, format: Format) {
+        let request_id = ids::request_id();
+        let Request {
+            head, body, reply, ..
+        } = request;
+        let prepared = self.keys.identify(&head).and_then(|tenant| {
+            let (prompt, encoder) = parse(format, &body)?;
+            Ok((tenant, prompt, encoder))
+        });
+        // The body may be megabytes; the prompt has its own copy of what counts.
+        drop(body);
+        match prepared {
+            Ok((tenant_id, prompt, encoder)) => {
+                let tenant = Arc::clone(&self.tenants[tenant_id]);
+                let answer = Answer::new(request_id, format, encoder, reply);
+                self.scheduler.enqueue(Box::new(Job {
+                    tenant_id,
+                    tenant,
+                    prompt,
+                    answer,
+                    queued_at: Instant::now(),
+                }));
+            }
+            Err(error) => {
+                log::info(
+                    "bad request",
+                    &[("request", &request_id), ("why", &error.message)],
+                );
+                reply.send(error_response(format, &error, &request_id));
+            }
+        }
+    }
+
+    fn tenant_counts(&self) -> (scheduler::Counts, impl Iterator<Item = (TenantId, &Tenant)>) {
+        (
+            self.scheduler.counts(),
+            self.tenants.iter().map(|it| &**it).enumerate(),
+        )
+    }
+
+    /// The directories of a tenant's runs, made at need.
+    ///
+    /// # Errors
+    /// 500, when one cannot be made.
+    pub(crate) fn place_of(&self, tenant: &Tenant) -> Result<Place, ApiError> {
+        let name = &tenant.name;
+        let failed = |what: &str, error: std::io::Error| {
+            ApiError::new(
+                ErrorKind::Internal,
+                format!("cannot make the {what} of tenant {name}: {error}"),
+            )
+        };
+        let working_dir = match &tenant.working_dir {
+            Some(dir) => dir.clone(),
+            None => self
+                .state
+                .workspace(name)
+                .map_err(|it| failed("workspace", it))?,
+        };
+        let config_dir = match &tenant.config_dir {
+            ConfigDir::Shared => None,
+            ConfigDir::Private => Some(
+                self.state
+                    .cli_config(name)
+                    .map_err(|it| failed("CLI config directory", it))?,
+            ),
+            ConfigDir::Path(path) => Some(path.clone()),
+        };
+        let skills_plugin = state::skills_of(&self.config.skills.dir, name)
+            .map(|skills| self.state.skills_plugin(name, &skills))
+            .transpose()
+            .map_err(|it| failed("skills plugin", it))?;
+        Ok(Place {
+            working_dir,
+            config_dir,
+            skills_plugin,
+        })
+    }
+}
+
+impl Tenant {
+    fn configured(tenant: &crate::config::Tenant) -> Self {
+        Tenant {
+            name: tenant.name.clone(),
+            env: tenant
+                .env
+                .iter()
+                .map(|(name, value)| (name.into(), value.expose().into()))
+                .collect(),
+            working_dir: tenant.working_dir.clone(),
+            config_dir: tenant.config_dir.clone(),
+        }
+    }
+
+    fn anybody() -> Self {
+        Tenant {
+            name: ANYBODY.to_owned(),
+            env: Vec::new(),
+            working_dir: None,
+            config_dir: ConfigDir::Shared,
+        }
+    }
+}
+
+fn parse(format: Format, body: &[u8]) -> Result<(api::Prompt, Encoder), ApiError> {
+    match format {
+        Format::Anthropic => {
+            let request = anthropic::parse(body)?;
+            let model = request.prompt.model_requested.clone();
+            let encoder = match request.delivery {
+                api::Delivery::Stream => {
+                    Encoder::AnthropicStream(anthropic::StreamEncoder::new(model))
+                }
+                api::Delivery::Whole => Encoder::AnthropicWhole(anthropic::Collector::new(model)),
+            };
+            Ok((request.prompt, encoder))
+        }
+        Format::OpenAi => {
+            let request = openai::parse(body)?;
+            let model = request.prompt.model_requested.clone();
+            let created = unix_now();
+            let encoder = match request.delivery {
+                api::Delivery::Stream => Encoder::OpenAiStream(openai::StreamEncoder::new(
+                    model,
+                    created,
+                    request.usage_chunk,
+                )),
+                api::Delivery::Whole => {
+                    Encoder::OpenAiWhole(openai::Collector::new(model, created))
+                }
+            };
+            Ok((request.prompt, encoder))
+        }
+    }
+}
+
+fn allowed_methods(path: &str) -> Option<&'static [&'static str]> {
+    [
+        Route::Messages,
+        Route::ChatCompletions,
+        Route::Models,
+        Route::Health,
+    ]
+    .into_iter()
+    .find(|route| {
+        route
+            .methods()
+            .iter()
+            .any(|method| Route::find(method, path) == Ok(*route))
+    })
+    .map(Route::methods)
+}

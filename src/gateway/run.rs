@@ -1,0 +1,429 @@
+//! One run: a job, a permit and a CLI process, from the first byte fed to the last byte sent.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{Gateway, Tenant, answer::unix_now, job::Job};
+use crate::{
+    api::{AnswerEvent, ApiError, BuiltInTools, ErrorKind, Prompt},
+    claude::{
+        command::{self, Recipe},
+        event::{self, Event},
+        failure, input,
+        keeper::{Keeper, Launch, SpawnError},
+        worker::{LineTooLong, Step, Worker},
+    },
+    config::StreamPolicy,
+    log,
+    scheduler::Permit,
+    turn::{TurnPolicy, Turns, Verdict},
+};
+
+/// How long an interrupted CLI may take to end its turn before its process tree is killed. It
+/// takes 20 to 50 ms; the whole tree must be gone within 3 s of the decision.
+const INTERRUPT_WAIT: Duration = Duration::from_secs(1);
+
+/// How long a CLI may take to exit after its answer is complete; it takes about 60 ms.
+const EXIT_WAIT: Duration = Duration::from_millis(500);
+
+/// Why a run is to stop early; written from other threads, read by the run.
+pub(crate) struct Cancel {
+    reason: AtomicU8,
+    wake: Arc<OwnedFd>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    ClientGone = 1,
+    Shutdown = 2,
+}
+
+impl Cancel {
+    /// `wake` is an eventfd that the run polls.
+    pub(crate) fn new(wake: Arc<OwnedFd>) -> Arc<Self> {
+        Arc::new(Cancel {
+            reason: AtomicU8::new(0),
+            wake,
+        })
+    }
+
+    /// Stops the run; the first reason counts.
+    pub(crate) fn fire(&self, reason: Reason) {
+        if self
+            .reason
+            .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+        {
+            // An eventfd that is full wakes its reader all the same.
+            let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+        }
+    }
+
+    fn reason(&self) -> Option<Reason> {
+        match self.reason.load(Ordering::Acquire) {
+            1 => Some(Reason::ClientGone),
+            2 => Some(Reason::Shutdown),
+            _ => None,
+        }
+    }
+}
+
+/// Answers the job and gives the permit back once nothing of the run is left.
+pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: Hands<'_>) {
+    let started = Instant::now();
+    let queued = started.duration_since(job.queued_at);
+    let watched = Arc::clone(hands.cancel);
+    job.on_gone(Box::new(move || watched.fire(Reason::ClientGone)));
+    let mut ledger = Ledger::default();
+    let outcome = match prepare(gateway, &job) {
+        Ok((launch, input)) => execute(gateway, &mut job, hands, &launch, input, &mut ledger),
+        Err(error) => failed(&mut job, error),
+    };
+    drop(permit);
+    ledger.log(&job, &outcome, queued, started.elapsed());
+}
+
+/// What a CLI worker thread lends to a run.
+pub(crate) struct Hands<'a> {
+    pub(crate) keeper: &'a mut Keeper,
+    pub(crate) wake: &'a OwnedFd,
+    pub(crate) cancel: &'a Arc<Cancel>,
+}
+
+enum Outcome {
+    Answered,
+    ClientGone,
+    Failed(ApiError),
+}
+
+/// What the log says of a run.
+#[derive(Default)]
+struct Ledger {
+    first_event: Option<Duration>,
+    turns: u64,
+    cost_usd: f64,
+    usage: String,
+    left_over: usize,
+}
+
+fn prepare(gateway: &Gateway, job: &Job) -> Result<(Launch, Vec<u8>), ApiError> {
+    let place = gateway.place_of(&job.tenant)?;
+    let abilities = gateway.cli.abilities();
+    let recipe = Recipe {
+        program: &gateway.cli.program,
+        abilities,
+        permission_mode: gateway.config.cli.permission_mode,
+        user: gateway.user,
+        effort: gateway.config.cli.effort,
+        place: &place,
+        base_env: &gateway.base_env,
+        tenant_env: &job.tenant.env,
+    };
+    let launch = command::launch(&recipe, &job.prompt);
+    let system = system_prompt(&job.prompt, &gateway.skill_text, &job.tenant);
+    let input = input::lines(&job.prompt, &system, abilities).map_err(|error| {
+        ApiError::new(
+            ErrorKind::Internal,
+            format!("the prompt cannot be written as JSON: {error}"),
+        )
+    })?;
+    Ok((launch, input))
+}
+
+/// The request's own system prompt, then how to reach the tenant's OpenClaw, then whose run it is.
+fn system_prompt(prompt: &Prompt, skill_text: &str, tenant: &Tenant) -> String {
+    let tag = format!("<!-- openclaw-tenant: {} -->", tenant.name);
+    let parts = [prompt.system.as_str(), skill_text.trim_end(), &tag];
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join("\n\n")
+}
+
+fn execute(
+    gateway: &Gateway,
+    job: &mut Job,
+    hands: Hands<'_>,
+    launch: &Launch,
+    input: Vec<u8>,
+    ledger: &mut Ledger,
+) -> Outcome {
+    let mut worker = match Worker::start(hands.keeper, launch, input) {
+        Ok(worker) => worker,
+        Err(error) => return failed(job, cannot_start(&error)),
+    };
+    let mut progress = Progress::new(gateway, &job.prompt);
+    let ending = loop {
+        if let Some(reason) = hands.cancel.reason() {
+            break Ending::Stopped(reason);
+        }
+        if let Some(ending) = progress.step(&mut worker, job, hands.wake, ledger) {
+            break ending;
+        }
+    };
+    // The client is told before the process tree is cleared away: that may take seconds.
+    let outcome = match ending {
+        Ending::Complete => Outcome::Answered,
+        Ending::ClientGone | Ending::Stopped(Reason::ClientGone) => Outcome::ClientGone,
+        Ending::Failed(error) => failed(job, error),
+        Ending::Stopped(Reason::Shutdown) => failed(job, shutting_down()),
+    };
+    ledger.left_over = stop(worker, progress.cli_is_done);
+    outcome
+}
+
+fn failed(job: &mut Job, error: ApiError) -> Outcome {
+    job.answer.fail(&error);
+    Outcome::Failed(error)
+}
+
+fn shutting_down() -> ApiError {
+    let text = "the gateway is shutting down and ended this run; send the request again";
+    ApiError::new(ErrorKind::Unavailable, text)
+}
+
+/// Ends the process tree, gently where there is something to be gentle with.
+fn stop(mut worker: Worker<'_>, cli_is_done: bool) -> usize {
+    if worker.exit().is_none() {
+        if cli_is_done {
+            worker.close_stdin();
+            worker.wait_exit(EXIT_WAIT);
+        } else {
+            // It ends its own tools first; a kill alone would leave them to the keeper.
+            worker.interrupt();
+            worker.wait_turn_end(INTERRUPT_WAIT);
+        }
+    }
+    worker.end().left_over
+}
+
+enum Ending {
+    Complete,
+    ClientGone,
+    Failed(ApiError),
+    Stopped(Reason),
+}
+
+/// Where a run stands between two steps.
+struct Progress<'a> {
+    gateway: &'a Gateway,
+    turns: Turns,
+    started: Instant,
+    deadline: Instant,
+    idle_since: Instant,
+    answered: bool,
+    cli_is_done: bool,
+}
+
+impl<'a> Progress<'a> {
+    fn new(gateway: &'a Gateway, prompt: &Prompt) -> Self {
+        let policy = match (prompt.tools, gateway.config.cli.stream) {
+            (BuiltInTools::Off, _) => TurnPolicy::Single,
+            (BuiltInTools::On, StreamPolicy::Final) => TurnPolicy::Final,
+            (BuiltInTools::On, StreamPolicy::Live) => TurnPolicy::Live,
+        };
+        let now = Instant::now();
+        Progress {
+            gateway,
+            turns: Turns::new(policy, prompt.thinking),
+            started: now,
+            deadline: now + gateway.config.cli.timeout,
+            idle_since: now,
+            answered: false,
+            cli_is_done: false,
+        }
+    }
+
+    /// Waits for one thing and deals with it; tells how the run ended when it did.
+    fn step(
+        &mut self,
+        worker: &mut Worker<'_>,
+        job: &mut Job,
+        wake: &OwnedFd,
+        ledger: &mut Ledger,
+    ) -> Option<Ending> {
+        let idle_deadline = self.idle_since + self.gateway.config.cli.idle_timeout;
+        let limit = self.deadline.min(idle_deadline);
+        let until = job.answer.next_beat().map_or(limit, |beat| beat.min(limit));
+        match worker.wait(wake.as_fd(), until) {
+            Ok(Step::Output) => self.read(worker, job, ledger),
+            Ok(Step::Ended) => Some(self.ended(worker, job)),
+            Ok(Step::Woken) => {
+                let mut count = [0; 8];
+                // Only clears the eventfd; the reason stands in `Cancel`.
+                let _ = rustix::io::read(wake, &mut count[..]);
+                None
+            }
+            Ok(Step::Timeout) => self.timeout(job, limit),
+            Err(error) => Some(Ending::Failed(ApiError::new(
+                ErrorKind::Internal,
+                format!("cannot poll the CLI: {error}"),
+            ))),
+        }
+    }
+
+    fn timeout(&self, job: &mut Job, limit: Instant) -> Option<Ending> {
+        let now = Instant::now();
+        if now < limit {
+            return job
+                .answer
+                .keep_alive(now)
+                .is_err()
+                .then_some(Ending::ClientGone);
+        }
+        let cli = &self.gateway.config.cli;
+        let (key, limit, what) = match now >= self.deadline {
+            true => ("cli.timeout", cli.timeout, "did not finish"),
+            false => ("cli.idle_timeout", cli.idle_timeout, "said nothing"),
+        };
+        Some(Ending::Failed(ApiError::new(
+            ErrorKind::Timeout,
+            format!(
+                "the run {what} within {} ms ({key}) and was ended",
+                limit.as_millis()
+            ),
+        )))
+    }
+
+    fn read(
+        &mut self,
+        worker: &mut Worker<'_>,
+        job: &mut Job,
+        ledger: &mut Ledger,
+    ) -> Option<Ending> {
+        self.idle_since = Instant::now();
+        let mut verdict = Verdict::More;
+        while matches!(verdict, Verdict::More) {
+            match worker.next_line() {
+                Ok(Some(line)) => verdict = self.line(line, job, ledger),
+                Ok(None) => break,
+                Err(LineTooLong) => {
+                    let text = "the CLI wrote a line of more than 64 MiB";
+                    verdict = Verdict::Failed(ApiError::new(ErrorKind::Internal, text).into());
+                }
+            }
+        }
+        if job.answer.flush().is_err() {
+            return Some(Ending::ClientGone);
+        }
+        // Writing may have waited for a slow client; that is not the CLI's silence.
+        self.idle_since = Instant::now();
+        match verdict {
+            Verdict::More => None,
+            Verdict::Failed(failure) => Some(Ending::Failed(redacted(
+                failure.at(unix_now()),
+                &job.tenant,
+            ))),
+            Verdict::Done => {
+                job.answer.finish();
+                Some(Ending::Complete)
+            }
+        }
+    }
+
+    fn line(&mut self, line: &[u8], job: &mut Job, ledger: &mut Ledger) -> Verdict {
+        let event = match event::parse(line) {
+            Ok(event) => event,
+            Err(_) => {
+                log::warn(
+                    "the CLI wrote a line that is not JSON; skipped",
+                    &[
+                        ("request", &job.answer.request_id()),
+                        ("bytes", &line.len()),
+                    ],
+                );
+                return Verdict::More;
+            }
+        };
+        if let Event::Result(result) = &event {
+            self.cli_is_done = true;
+            ledger.note(result);
+        }
+        let answer = &mut job.answer;
+        let started = self.started;
+        let answered = &mut self.answered;
+        self.turns
+            .feed(&event, line, &mut |event: AnswerEvent<'_>| {
+                if !std::mem::replace(answered, true) {
+                    ledger.first_event = Some(started.elapsed());
+                }
+                answer.event(&event);
+            })
+    }
+
+    fn ended(&mut self, worker: &mut Worker<'_>, job: &Job) -> Ending {
+        // Its output is closed; how it exits says why.
+        worker.wait_exit(EXIT_WAIT);
+        let error = failure::exited_without_result(worker.exit(), worker.stderr_tail());
+        Ending::Failed(redacted(error, &job.tenant))
+    }
+}
+
+/// An error text of the CLI's making must not carry a tenant's secrets.
+fn redacted(mut error: ApiError, tenant: &Tenant) -> ApiError {
+    for (_, value) in &tenant.env {
+        if let Some(value) = value.to_str()
+            && value.len() >= 8
+            && error.message.contains(value)
+        {
+            error.message = error.message.replace(value, "[redacted]");
+        }
+    }
+    error
+}
+
+fn cannot_start(error: &SpawnError) -> ApiError {
+    ApiError::new(
+        ErrorKind::Internal,
+        format!("cannot start the Claude Code CLI: {error}"),
+    )
+}
+
+impl Ledger {
+    fn note(&mut self, result: &event::ResultLine<'_>) {
+        self.turns = result.num_turns;
+        self.cost_usd = result.total_cost_usd;
+        self.usage = result.usage.map_or_else(String::new, event::usage_summary);
+    }
+
+    fn log(&self, job: &Job, outcome: &Outcome, queued: Duration, ran: Duration) {
+        let (name, why) = match outcome {
+            Outcome::Answered => ("answered", ""),
+            Outcome::ClientGone => ("client gone", ""),
+            Outcome::Failed(error) => ("failed", error.message.as_str()),
+        };
+        let first = self
+            .first_event
+            .map_or_else(|| "-".to_owned(), |it| it.as_millis().to_string());
+        let fields: [log::Field<'_>; 11] = [
+            ("request", &job.answer.request_id()),
+            ("tenant", &job.tenant.name),
+            ("model", &job.prompt.model),
+            ("outcome", &name),
+            ("queued_ms", &queued.as_millis()),
+            ("first_ms", &first),
+            ("ran_ms", &ran.as_millis()),
+            ("turns", &self.turns),
+            ("cost_usd", &format_args!("{:.6}", self.cost_usd)),
+            ("tokens", &self.usage),
+            ("why", &why),
+        ];
+        match outcome {
+            Outcome::Failed(_) => log::warn("run", &fields),
+            Outcome::Answered | Outcome::ClientGone => log::info("run", &fields[..10]),
+        }
+        if self.left_over > 0 {
+            log::error(
+                "processes of a run could not be ended",
+                &[
+                    ("request", &job.answer.request_id()),
+                    ("left", &self.left_over),
+                ],
+            );
+        }
+    }
+}

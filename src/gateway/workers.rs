@@ -1,0 +1,163 @@
+//! The threads that work for the gateway: a few that parse and answer at once, and one per
+//! possible run that owns a keeper and whatever it runs.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use crossbeam_channel::{Receiver, select};
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::{
+    Gateway, Job, Refusal,
+    run::{Cancel, Hands, Reason, run},
+};
+use crate::{claude::keeper::Keeper, http::Request, log, scheduler::Permit};
+
+/// Threads that take whole requests; they end when both channels are closed.
+pub(crate) struct HttpWorkers(Vec<JoinHandle<()>>);
+
+/// Enough to keep two cores busy while one of them waits for a slow client.
+const HTTP_WORKERS: usize = 4;
+
+impl HttpWorkers {
+    /// # Errors
+    /// When a thread cannot be started.
+    pub(crate) fn start(
+        gateway: &Arc<Gateway>,
+        requests: &Receiver<Request>,
+        refusals: &Receiver<Refusal>,
+    ) -> io::Result<Self> {
+        let start = |n: usize| {
+            let (gateway, requests, refusals) =
+                (Arc::clone(gateway), requests.clone(), refusals.clone());
+            thread::Builder::new()
+                .name(format!("http-{n}"))
+                .spawn(move || serve(&gateway, requests, refusals))
+        };
+        (0..HTTP_WORKERS)
+            .map(start)
+            .collect::<io::Result<_>>()
+            .map(HttpWorkers)
+    }
+
+    pub(crate) fn join(self) {
+        // A panic there was already reported by its own thread.
+        self.0.into_iter().for_each(|it| drop(it.join()));
+    }
+}
+
+fn serve(gateway: &Gateway, mut requests: Receiver<Request>, mut refusals: Receiver<Refusal>) {
+    let (mut more_requests, mut more_refusals) = (true, true);
+    while more_requests || more_refusals {
+        // A request that panics drops its reply, which answers 500; the thread goes on.
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            select! {
+                recv(requests) -> it => match it {
+                    Ok(request) => gateway.serve(request),
+                    Err(_) => more_requests = false,
+                },
+                recv(refusals) -> it => match it {
+                    Ok(refusal) => refusal.answer(),
+                    Err(_) => more_refusals = false,
+                },
+            }
+        }));
+        if outcome.is_err() {
+            log::error("a request panicked and was answered 500", &[]);
+        }
+        // A closed channel would be ready for ever.
+        if !more_requests {
+            requests = crossbeam_channel::never();
+        }
+        if !more_refusals {
+            refusals = crossbeam_channel::never();
+        }
+    }
+}
+
+/// One thread per possible run; they end when the channel of granted jobs is closed.
+pub(crate) struct CliWorkers {
+    threads: Vec<JoinHandle<()>>,
+    current: Vec<Current>,
+}
+
+/// The cancel handle of what a worker runs now.
+type Current = Arc<Mutex<Option<Arc<Cancel>>>>;
+
+impl CliWorkers {
+    /// # Errors
+    /// When a thread or its wake descriptor cannot be had.
+    pub(crate) fn start(
+        gateway: &Arc<Gateway>,
+        runs: &Receiver<(Box<Job>, Permit)>,
+    ) -> io::Result<Self> {
+        let mut workers = CliWorkers {
+            threads: Vec::new(),
+            current: Vec::new(),
+        };
+        for n in 0..gateway.config.cli.max_concurrent {
+            let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+            let current = Current::default();
+            workers.current.push(Arc::clone(&current));
+            let (gateway, runs) = (Arc::clone(gateway), runs.clone());
+            let thread = thread::Builder::new().name(format!("cli-{n}"));
+            workers
+                .threads
+                .push(thread.spawn(move || work(&gateway, &runs, &wake, &current))?);
+        }
+        Ok(workers)
+    }
+
+    /// Ends whatever runs now.
+    pub(crate) fn cancel_all(&self, reason: Reason) {
+        for current in &self.current {
+            if let Some(cancel) = &*current.lock().unwrap_or_else(PoisonError::into_inner) {
+                cancel.fire(reason);
+            }
+        }
+    }
+
+    pub(crate) fn join(self) {
+        // A panic there was already reported by its own thread.
+        self.threads.into_iter().for_each(|it| drop(it.join()));
+    }
+}
+
+fn work(
+    gateway: &Gateway,
+    runs: &Receiver<(Box<Job>, Permit)>,
+    wake: &Arc<rustix::fd::OwnedFd>,
+    current: &Current,
+) {
+    // Started before the first run needs it, and again by `spawn` whenever it is gone.
+    let mut keeper = match Keeper::start() {
+        Ok(keeper) => keeper,
+        Err(error) => {
+            log::error(
+                "cannot start a run keeper; this worker is out of order",
+                &[("why", &error)],
+            );
+            return;
+        }
+    };
+    for (job, permit) in runs {
+        let cancel = Cancel::new(Arc::clone(wake));
+        let set = |value| *current.lock().unwrap_or_else(PoisonError::into_inner) = value;
+        set(Some(Arc::clone(&cancel)));
+        let hands = Hands {
+            keeper: &mut keeper,
+            wake,
+            cancel: &cancel,
+        };
+        // A run that panics drops its answer and its permit: the client sees a 500 or a broken
+        // stream, the next job runs.
+        if catch_unwind(AssertUnwindSafe(|| run(gateway, job, permit, hands))).is_err() {
+            log::error("a run panicked and was answered 500", &[]);
+        }
+        set(None);
+    }
+}

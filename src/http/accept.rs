@@ -1,0 +1,214 @@
+//! New connections: taking them from the kernel, and how many there may be.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
+
+use super::Limits;
+use super::socket::Socket;
+
+/// A vanished client is noticed after 60 s of silence and four probes, while nothing is sent to it.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEPALIVE_PROBES: u32 = 4;
+/// Connections over a limit that get to read why, at the same time; others are just closed.
+pub(super) const MAX_TURNED_AWAY: usize = 64;
+
+/// A listening socket whose connections are non-blocking, and closed on exec.
+pub(super) struct Acceptor(TcpListener);
+
+pub(super) enum Accepted {
+    Connection(Socket, SocketAddr),
+    /// This one was gone before it was taken; there may be more.
+    Lost,
+    /// None is waiting.
+    Empty,
+    /// The process or the system has no file descriptor or memory left. The connection stays in
+    /// the kernel's queue, so polling on would spin.
+    Exhausted,
+}
+
+impl Acceptor {
+    pub(super) fn bind(addr: SocketAddr, limits: &Limits) -> io::Result<Acceptor> {
+        let socket = TcpListener::bind(addr)?;
+        socket.set_nonblocking(true)?;
+        // On Linux an accepted socket inherits all of these, which saves four calls for each.
+        sockopt::set_tcp_nodelay(&socket, true)?;
+        sockopt::set_socket_keepalive(&socket, true)?;
+        sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
+        sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
+        sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_PROBES)?;
+        // What was sent and is not acknowledged in this time is as good as a write that stalls.
+        let unacknowledged = limits
+            .write_timeout
+            .as_millis()
+            .try_into()
+            .unwrap_or(u32::MAX);
+        sockopt::set_tcp_user_timeout(&socket, unacknowledged)?;
+        Ok(Acceptor(socket))
+    }
+
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    pub(super) fn accept(&self) -> Accepted {
+        match acceptfrom_with(&self.0, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok((fd, peer)) => match peer.map(SocketAddr::try_from) {
+                Some(Ok(peer)) => Accepted::Connection(Socket::new(fd), peer),
+                _ => Accepted::Lost,
+            },
+            Err(Errno::AGAIN) => Accepted::Empty,
+            Err(Errno::INTR | Errno::CONNABORTED | Errno::PROTO | Errno::PERM) => Accepted::Lost,
+            Err(_) => Accepted::Exhausted,
+        }
+    }
+}
+
+impl AsFd for Acceptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// How many connections there are, in all and from each address.
+pub(super) struct Seats {
+    max: usize,
+    max_per_address: usize,
+    taken: usize,
+    turned_away: usize,
+    per_address: HashMap<IpAddr, usize>,
+}
+
+/// What a connection holds of the limits; it is given back with [`Seats::leave`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seat {
+    Guest(IpAddr),
+    TurnedAway,
+}
+
+/// Why there is no seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Full {
+    Total,
+    Address,
+}
+
+impl Seats {
+    pub(super) fn new(limits: &Limits) -> Seats {
+        Seats {
+            max: limits.max_connections,
+            max_per_address: limits.max_connections_per_ip,
+            taken: 0,
+            turned_away: 0,
+            per_address: HashMap::new(),
+        }
+    }
+
+    pub(super) fn take(&mut self, peer: IpAddr) -> Result<Seat, Full> {
+        let address = counted_as(peer);
+        if self.taken >= self.max {
+            return Err(Full::Total);
+        }
+        let count = self.per_address.get(&address).copied().unwrap_or(0);
+        if count >= self.max_per_address {
+            return Err(Full::Address);
+        }
+        self.per_address.insert(address, count + 1);
+        self.taken += 1;
+        Ok(Seat::Guest(address))
+    }
+
+    /// A place for a connection that only gets to know that there is none.
+    pub(super) fn turn_away(&mut self) -> Option<Seat> {
+        let free = self.turned_away < MAX_TURNED_AWAY;
+        self.turned_away += usize::from(free);
+        free.then_some(Seat::TurnedAway)
+    }
+
+    pub(super) fn leave(&mut self, seat: Seat) {
+        let Seat::Guest(address) = seat else {
+            self.turned_away -= 1;
+            return;
+        };
+        self.taken -= 1;
+        if let Some(count) = self.per_address.get_mut(&address) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_address.remove(&address);
+            }
+        }
+    }
+}
+
+/// The address that a peer is counted under: one IPv6 customer owns at least a /64, and could
+/// otherwise come from as many addresses as it likes.
+fn counted_as(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seats(max: usize, max_per_address: usize) -> Seats {
+        let limits = Limits {
+            max_connections: max,
+            max_connections_per_ip: max_per_address,
+            ..Limits::default()
+        };
+        Seats::new(&limits)
+    }
+
+    #[test]
+    fn seats_given_back_can_be_taken_again() {
+        let mut seats = seats(2, 1);
+        let (a, b, c) = (
+            [1, 1, 1, 1].into(),
+            [2, 2, 2, 2].into(),
+            [3, 3, 3, 3].into(),
+        );
+        let first = seats.take(a).unwrap();
+        assert_eq!(seats.take(a), Err(Full::Address));
+        let second = seats.take(b).unwrap();
+        assert_eq!(seats.take(c), Err(Full::Total));
+        seats.leave(first);
+        assert_eq!(seats.take(c), Ok(Seat::Guest(c)));
+        seats.leave(second);
+        assert_eq!(seats.per_address.len(), 1);
+    }
+
+    #[test]
+    fn turned_away_connections_are_bounded() {
+        let mut seats = seats(0, 0);
+        for _ in 0..MAX_TURNED_AWAY {
+            assert_eq!(seats.turn_away(), Some(Seat::TurnedAway));
+        }
+        assert_eq!(seats.turn_away(), None);
+        seats.leave(Seat::TurnedAway);
+        assert_eq!(seats.turn_away(), Some(Seat::TurnedAway));
+    }
+
+    #[track_caller]
+    fn check_counted(peer: &str, expect: &str) {
+        assert_eq!(
+            counted_as(peer.parse().unwrap()),
+            expect.parse::<IpAddr>().unwrap()
+        );
+    }
+
+    #[test]
+    fn ipv6_is_counted_by_its_network_and_mapped_ipv4_as_ipv4() {
+        check_counted("10.1.2.3", "10.1.2.3");
+        check_counted("::ffff:10.1.2.3", "10.1.2.3");
+        check_counted("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::");
+    }
+}

@@ -1,0 +1,131 @@
+//! The owner's handle on the listener: start, stop, close.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::accept::Acceptor;
+use super::budget::Budget;
+use super::conn::Service;
+use super::event_loop::{EventLoop, max_places};
+use super::head::Head;
+use super::mailbox::{Mailbox, Order};
+use super::reply::Request;
+use super::response::Response;
+use super::{Limits, ListenerConfig};
+
+/// Bodies on their way may take this many times the largest body together.
+const BODIES_AT_ONCE: usize = 4;
+/// File descriptors for everything that is not a connection: the pipes of the runs above all.
+const OTHER_FDS: usize = 512;
+
+/// A running listener. [`Listener::close`] ends it in order; dropping it cuts everybody off.
+pub(crate) struct Listener {
+    local_addr: SocketAddr,
+    mailbox: Arc<Mailbox>,
+    /// `None` once it is being waited for.
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Listener {
+    /// Listens, and sends every complete request that `admit` lets pass into `requests`.
+    ///
+    /// `admit` runs in the loop thread for every head, before any of the body is kept: it must be
+    /// quick. When `requests` is full or closed, the answer is 503.
+    pub(crate) fn start(
+        config: ListenerConfig,
+        admit: impl Fn(&Head) -> Result<(), Response> + Send + 'static,
+        requests: Sender<Request>,
+    ) -> io::Result<Listener> {
+        let limits = config.limits;
+        raise_fd_limit(&limits);
+        let acceptor = Acceptor::bind(config.addr, &limits).map_err(|error| {
+            io::Error::new(
+                error.kind(),
+                format!("cannot listen on {}: {error}", config.addr),
+            )
+        })?;
+        let local_addr = acceptor.local_addr()?;
+        let (mailbox, inbox) = Mailbox::new(max_places(limits.max_connections))?;
+        let mailbox = Arc::new(mailbox);
+        let service = Service {
+            limits,
+            admit: Box::new(admit),
+            requests,
+            error_body: config.error_body,
+            mailbox: Arc::clone(&mailbox),
+            bodies: Budget::new(limits.max_body_bytes.saturating_mul(BODIES_AT_ONCE)),
+            now: Instant::now(),
+            output: Vec::new(),
+        };
+        let event_loop = EventLoop::new(acceptor, service, inbox)?;
+        let thread = thread::Builder::new()
+            .name("loop".into())
+            .spawn(|| event_loop.run())?;
+        Ok(Listener {
+            local_addr,
+            mailbox,
+            thread: Some(thread),
+        })
+    }
+
+    /// Where it listens; the port is the real one if the config said 0.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Takes no more connections and closes idle ones. Requests under way are answered, and then
+    /// their connections are closed.
+    pub(crate) fn stop_accepting(&self) {
+        self.mailbox.order(Order::StopAccepting);
+    }
+
+    /// Ends as soon as everything under way is answered, and at `deadline` in any case; requests
+    /// not answered by then are told that their client is gone.
+    ///
+    /// # Errors
+    /// What made the loop end before its time, if anything did.
+    pub(crate) fn close(mut self, deadline: Instant) -> io::Result<()> {
+        self.mailbox.order(Order::Close(deadline));
+        self.join()
+    }
+
+    fn join(&mut self) -> io::Result<()> {
+        match self.thread.take().map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(io::Error::other("the listener's thread panicked")),
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.mailbox.order(Order::Close(Instant::now()));
+            // Nobody is left to hear of an error.
+            let _ = self.join();
+        }
+    }
+}
+
+/// Raises the soft limit on file descriptors to the hard one if the connections need it.
+fn raise_fd_limit(limits: &Limits) {
+    let needed = max_places(limits.max_connections).saturating_add(OTHER_FDS) as u64;
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < needed) {
+        // Without it fewer connections fit; the loop copes with that by pausing.
+        let _ = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: maximum,
+                maximum,
+            },
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! The public listener: connections in, complete requests out, answers back.
+//!
+//! One thread, `loop`, owns every connection that is idle or still sending, all limits and all
+//! deadlines; it never blocks on a peer. A complete [`Request`] goes over a bounded channel to
+//! worker threads, which answer through its [`Reply`]. No routes and no tenants in here.
+//!
+//! Reading order: `head` and `body` (what a peer may say), `conn` (one connection's life),
+//! `event_loop` (all of them), `reply` and `stream` (the workers' side).
+
+mod accept;
+mod body;
+mod budget;
+mod conn;
+mod event_loop;
+mod fields;
+mod hangup;
+mod head;
+mod listener;
+mod mailbox;
+mod receive;
+mod reply;
+mod response;
+mod slab;
+mod socket;
+mod stream;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+pub(crate) use hangup::HangUp;
+pub(crate) use head::{Head, Version};
+pub(crate) use listener::Listener;
+pub(crate) use reply::{Reply, Request};
+pub(crate) use response::{Response, plain_error};
+pub(crate) use stream::Stream;
+
+/// Where to listen, and what to bear from peers.
+pub(crate) struct ListenerConfig {
+    pub(crate) addr: SocketAddr,
+    pub(crate) limits: Limits,
+    /// Makes the answers that the listener gives on its own; [`plain_error`] is the simplest.
+    pub(crate) error_body: ErrorBody,
+}
+
+/// An answer for this status and message to this request, if it could be read that far.
+pub(crate) type ErrorBody = fn(u16, &str, Option<&Head>) -> Response;
+
+/// Decides on the head alone, before a byte of the body is kept, whether a request is served.
+pub(crate) type Admit = Box<dyn Fn(&Head) -> Result<(), Response> + Send>;
+
+/// What one peer, and all of them together, may take. Every deadline is absolute: a byte a second
+/// does not extend it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) max_head_bytes: usize,
+    pub(crate) max_body_bytes: usize,
+    pub(crate) max_connections: usize,
+    /// IPv6 peers count by their /64.
+    pub(crate) max_connections_per_ip: usize,
+    /// From the first byte of a request, or from the connection, to the end of the head.
+    pub(crate) head_timeout: Duration,
+    /// From the end of the head to the end of the body.
+    pub(crate) body_timeout: Duration,
+    /// For one write of a streamed answer, or for 64 KiB of a whole one.
+    pub(crate) write_timeout: Duration,
+    /// Between the end of an answer and the next request.
+    pub(crate) idle_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_head_bytes: 32 * 1024,
+            max_body_bytes: 32 * 1024 * 1024,
+            max_connections: 1024,
+            max_connections_per_ip: 256,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+        }
+    }
+}

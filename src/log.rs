@@ -1,0 +1,202 @@
+//! One line per event on stderr, as text or JSON: the daemon's only way to speak while it serves.
+//!
+//! Values are written as given, so callers never pass a key, a prompt or a tenant's environment.
+
+use std::{
+    fmt::{Display, Write as _},
+    io::Write as _,
+    sync::OnceLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// How lines look: `LOG_FORMAT=json` in the environment chooses [`Format::Json`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    Info,
+    Warn,
+    Error,
+}
+
+/// One `key=value` of a line.
+pub(crate) type Field<'a> = (&'a str, &'a dyn Display);
+
+/// Chooses the format for the life of the process; the first call wins.
+pub(crate) fn init(format: Format) {
+    // A second call changes nothing, by intent: lines must not change shape midway.
+    let _ = FORMAT.set(format);
+}
+
+pub(crate) fn info(message: &str, fields: &[Field<'_>]) {
+    write(Level::Info, message, fields);
+}
+
+pub(crate) fn warn(message: &str, fields: &[Field<'_>]) {
+    write(Level::Warn, message, fields);
+}
+
+pub(crate) fn error(message: &str, fields: &[Field<'_>]) {
+    write(Level::Error, message, fields);
+}
+
+static FORMAT: OnceLock<Format> = OnceLock::new();
+
+fn write(level: Level, message: &str, fields: &[Field<'_>]) {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |d| d.as_millis());
+    let format = FORMAT.get().copied().unwrap_or(Format::Text);
+    let line = render(format, now, level, message, fields);
+    // One write per line keeps lines of several threads apart; a closed stderr has nobody to tell.
+    let _ = std::io::stderr().write_all(line.as_bytes());
+}
+
+fn render(
+    format: Format,
+    unix_ms: u128,
+    level: Level,
+    message: &str,
+    fields: &[Field<'_>],
+) -> String {
+    let mut line = String::with_capacity(160);
+    let time = Timestamp(unix_ms);
+    match format {
+        Format::Text => {
+            let level = match level {
+                Level::Info => "INFO",
+                Level::Warn => "WARN",
+                Level::Error => "ERROR",
+            };
+            // Writing to a String cannot fail.
+            let _ = write!(line, "{time} {level:5} {}", Clean(message));
+            for (key, value) in fields {
+                let value = value.to_string();
+                let quoted = value.is_empty() || value.contains([' ', '"', '=']);
+                let _ = match quoted {
+                    true => write!(line, " {key}={:?}", Clean(&value).to_string()),
+                    false => write!(line, " {key}={}", Clean(&value)),
+                };
+            }
+        }
+        Format::Json => {
+            let level = match level {
+                Level::Info => "info",
+                Level::Warn => "warn",
+                Level::Error => "error",
+            };
+            let _ = write!(
+                line,
+                r#"{{"time":"{time}","level":"{level}","message":{}"#,
+                json(message)
+            );
+            for (key, value) in fields {
+                let _ = write!(line, ",{}:{}", json(key), json(&value.to_string()));
+            }
+            line.push('}');
+        }
+    }
+    line.push('\n');
+    line
+}
+
+fn json(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned())
+}
+
+/// Text with control characters escaped, so that no value can forge a line or move a terminal.
+struct Clean<'a>(&'a str);
+
+impl Display for Clean<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for c in self.0.chars() {
+            match c.is_control() {
+                true => write!(f, "{}", c.escape_default())?,
+                false => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Milliseconds since 1970 as RFC 3339 in UTC.
+pub(crate) struct Timestamp(pub(crate) u128);
+
+impl Display for Timestamp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let seconds = self.0 / 1000;
+        let (days, rest) = (seconds / 86_400, seconds % 86_400);
+        let (year, month, day) = civil(days);
+        let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+        let millis = self.0 % 1000;
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z"
+        )
+    }
+}
+
+/// Days since 1970-01-01 to a Gregorian date, counting years from March so that the leap day is last.
+fn civil(days: u128) -> (u128, u128, u128) {
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
+    (year + era * 400 + u128::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(format: Format, message: &str, fields: &[Field<'_>], expect: &str) {
+        assert_eq!(
+            render(format, 951_782_400_123, Level::Warn, message, fields),
+            expect
+        );
+    }
+
+    #[test]
+    fn text_lines_are_one_line_whatever_the_value() {
+        check(
+            Format::Text,
+            "odd",
+            &[("a", &1), ("b", &"x y"), ("c", &"line\nforged\x1b[2J")],
+            "2000-02-29T00:00:00.123Z WARN  odd a=1 b=\"x y\" c=line\\nforged\\u{1b}[2J\n",
+        );
+    }
+
+    #[test]
+    fn json_lines_are_valid_json() {
+        check(
+            Format::Json,
+            "say \"hi\"",
+            &[("n", &2)],
+            "{\"time\":\"2000-02-29T00:00:00.123Z\",\"level\":\"warn\",\"message\":\"say \\\"hi\\\"\",\"n\":\"2\"}\n",
+        );
+    }
+
+    #[test]
+    fn dates_are_gregorian() {
+        for (ms, expect) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_795_416_398_194, "2026-11-23T06:46:38.194Z"),
+            (4_107_542_399_999, "2100-02-28T23:59:59.999Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(Timestamp(ms).to_string(), expect);
+        }
+    }
+}

@@ -1,0 +1,518 @@
+//! Which of the CLI's turns the client sees, and in which legal order.
+//!
+//! The CLI may take many turns for one answer: tool rounds, repeats after a broken connection, its own
+//! follow-up questions. A client sees one message. What goes out is legal by construction: one `Start`,
+//! blocks one after the other numbered from 0, one `End`; the CLI's own tool calls never.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use crate::{
+    api::{AnswerEvent, ApiError, BlockKind, DeltaKind, ErrorKind, Thinking},
+    claude::{
+        event::{self, Assistant, Event, ResultLine, Stream, StreamBlock},
+        failure::{Clues, Failure, from_result},
+    },
+};
+
+/// When a turn's text is let out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TurnPolicy {
+    /// The last turn only, once its stop reason shows that no tool follows.
+    Final,
+    /// Every turn's text as it comes, merged into one message.
+    Live,
+    /// There can be one turn only (no tools): as it comes.
+    Single,
+}
+
+/// What the caller is to do after an event.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    More,
+    /// `End` was emitted; the CLI is not needed any more.
+    Done,
+    Failed(Failure),
+}
+
+/// One run's turns. Events after `Done` or `Failed` are ignored.
+pub(crate) struct Turns {
+    policy: TurnPolicy,
+    message: Message,
+    /// The turn that is being streamed, for [`TurnPolicy::Final`]: its lines until its end is known.
+    held: Vec<Box<[u8]>>,
+    held_bytes: usize,
+    turn: Turn,
+    clues: Clues,
+    over: Over,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Over {
+    No,
+    Yes,
+}
+
+/// The turn now streaming, or the last one.
+#[derive(Debug, Default)]
+struct Turn {
+    id: String,
+    state: State,
+    /// Whether a client saw any of it.
+    shown: Shown,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// None yet, or over with its stop reason.
+    #[default]
+    Closed,
+    Streaming,
+    /// Its stream ended without a stop reason: the connection broke, the CLI will ask again.
+    Broken,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    #[default]
+    Nothing,
+    Something,
+}
+
+/// More than any answer: 128,000 tokens come to some 15 MB of lines.
+const HELD_MAX: usize = 64 << 20;
+
+type Sink<'s> = &'s mut dyn FnMut(AnswerEvent<'_>);
+
+impl Turns {
+    pub(crate) fn new(policy: TurnPolicy, thinking: Thinking) -> Self {
+        Turns {
+            policy,
+            message: Message::new(thinking),
+            held: Vec::new(),
+            held_bytes: 0,
+            turn: Turn::default(),
+            clues: Clues::default(),
+            over: Over::No,
+        }
+    }
+
+    /// Takes one event, `line` being the line it was parsed from, and hands on what the client sees.
+    pub(crate) fn feed(&mut self, event: &Event<'_>, line: &[u8], sink: Sink<'_>) -> Verdict {
+        if self.over == Over::Yes {
+            return Verdict::More;
+        }
+        let verdict = match event {
+            Event::Stream(stream) => self.stream(stream, line, sink),
+            Event::Assistant(assistant) => self.assistant(assistant, sink),
+            Event::LimitReached { resets_at } => {
+                self.clues.resets_at = *resets_at;
+                Verdict::More
+            }
+            Event::Retry { delay_ms } => {
+                self.clues.retry_delay_ms = Some(*delay_ms);
+                Verdict::More
+            }
+            Event::ControlFailed { error } => failed(format!(
+                "the Claude Code CLI refused a control request: {error}"
+            )),
+            Event::Result(result) => self.result(result, sink),
+            Event::Other => Verdict::More,
+        };
+        if !matches!(verdict, Verdict::More) {
+            self.over = Over::Yes;
+        }
+        verdict
+    }
+
+    fn stream(&mut self, event: &Stream<'_>, line: &[u8], sink: Sink<'_>) -> Verdict {
+        if let Stream::MessageStart { id, .. } = event {
+            if let Some(broken) = self.doubled() {
+                return broken;
+            }
+            self.forget_held();
+            self.turn = Turn {
+                id: id.to_string(),
+                state: State::Streaming,
+                shown: Shown::Nothing,
+            };
+        }
+        if self.turn.state != State::Streaming {
+            // Pieces outside of a turn: the message_stop of one that is over, or noise.
+            return Verdict::More;
+        }
+        if let Stream::MessageStop = event {
+            // A turn that is over in order had its message_delta before.
+            self.turn.state = State::Broken;
+            return Verdict::More;
+        }
+        match self.policy {
+            TurnPolicy::Final => self.hold(event, line, sink),
+            TurnPolicy::Live | TurnPolicy::Single => self.pass(event, sink),
+        }
+    }
+
+    /// The failure when the CLI starts over something the client has seen part of.
+    fn doubled(&self) -> Option<Verdict> {
+        let unfinished = matches!(self.turn.state, State::Streaming | State::Broken);
+        (unfinished && self.turn.shown == Shown::Something).then(broke_off)
+    }
+
+    fn hold(&mut self, event: &Stream<'_>, line: &[u8], sink: Sink<'_>) -> Verdict {
+        if let Stream::MessageDelta { stop_reason, .. } = event {
+            return match stop_reason.as_deref() {
+                Some("tool_use") => {
+                    self.turn.state = State::Closed;
+                    self.forget_held();
+                    Verdict::More
+                }
+                _ => {
+                    self.release(sink);
+                    self.pass(event, sink)
+                }
+            };
+        }
+        self.held_bytes += line.len();
+        if self.held_bytes > HELD_MAX {
+            return failed("the model's turn is larger than 64 MiB".to_owned());
+        }
+        self.held.push(line.into());
+        Verdict::More
+    }
+
+    fn release(&mut self, sink: Sink<'_>) {
+        for line in std::mem::take(&mut self.held) {
+            // Parsed before, so it parses again.
+            if let Ok(Event::Stream(event)) = event::parse(&line) {
+                self.message.piece(&event, sink);
+            }
+        }
+        self.forget_held();
+    }
+
+    fn forget_held(&mut self) {
+        self.held.clear();
+        self.held_bytes = 0;
+    }
+
+    fn pass(&mut self, event: &Stream<'_>, sink: Sink<'_>) -> Verdict {
+        let before = self.message.next_index;
+        self.message.piece(event, sink);
+        if self.message.open.is_some() || self.message.next_index > before {
+            self.turn.shown = Shown::Something;
+        }
+        let Stream::MessageDelta { stop_reason, .. } = event else {
+            return Verdict::More;
+        };
+        self.turn.state = State::Closed;
+        match stop_reason.as_deref() {
+            // By itself the CLI would go on after these; the client is told the truth instead.
+            Some("max_tokens" | "refusal" | "model_context_window_exceeded") => {
+                self.message.end(sink);
+                Verdict::Done
+            }
+            _ => Verdict::More,
+        }
+    }
+
+    /// An answer that was not streamed comes as `assistant` lines alone, and so do failures.
+    fn assistant(&mut self, assistant: &Assistant<'_>, sink: Sink<'_>) -> Verdict {
+        if let Some(error) = &assistant.error {
+            self.clues.error = Some(error.to_string());
+            return Verdict::More;
+        }
+        if *assistant.id == *self.turn.id {
+            return Verdict::More;
+        }
+        if let Some(broken) = self.doubled() {
+            return broken;
+        }
+        self.forget_held();
+        self.turn.state = State::Closed;
+        if self.policy == TurnPolicy::Final && assistant.stop_reason.as_deref() == Some("tool_use")
+        {
+            return Verdict::More;
+        }
+        self.message.whole(assistant, sink);
+        Verdict::More
+    }
+
+    fn result(&mut self, result: &ResultLine<'_>, sink: Sink<'_>) -> Verdict {
+        if result.is_error {
+            return Verdict::Failed(from_result(result, &self.clues));
+        }
+        if let Some(broken) = self.doubled() {
+            return broken;
+        }
+        self.message.complete(result, sink);
+        self.message.end(sink);
+        Verdict::Done
+    }
+}
+
+fn failed(message: String) -> Verdict {
+    Verdict::Failed(ApiError::new(ErrorKind::Internal, message).into())
+}
+
+fn broke_off() -> Verdict {
+    let text =
+        "the connection to the model broke in the middle of the answer; send the request again";
+    Verdict::Failed(ApiError::new(ErrorKind::Overloaded, text).into())
+}
+
+/// The one message the client sees.
+struct Message {
+    thinking: Thinking,
+    started: bool,
+    /// The index of the next block.
+    next_index: u32,
+    /// The CLI's index of the block that is open, when it is shown.
+    open: Option<u32>,
+    last: Last,
+}
+
+/// How the last turn ended.
+#[derive(Default)]
+struct Last {
+    stop_reason: Option<String>,
+    stop_sequence: Option<String>,
+    usage: Option<Box<RawValue>>,
+}
+
+impl Message {
+    fn new(thinking: Thinking) -> Self {
+        Message {
+            thinking,
+            started: false,
+            next_index: 0,
+            open: None,
+            last: Last::default(),
+        }
+    }
+
+    fn piece(&mut self, event: &Stream<'_>, sink: Sink<'_>) {
+        match event {
+            Stream::MessageStart { id, usage } => {
+                self.close(sink);
+                self.start(id, *usage, sink);
+            }
+            Stream::BlockStart { index, kind, block } => {
+                self.close(sink);
+                if let Some(kind) = self.visible(*kind) {
+                    self.open = Some(*index);
+                    sink(AnswerEvent::BlockStart {
+                        index: self.next_index,
+                        kind,
+                        block,
+                    });
+                }
+            }
+            Stream::Delta { index, delta } if self.open == Some(*index) => {
+                let (kind, value) = payload(delta);
+                sink(AnswerEvent::Delta {
+                    index: self.next_index,
+                    kind,
+                    delta,
+                    value,
+                });
+            }
+            Stream::BlockStop { index } if self.open == Some(*index) => self.close(sink),
+            Stream::MessageDelta {
+                stop_reason,
+                stop_sequence,
+                usage,
+            } => {
+                self.close(sink);
+                let owned = |it: &Option<Cow<'_, str>>| it.as_deref().map(str::to_owned);
+                self.last = Last {
+                    stop_reason: owned(stop_reason),
+                    stop_sequence: owned(stop_sequence),
+                    usage: usage.map(RawValue::to_owned),
+                };
+            }
+            Stream::Delta { .. } | Stream::BlockStop { .. } | Stream::MessageStop => {}
+        }
+    }
+
+    fn visible(&self, kind: StreamBlock) -> Option<BlockKind> {
+        match (kind, self.thinking) {
+            (StreamBlock::Text, _) => Some(BlockKind::Text),
+            (StreamBlock::Thinking, Thinking::Shown) => Some(BlockKind::Thinking),
+            (StreamBlock::RedactedThinking, Thinking::Shown) => Some(BlockKind::Other),
+            _ => None,
+        }
+    }
+
+    fn start(&mut self, id: &str, usage: Option<&RawValue>, sink: Sink<'_>) {
+        if !std::mem::replace(&mut self.started, true) {
+            sink(AnswerEvent::Start { id, usage });
+        }
+    }
+
+    fn close(&mut self, sink: Sink<'_>) {
+        if self.open.take().is_some() {
+            sink(AnswerEvent::BlockStop {
+                index: self.next_index,
+            });
+            self.next_index += 1;
+        }
+    }
+
+    /// Blocks that came in one piece.
+    fn whole(&mut self, assistant: &Assistant<'_>, sink: Sink<'_>) {
+        self.close(sink);
+        self.start(&assistant.id, assistant.usage, sink);
+        for block in &assistant.blocks {
+            // A block without a type is nothing that could be shown.
+            let kind = event::block_kind(block).unwrap_or(StreamBlock::Internal);
+            if let Some(kind) = self.visible(kind) {
+                self.whole_block(kind, block, sink);
+            }
+        }
+        self.last = Last {
+            stop_reason: assistant.stop_reason.as_deref().map(str::to_owned),
+            stop_sequence: None,
+            usage: assistant.usage.map(RawValue::to_owned),
+        };
+    }
+
+    fn whole_block(&mut self, kind: BlockKind, block: &RawValue, sink: Sink<'_>) {
+        let index = self.next_index;
+        self.next_index += 1;
+        let Some(pieces) = Pieces::of(kind, block) else {
+            sink(AnswerEvent::BlockStart { index, kind, block });
+            sink(AnswerEvent::BlockStop { index });
+            return;
+        };
+        sink(AnswerEvent::BlockStart {
+            index,
+            kind,
+            block: &pieces.start,
+        });
+        for delta in &pieces.deltas {
+            let (kind, value) = payload(delta);
+            sink(AnswerEvent::Delta {
+                index,
+                kind,
+                delta,
+                value,
+            });
+        }
+        sink(AnswerEvent::BlockStop { index });
+    }
+
+    /// What a good result still owes the client: a message at all, and its text.
+    fn complete(&mut self, result: &ResultLine<'_>, sink: Sink<'_>) {
+        self.close(sink);
+        self.start("msg_ccgw", result.usage, sink);
+        if self.next_index == 0
+            && let Some(text) = result.result.as_deref().filter(|text| !text.is_empty())
+            && let Ok(block) =
+                serde_json::value::to_raw_value(&serde_json::json!({"type": "text", "text": text}))
+        {
+            self.whole_block(BlockKind::Text, &block, sink);
+        }
+        if self.last.stop_reason.is_none() {
+            // A tool that ended the run, structured output for one, is not the client's to run.
+            let reason = result
+                .stop_reason
+                .as_deref()
+                .filter(|it| *it != "tool_use")
+                .unwrap_or("end_turn");
+            self.last.stop_reason = Some(reason.to_owned());
+            self.last.usage = result.usage.map(RawValue::to_owned);
+        }
+    }
+
+    fn end(&mut self, sink: Sink<'_>) {
+        let reason = self
+            .last
+            .stop_reason
+            .as_deref()
+            .filter(|it| *it != "tool_use");
+        sink(AnswerEvent::End {
+            stop_reason: reason.unwrap_or("end_turn"),
+            stop_sequence: self.last.stop_sequence.as_deref(),
+            usage: self.last.usage.as_deref(),
+        });
+    }
+}
+
+/// A whole block as the stream it might have been.
+struct Pieces {
+    start: Box<RawValue>,
+    deltas: Vec<Box<RawValue>>,
+}
+
+impl Pieces {
+    fn of(kind: BlockKind, block: &RawValue) -> Option<Self> {
+        #[derive(serde::Deserialize)]
+        struct Block<'a> {
+            #[serde(borrow)]
+            text: Option<&'a RawValue>,
+            #[serde(borrow)]
+            thinking: Option<&'a RawValue>,
+            #[serde(borrow)]
+            signature: Option<&'a RawValue>,
+        }
+        let parts: Block<'_> = serde_json::from_str(block.get()).ok()?;
+        let (start, deltas) = match kind {
+            BlockKind::Text => (
+                r#"{"type":"text","text":""}"#,
+                vec![("text_delta", "text", parts.text?)],
+            ),
+            BlockKind::Thinking => (
+                r#"{"type":"thinking","thinking":"","signature":""}"#,
+                vec![
+                    ("thinking_delta", "thinking", parts.thinking?),
+                    ("signature_delta", "signature", parts.signature?),
+                ],
+            ),
+            BlockKind::Other => return None,
+        };
+        let delta = |(kind, field, value): (&str, &str, &RawValue)| {
+            RawValue::from_string(format!(r#"{{"type":"{kind}","{field}":{}}}"#, value.get())).ok()
+        };
+        Some(Pieces {
+            start: RawValue::from_string(start.to_owned()).ok()?,
+            deltas: deltas.into_iter().map(delta).collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// The kind of a delta and its one field that carries the payload.
+fn payload(delta: &RawValue) -> (DeltaKind, &RawValue) {
+    #[derive(serde::Deserialize)]
+    struct Wire<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Cow<'a, str>,
+        #[serde(default, borrow)]
+        text: Option<&'a RawValue>,
+        #[serde(default, borrow)]
+        thinking: Option<&'a RawValue>,
+        #[serde(default, borrow)]
+        signature: Option<&'a RawValue>,
+        #[serde(default, borrow)]
+        citation: Option<&'a RawValue>,
+    }
+    let Ok(wire) = serde_json::from_str::<Wire<'_>>(delta.get()) else {
+        return (DeltaKind::Other, delta);
+    };
+    match (
+        &*wire.kind,
+        wire.text,
+        wire.thinking,
+        wire.signature,
+        wire.citation,
+    ) {
+        ("text_delta", Some(value), ..) => (DeltaKind::Text, value),
+        ("thinking_delta", _, Some(value), ..) => (DeltaKind::Thinking, value),
+        ("signature_delta", _, _, Some(value), _) => (DeltaKind::Signature, value),
+        ("citations_delta", .., Some(value)) => (DeltaKind::Citation, value),
+        _ => (DeltaKind::Other, delta),
+    }
+}
+
+#[cfg(test)]
+mod tests;
