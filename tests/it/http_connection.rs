@@ -28,8 +28,9 @@ fn broken_framing_is_refused_and_closed() {
             .and_then(|status| status.parse().ok())
             .unwrap_or_default();
         assert!(statuses.contains(&status), "{request:.200?} got {text:?}");
+        // One head, one end of a head: a smuggled second answer would bring its own.
         assert_eq!(
-            text.matches("HTTP/1.").count(),
+            text.matches("\r\n\r\n").count(),
             1,
             "more than one answer: {text:?}"
         );

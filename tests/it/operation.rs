@@ -208,6 +208,10 @@ fn tenant_with_all_its_places_taken_leaves_the_rest_to_others() {
 #[test]
 fn health_tells_loopback_what_runs_here() {
     let (gateway, _fake) = gated(|setup| setup);
+    // The CLI is asked for its version while the daemon already listens.
+    wait_until(PATIENCE, "the CLI's version in /health", || {
+        gateway.health()["cli"]["version"].is_string()
+    });
     let health = gateway.health();
     assert!(health["status"].is_string(), "{health:#}");
     assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
