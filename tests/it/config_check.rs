@@ -1,12 +1,12 @@
 //! `ccgw --check` and the command line: every problem at once, with its line, never a secret.
 
-use std::process::Output;
+use std::process::Command;
 
 use serde_json::json;
 
 use crate::{
     fake_cli::FakeCli,
-    gateway::{Gateway, prompt},
+    gateway::{Gateway, prompt, run_to_end},
     setup::ccgw,
     temp::TempDir,
 };
@@ -17,8 +17,10 @@ struct Said {
     exit: Option<i32>,
 }
 
-impl From<Output> for Said {
-    fn from(output: Output) -> Said {
+impl Said {
+    #[track_caller]
+    fn by(command: &mut Command) -> Said {
+        let output = run_to_end(command);
         let text = [output.stdout, output.stderr].concat();
         Said {
             text: String::from_utf8(text).unwrap(),
@@ -30,12 +32,7 @@ impl From<Output> for Said {
 fn check_config(yaml: &str) -> Said {
     let dir = TempDir::new();
     let config = dir.write("config.yaml", yaml);
-    ccgw(&dir)
-        .arg("--check")
-        .arg(config)
-        .output()
-        .unwrap()
-        .into()
+    Said::by(ccgw(&dir).arg("--check").arg(config))
 }
 
 #[track_caller]
@@ -161,13 +158,7 @@ fn environment_overrides_are_checked_too() {
     fn check(name: &str, value: &str, exit: i32) {
         let dir = TempDir::new();
         let config = dir.write("config.yaml", "server:\n  port: 8080\n");
-        let said: Said = ccgw(&dir)
-            .env(name, value)
-            .arg("--check")
-            .arg(config)
-            .output()
-            .unwrap()
-            .into();
+        let said = Said::by(ccgw(&dir).env(name, value).arg("--check").arg(config));
         assert_eq!(said.exit, Some(exit), "{name}={value}: {}", said.text);
         assert!(
             exit == 0 || said.text.contains(name),
@@ -192,23 +183,14 @@ fn environment_overrides_are_checked_too() {
 #[test]
 fn missing_and_unreadable_files_are_named() {
     let dir = TempDir::new();
-    let missing: Said = ccgw(&dir)
-        .args(["--check", "no-such-file.yaml"])
-        .output()
-        .unwrap()
-        .into();
+    let missing = Said::by(ccgw(&dir).args(["--check", "no-such-file.yaml"]));
     assert_eq!(missing.exit, Some(2), "{}", missing.text);
     assert!(
         missing.text.contains("no-such-file.yaml"),
         "{}",
         missing.text
     );
-    let directory: Said = ccgw(&dir)
-        .arg("--check")
-        .arg(dir.path())
-        .output()
-        .unwrap()
-        .into();
+    let directory = Said::by(ccgw(&dir).arg("--check").arg(dir.path()));
     assert_eq!(directory.exit, Some(2), "{}", directory.text);
 }
 
@@ -216,7 +198,7 @@ fn missing_and_unreadable_files_are_named() {
 fn daemon_refuses_a_bad_configuration_as_the_check_does() {
     let dir = TempDir::new();
     let config = dir.write("config.yaml", "server:\n  prot: 8080\n");
-    let said: Said = ccgw(&dir).arg(config).output().unwrap().into();
+    let said = Said::by(ccgw(&dir).arg(config));
     assert_eq!(said.exit, Some(2), "{}", said.text);
     assert!(said.text.contains("config.yaml:2:"), "{}", said.text);
 }
@@ -226,7 +208,7 @@ fn command_line_is_explained() {
     #[track_caller]
     fn check(arguments: &[&str], exit: i32, part: &str) {
         let dir = TempDir::new();
-        let said: Said = ccgw(&dir).args(arguments).output().unwrap().into();
+        let said = Said::by(ccgw(&dir).args(arguments));
         assert_eq!(said.exit, Some(exit), "{arguments:?}: {}", said.text);
         assert!(said.text.contains(part), "{part:?} is not in {}", said.text);
     }

@@ -3,8 +3,8 @@
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
-    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio},
+    sync::{Arc, Condvar, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -184,10 +184,40 @@ impl Drop for Gateway {
         // It may have ended already, which is all that is wanted here.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // A daemon that fails its test may leave the CLI behind, which is 200 MB each time.
+        for pid in processes_with_env(&self.mark()) {
+            let _ = Command::new("kill")
+                .args(["-s", "KILL", &pid.to_string()])
+                .status();
+        }
         if thread::panicking() {
             eprintln!("the daemon's log:\n{}", self.log());
         }
     }
+}
+
+/// Runs a program that is expected to end by itself, and kills it when it does not.
+#[track_caller]
+pub(crate) fn run_to_end(command: &mut Command) -> Output {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
+    let pid = child.id();
+    let (sender, ended) = mpsc::channel();
+    let wait = move || sender.send(child.wait_with_output());
+    thread::Builder::new()
+        .name("wait".to_owned())
+        .spawn(wait)
+        .unwrap();
+    ended
+        .recv_timeout(PATIENCE)
+        .unwrap_or_else(|_| {
+            signal(pid, "KILL");
+            panic!("{command:?} was still running after {PATIENCE:?}")
+        })
+        .unwrap()
 }
 
 /// The address in a line that says `listening on http://ADDR:PORT`.

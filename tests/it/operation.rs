@@ -1,6 +1,6 @@
 //! The daemon as an operator meets it: stopping, queueing, fairness, health, logs.
 
-use std::{process::Stdio, sync::mpsc, thread, time::Duration};
+use std::{sync::mpsc, thread, time::Duration};
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::{
     cli::VERSION,
     client::Response,
     fake_cli::FakeCli,
-    gateway::{Gateway, MODEL, key_of, prompt},
+    gateway::{Gateway, MODEL, key_of, prompt, run_to_end},
     process::{DEAD_WITHIN, descendants, is_alive, signal, wait_until, wait_until_gone},
     setup::{Setup, ccgw},
     temp::TempDir,
@@ -208,6 +208,10 @@ fn tenant_with_all_its_places_taken_leaves_the_rest_to_others() {
 #[test]
 fn health_tells_loopback_what_runs_here() {
     let (gateway, _fake) = gated(|setup| setup);
+    // The CLI is asked for its version while the daemon already listens.
+    wait_until(PATIENCE, "the CLI's version in /health", || {
+        gateway.health()["cli"]["version"].is_string()
+    });
     let health = gateway.health();
     assert!(health["status"].is_string(), "{health:#}");
     assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
@@ -287,11 +291,8 @@ fn json_log_is_json_on_every_line() {
 fn daemon_without_the_cli_refuses_to_start_and_says_how_to_install_it() {
     let dir = TempDir::new();
     let missing = dir.path().join("no-such-claude");
-    let output = Setup::with_cli(dir, &missing)
-        .command()
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let setup = Setup::with_cli(dir, &missing);
+    let output = run_to_end(&mut setup.command());
     assert_ne!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(
@@ -305,10 +306,7 @@ fn daemon_without_the_cli_refuses_to_start_and_says_how_to_install_it() {
 fn demo_serves_without_a_cli_and_says_so() {
     let dir = TempDir::new();
     let missing = dir.path().join("no-such-claude");
-    let setup = Setup::with_cli(dir, &missing);
-    let mut command = setup.command();
-    command.arg("--demo");
-    let gateway = Gateway::start(command, setup.dir, "demo".to_owned());
+    let gateway = Setup::with_cli(dir, &missing).argument("--demo").start();
     assert!(
         gateway
             .ask("alpha", &prompt("words to say back"))

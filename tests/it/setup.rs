@@ -28,6 +28,8 @@ pub(crate) struct Setup {
     env: Vec<(String, String)>,
     /// How many files the daemon may have open at most.
     files_limit: Option<u32>,
+    /// More arguments of the daemon, before the configuration's path.
+    arguments: Vec<&'static str>,
 }
 
 struct Tenant {
@@ -53,6 +55,7 @@ impl Setup {
             settings: Vec::new(),
             env: Vec::new(),
             files_limit: None,
+            arguments: Vec::new(),
         };
         setup = setup
             .set("server", "port: 0")
@@ -98,6 +101,11 @@ impl Setup {
 
     pub(crate) fn daemon_env(mut self, name: &str, value: &str) -> Setup {
         self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn argument(mut self, argument: &'static str) -> Setup {
+        self.arguments.push(argument);
         self
     }
 
@@ -174,6 +182,7 @@ impl Setup {
         };
         let mut command = cleaned(program, &self.dir);
         command
+            .args(&self.arguments)
             .arg(config)
             .envs(self.env.iter().map(|(name, value)| (name, value)));
         command

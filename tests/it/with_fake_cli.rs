@@ -138,12 +138,16 @@ fn line_of_10_mb_is_delivered() {
 
 #[test]
 fn cli_that_ends_without_a_result_is_an_error() {
-    check_failure("exit 0", 500, "0");
-    check_failure("exit 3", 500, "3");
+    check_failure("exit 0", 500, "status 0");
+    check_failure("exit 3", 500, "status 3");
     check_failure("echo 'something broke' >&2; exit 1", 500, "something broke");
-    check_failure("begin partial; exit 0", 500, "0");
-    check_failure("begin partial; printf '{\"type\":\"resu'; exit 7", 500, "7");
-    check_failure("kill -KILL $$", 500, "9");
+    check_failure("begin partial; exit 0", 500, "status 0");
+    check_failure(
+        "begin partial; printf '{\"type\":\"resu'; exit 7",
+        500,
+        "status 7",
+    );
+    check_failure("kill -KILL $$", 500, "SIGKILL");
 }
 
 #[test]
@@ -200,7 +204,7 @@ fn cli_killed_from_outside_is_an_error_that_says_so() {
     signal(fake.note("pid").trim().parse().unwrap(), "KILL");
     let failed = connection.response();
     failed.assert_error(500, "api_error");
-    assert_names(&failed.text(), "9");
+    assert_names(&failed.text(), "SIGKILL");
 }
 
 #[test]

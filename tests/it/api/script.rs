@@ -264,20 +264,23 @@ pub(super) fn newest_user_text(body: &Value) -> String {
 fn tool_results(body: &Value) -> Vec<Vec<String>> {
     let turns = user_turns(body).into_iter().rev();
     let rounds = turns.take_while(|turn| turn.iter().any(|message| has_tool_result(message)));
-    let mut results: Vec<Vec<String>> = rounds
-        .map(|turn| {
-            let blocks = turn
-                .into_iter()
-                .filter_map(|message| message["content"].as_array())
-                .flatten();
-            blocks
-                .filter(|block| block["type"] == "tool_result")
-                .map(|block| without_reminders(&texts(&block["content"]).join("\n")))
-                .collect()
-        })
-        .collect();
+    let mut results: Vec<_> = rounds.map(|turn| results_of(&turn)).collect();
     results.reverse();
     results
+}
+
+/// The results of one round in the order of the calls: the CLI sends them as they are ready.
+fn results_of(turn: &[&Value]) -> Vec<String> {
+    let blocks = turn
+        .iter()
+        .filter_map(|message| message["content"].as_array())
+        .flatten();
+    let mut results: Vec<_> = blocks
+        .filter(|block| block["type"] == "tool_result")
+        .collect();
+    results.sort_by_key(|block| block["tool_use_id"].as_str());
+    let text = |block: &Value| without_reminders(&texts(&block["content"]).join("\n"));
+    results.into_iter().map(text).collect()
 }
 
 /// Runs of user messages between two messages of the assistant; the CLI puts system messages among
