@@ -92,10 +92,7 @@ pub(crate) enum Block {
         blocks: Vec<Block>,
     },
     /// A block of a kind this version does not know; kept as its JSON text, never dropped.
-    Other {
-        kind: String,
-        block: Box<RawValue>,
-    },
+    Other(Box<RawValue>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

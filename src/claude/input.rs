@@ -159,7 +159,7 @@ fn newest_block<'a>(block: &'a Block, mark: &Mark, content: &mut Vec<Content<'a>
             });
             content.extend(media);
         }
-        Block::ToolUse { .. } | Block::Other { .. } => {
+        Block::ToolUse { .. } | Block::Other(_) => {
             let mut text = String::new();
             mark.block(&mut text, block);
             content.push(Content::text(text));
@@ -243,7 +243,7 @@ impl Mark {
                 }
                 write!(text, "</{mark}:tool_result>")
             }
-            Block::Other { block, .. } => write!(text, "{}", block.get()),
+            Block::Other(block) => write!(text, "{}", block.get()),
         };
     }
 }
@@ -260,7 +260,7 @@ fn mentions(block: &Block, needle: &str) -> bool {
             blocks,
             ..
         } => tool_use_id.contains(needle) || blocks.iter().any(|it| mentions(it, needle)),
-        Block::Other { block, .. } => block.get().contains(needle),
+        Block::Other(block) => block.get().contains(needle),
     }
 }
 

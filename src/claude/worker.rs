@@ -127,13 +127,19 @@ impl<'k> Worker<'k> {
         self.lines.next(self.stdout)
     }
 
-    /// Asks the CLI to stop its turn; whether it can still be asked is not known.
+    /// Asks the CLI to stop its turn and its tools: by a control request, or by SIGINT while it has
+    /// not even read its prompt or closed its input.
     pub(crate) fn interrupt(&mut self) {
-        // What was not yet fed would only start more work.
-        if self.sent == self.unsent.len() {
+        if self.sent < self.unsent.len() || self.running.stdin.is_none() {
+            self.running.interrupt();
+        } else {
             self.unsent.extend_from_slice(INTERRUPT);
             self.write_stdin();
         }
+    }
+
+    pub(crate) fn pid(&self) -> i32 {
+        self.running.pid()
     }
 
     /// Says that nothing more will come; the CLI exits when its turn is over.

@@ -25,10 +25,9 @@ mod value;
 
 pub(crate) use cli::{Cli, PermissionMode, StreamPolicy};
 pub(crate) use problems::Problems;
-pub(crate) use secret::Secret;
-pub(crate) use server::{DockerHostIp, Server};
+pub(crate) use server::Server;
 pub(crate) use session::Session;
-pub(crate) use skills::{Skills, SkillsSync};
+pub(crate) use skills::Skills;
 pub(crate) use tenant::{ConfigDir, Tenant};
 
 use problems::{Place, Reported};
@@ -69,6 +68,10 @@ pub(crate) struct Loaded {
 pub(crate) struct Config {
     pub(crate) server: Server,
     pub(crate) cli: Cli,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "conversations that go on are to come")
+    )]
     pub(crate) session: Session,
     pub(crate) skills: Skills,
     /// Names and keys are unique.

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use crate::api::Effort;
 
+use super::server::DockerHostIp;
+use super::skills::SkillsSync;
 use super::*;
 
 mod example;

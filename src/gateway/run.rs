@@ -105,6 +105,7 @@ enum Outcome {
 /// What the log says of a run.
 #[derive(Default)]
 struct Ledger {
+    pid: i32,
     first_event: Option<Duration>,
     turns: u64,
     cost_usd: f64,
@@ -156,6 +157,7 @@ fn execute(
         Ok(worker) => worker,
         Err(error) => return failed(job, cannot_start(&error)),
     };
+    ledger.pid = worker.pid();
     let mut progress = Progress::new(gateway, &job.prompt);
     let ending = loop {
         if let Some(reason) = hands.cancel.reason() {
@@ -399,11 +401,12 @@ impl Ledger {
         let first = self
             .first_event
             .map_or_else(|| "-".to_owned(), |it| it.as_millis().to_string());
-        let fields: [log::Field<'_>; 11] = [
+        let fields: [log::Field<'_>; 12] = [
             ("request", &job.answer.request_id()),
             ("tenant", &job.tenant.name),
             ("model", &job.prompt.model),
             ("outcome", &name),
+            ("pid", &self.pid),
             ("queued_ms", &queued.as_millis()),
             ("first_ms", &first),
             ("ran_ms", &ran.as_millis()),
@@ -414,7 +417,7 @@ impl Ledger {
         ];
         match outcome {
             Outcome::Failed(_) => log::warn("run", &fields),
-            Outcome::Answered | Outcome::ClientGone => log::info("run", &fields[..10]),
+            Outcome::Answered | Outcome::ClientGone => log::info("run", &fields[..11]),
         }
         if self.left_over > 0 {
             log::error(

@@ -320,10 +320,7 @@ fn part(path: &str, raw: &RawValue) -> Result<Block, ApiError> {
         "input_audio" => Err(invalid(format!(
             "Invalid '{path}': audio input is not supported by Claude models."
         ))),
-        _ => Ok(Block::Other {
-            kind: part.kind,
-            block: raw.to_owned(),
-        }),
+        _ => Ok(Block::Other(raw.to_owned())),
     }
 }
 

@@ -78,15 +78,6 @@ pub(crate) enum Exit {
     Unknown,
 }
 
-/// A polite request to end, to the program itself and not to its children.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
-    /// SIGTERM.
-    Terminate,
-    /// SIGINT.
-    Interrupt,
-}
-
 /// The end of a run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -211,10 +202,11 @@ impl Running<'_> {
         self.exit
     }
 
-    /// Asks the program to end; whether it did, [`Running::try_exit`] tells.
-    pub(crate) fn signal(&mut self, stop: Stop) {
+    /// Asks the program, and not its children, to end (SIGINT); whether it did,
+    /// [`Running::try_exit`] tells.
+    pub(crate) fn interrupt(&mut self) {
         // A keeper that cannot be told is gone, and `try_exit` says so.
-        let _ = self.link.send(&wire::signal_frame(stop));
+        let _ = self.link.send(&wire::interrupt_frame());
     }
 
     /// Kills the program and everything it started, and waits until all of it is gone: at once when

@@ -22,7 +22,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use signal_hook::consts as signals;
 
 use super::wire::{Inbox, News, Order, Received, Start};
-use super::{Exit, NAME, Stop, inherited, tree};
+use super::{Exit, NAME, inherited, tree};
 
 /// How long descendants may take to die of SIGKILL before the rest is reported as left over. Only
 /// a process in an uninterruptible wait or of another user takes longer than milliseconds.
@@ -129,7 +129,7 @@ impl Process {
                     // One at a time: a second start means that the daemon has lost count.
                     Order::Start(_) if self.cli.is_some() => return Err(Errno::PROTO.into()),
                     Order::Start(start) => self.start(*start),
-                    Order::Signal(stop) => self.signal(stop),
+                    Order::Interrupt => self.interrupt(),
                     Order::End => {
                         let left = self.end_descendants();
                         self.tell(News::Clean(i32::try_from(left).unwrap_or(i32::MAX)));
@@ -159,14 +159,10 @@ impl Process {
         }
     }
 
-    fn signal(&self, stop: Stop) {
-        let signal = match stop {
-            Stop::Terminate => Signal::TERM,
-            Stop::Interrupt => Signal::INT,
-        };
+    fn interrupt(&self) {
         if let Some(cli) = self.cli {
             // It cannot be someone else, and when it just ended there is nothing to stop.
-            let _ = rustix::process::kill_process(cli, signal);
+            let _ = rustix::process::kill_process(cli, Signal::INT);
         }
     }
 

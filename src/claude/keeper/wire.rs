@@ -19,7 +19,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-use super::{Exit, Launch, Stop};
+use super::{Exit, Launch};
 
 /// The longest order. The kernel takes 2 MiB of arguments and environment at its default stack
 /// limit, so whatever is longer could not be executed either.
@@ -32,7 +32,6 @@ const STDIO: usize = 3;
 const READ_SIZE: usize = 16 << 10;
 
 const START: u8 = 1;
-const TERMINATE: u8 = 2;
 const INTERRUPT: u8 = 3;
 const END: u8 = 4;
 
@@ -47,7 +46,7 @@ const CLEAN: u32 = 6;
 #[derive(Debug)]
 pub(super) enum Order {
     Start(Box<Start>),
-    Signal(Stop),
+    Interrupt,
     /// Kill every descendant, reap it, and answer [`News::Clean`].
     End,
 }
@@ -92,11 +91,8 @@ pub(super) fn start_frame(launch: &Launch) -> Result<Vec<u8>, Errno> {
     frame(&body)
 }
 
-pub(super) fn signal_frame(stop: Stop) -> [u8; 5] {
-    bare_frame(match stop {
-        Stop::Terminate => TERMINATE,
-        Stop::Interrupt => INTERRUPT,
-    })
+pub(super) fn interrupt_frame() -> [u8; 5] {
+    bare_frame(INTERRUPT)
 }
 
 pub(super) fn end_frame() -> [u8; 5] {
@@ -235,8 +231,7 @@ fn read_order(body: &[u8], fds: &mut Vec<OwnedFd>) -> Result<Order, Malformed> {
             let stdio = std::mem::take(fds).try_into().map_err(|_| Malformed)?;
             Ok(Order::Start(Box::new(Start { launch, stdio })))
         }
-        TERMINATE => Ok(Order::Signal(Stop::Terminate)),
-        INTERRUPT => Ok(Order::Signal(Stop::Interrupt)),
+        INTERRUPT => Ok(Order::Interrupt),
         END => Ok(Order::End),
         _ => Err(Malformed),
     }
@@ -337,7 +332,7 @@ mod tests {
             cwd: "/c".into(),
         };
         let mut bytes = start_frame(&launch).unwrap();
-        bytes.extend(signal_frame(Stop::Interrupt));
+        bytes.extend(interrupt_frame());
         bytes.extend(end_frame());
         for cut in [1, 4, 5, 1_000, READ_SIZE, bytes.len() - 1, bytes.len()] {
             let (daemon, keeper) = UnixStream::pair().unwrap();
@@ -353,12 +348,7 @@ mod tests {
                     orders.push(order);
                 }
             }
-            let [
-                Order::Start(start),
-                Order::Signal(Stop::Interrupt),
-                Order::End,
-            ] = &orders[..]
-            else {
+            let [Order::Start(start), Order::Interrupt, Order::End] = &orders[..] else {
                 panic!("cut at {cut}: {orders:?}");
             };
             assert!(start.launch == launch, "cut at {cut}");

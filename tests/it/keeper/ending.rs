@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Signal, kill_process};
 
-use super::{CLEAN, EXIT_CODE, EXIT_SIGNAL, Keeper, PATH, START, TERMINATE, frame, start};
+use super::{CLEAN, EXIT_CODE, EXIT_SIGNAL, INTERRUPT, Keeper, PATH, START, frame, start};
 
 #[test]
 fn the_way_a_program_ends_is_reported() {
@@ -58,13 +58,13 @@ fn an_exit_is_told_while_grandchildren_live_on() {
 #[test]
 fn a_request_to_end_goes_to_the_program_alone() {
     let mut keeper = Keeper::start();
-    let mut run = keeper.sh("trap 'exit 5' TERM; setsid sh -c 'echo ready; sleep 1000; :' & wait");
+    let mut run = keeper.sh("trap 'exit 5' INT; setsid sh -c 'echo ready; sleep 1000; :' & wait");
     run.await_line("ready");
-    keeper.send(TERMINATE);
+    keeper.send(INTERRUPT);
     assert_eq!(keeper.news(), (EXIT_CODE, 5));
     assert_ne!(keeper.survivors(), Vec::<String>::new());
     // Nobody is there to be asked any more.
-    keeper.send(TERMINATE);
+    keeper.send(INTERRUPT);
     assert_eq!(keeper.end(), [(CLEAN, 0)]);
 }
 

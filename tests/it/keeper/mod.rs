@@ -17,7 +17,7 @@ mod ending;
 mod starting;
 
 const START: u8 = 1;
-const TERMINATE: u8 = 2;
+const INTERRUPT: u8 = 3;
 const END: u8 = 4;
 
 const STARTED: u32 = 1;
