@@ -186,6 +186,9 @@ fn reserve_within(body: &mut Vec<u8>, count: usize, left: u64) {
 }
 
 fn too_large(max: u64) -> Refusal {
+    if max == 0 {
+        return Refusal::new(413, "a request of this method must not have a body");
+    }
     Refusal::new(413, format!("request body is larger than {max} bytes"))
 }
 

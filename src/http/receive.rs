@@ -115,7 +115,7 @@ impl Conn {
                 return self.refuse(&refusal, Some(&head), cx);
             }
         }
-        let decoder = match Decoder::new(head.framing, cx.limits.max_body_bytes as u64) {
+        let decoder = match Decoder::new(head.framing, max_body(&head, cx)) {
             Ok(decoder) => decoder,
             Err(refusal) => return self.refuse(&refusal, Some(&head), cx),
         };
@@ -237,6 +237,15 @@ impl Conn {
         self.socket
             .send(CONTINUE)
             .is_ok_and(|sent| sent == CONTINUE.len())
+    }
+}
+
+/// RFC 9110 section 9.3.1: content means nothing in these requests, and they are the ones that a
+/// gateway may admit from anybody. So nobody can make it keep a body without being known.
+fn max_body(head: &Head, cx: &Service) -> u64 {
+    match head.method() {
+        "GET" | "HEAD" => 0,
+        _ => cx.limits.max_body_bytes as u64,
     }
 }
 

@@ -233,6 +233,26 @@ fn malformed_request_is_answered_once_and_ends_the_connection() {
 }
 
 #[test]
+fn body_of_a_get_request_is_never_kept() {
+    #[track_caller]
+    fn check(headers: &str, body: &str, expect: u16) {
+        let listener = start_echo(Limits::default());
+        let mut client = connect(&listener);
+        client.send(format!("GET /a HTTP/1.1\r\nHost: x\r\n{headers}\r\n{body}"));
+        assert_eq!(client.answer().0, expect);
+    }
+    check("Content-Length: 3\r\n", "abc", 413);
+    check("Content-Length: 30000000\r\n", "", 413);
+    check(
+        "Transfer-Encoding: chunked\r\n",
+        "3\r\nabc\r\n0\r\n\r\n",
+        413,
+    );
+    check("Transfer-Encoding: chunked\r\n", "0\r\n\r\n", 200);
+    check("Content-Length: 0\r\n", "", 200);
+}
+
+#[test]
 fn giant_length_is_refused_and_the_listener_lives() {
     let listener = start_echo(Limits::default());
     for length in [
