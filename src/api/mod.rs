@@ -7,6 +7,10 @@ pub(crate) mod anthropic;
 pub(crate) mod models;
 pub(crate) mod openai;
 
+mod field;
+mod frame;
+mod usage;
+
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -29,7 +33,7 @@ pub(crate) struct Prompt {
     pub(crate) model: String,
     /// The system prompt as one text, blocks joined by a blank line; empty when there is none.
     pub(crate) system: String,
-    /// At least one message; the last one is the user's.
+    /// At least one of them is the user's; the last may be the assistant's, to be continued.
     pub(crate) messages: Vec<Message>,
     pub(crate) effort: Option<Effort>,
     /// Whether the client can take thinking blocks (it sent an enabled or adaptive `thinking`).
@@ -60,9 +64,11 @@ pub(crate) enum Effort {
     Max,
 }
 
+/// One message; consecutive ones may have the same role.
 #[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) role: Role,
+    /// At least one.
     pub(crate) blocks: Vec<Block>,
 }
 
@@ -75,8 +81,9 @@ pub(crate) enum Role {
 /// A piece of a message. Media keeps the Anthropic content block as JSON, unread.
 #[derive(Debug)]
 pub(crate) enum Block {
+    /// Not empty.
     Text(String),
-    /// An image or document block in Anthropic's shape, passed on byte for byte.
+    /// An image or document block in Anthropic's shape, its source as the client wrote it.
     Media {
         kind: MediaKind,
         block: Box<RawValue>,
@@ -207,3 +214,6 @@ impl ApiError {
         self
     }
 }
+
+#[cfg(test)]
+mod sample;

@@ -6,83 +6,82 @@ use super::{ApiError, ErrorKind};
 
 /// What the CLI gets as `--model` for a requested id.
 ///
-/// Full ids (`claude-sonnet-4-6`) pass as they are, family names become the CLI's aliases, and a
-/// `provider/` prefix is dropped. The CLI itself would send any text on, so unknown ones end here.
+/// Full ids (`claude-sonnet-4-6`, `claude-3-5-haiku-20241022`) pass unchanged, family names become
+/// the CLI's aliases, one `provider/` in front is dropped, and `[1m]` behind stays. The CLI itself
+/// would send any text on, so whatever else there is ends here.
 ///
 /// # Errors
 /// 404 for an id of no known family.
 pub(crate) fn resolve(requested: &str) -> Result<String, ApiError> {
-    let id = requested.rsplit_once('/').map_or(requested, |(_, id)| id);
-    let base = id.strip_suffix("[1m]").unwrap_or(id);
-    let alias = base.strip_prefix("claude-").unwrap_or(base);
-    let safe = requested.len() <= ID_MAX
-        && base
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._:@".contains(&b));
-    if !safe {
-        return Err(unknown(requested));
-    }
-    if ALIASES.contains(&alias) {
-        return Ok(id.replacen(base, alias, 1));
-    }
-    let mut words = base.split('-');
-    let full = words.next() == Some("claude") && words.any(|word| FAMILIES.contains(&word));
-    if full {
+    let id = match requested.split_once('/') {
+        Some((provider, id)) if is_name(provider) => id,
+        _ => requested,
+    };
+    let (base, suffix) = match id.strip_suffix(LONG_CONTEXT) {
+        Some(base) => (base, LONG_CONTEXT),
+        None => (id, ""),
+    };
+    let name = base.strip_prefix("claude-").unwrap_or(base);
+    if requested.len() > ID_MAX {
+        Err(unknown(requested))
+    } else if ALIASES.contains(&base) || FAMILIES.contains(&name) {
+        Ok(format!("{name}{suffix}"))
+    } else if is_full_id(base) {
         Ok(id.to_owned())
     } else {
         Err(unknown(requested))
     }
 }
 
-/// Names the CLI resolves to its newest models.
-const ALIASES: [&str; 7] = [
-    "opus", "sonnet", "haiku", "fable", "best", "default", "opusplan",
-];
+/// Names that the CLI resolves to its newest models; the families are others.
+const ALIASES: [&str; 3] = ["best", "default", "opusplan"];
 
-const FAMILIES: [&str; 5] = ["opus", "sonnet", "haiku", "fable", "instant"];
+const FAMILIES: [&str; 4] = ["opus", "sonnet", "haiku", "fable"];
+
+/// Asks for the context window of a million tokens.
+const LONG_CONTEXT: &str = "[1m]";
 
 /// Longer than any id there is, Bedrock's included.
 const ID_MAX: usize = 200;
 
-/// What `GET /v1/models` lists: id, name, and the day it appeared.
-const LISTED: [(&str, &str, &str); 10] = [
-    ("claude-opus-5-5", "Claude Opus 5.5", "2026-09-01T00:00:00Z"),
-    (
-        "claude-sonnet-5-5",
-        "Claude Sonnet 5.5",
-        "2026-09-01T00:00:00Z",
-    ),
-    (
-        "claude-haiku-5-5",
-        "Claude Haiku 5.5",
-        "2026-09-01T00:00:00Z",
-    ),
-    (
-        "claude-fable-5-2",
-        "Claude Fable 5.2",
-        "2026-09-01T00:00:00Z",
-    ),
-    ("claude-opus-4-6", "Claude Opus 4.6", "2026-02-05T00:00:00Z"),
-    (
-        "claude-sonnet-4-6",
-        "Claude Sonnet 4.6",
-        "2026-02-17T00:00:00Z",
-    ),
-    (
-        "claude-haiku-4-5",
-        "Claude Haiku 4.5",
-        "2025-10-01T00:00:00Z",
-    ),
-    ("opus", "Newest Claude Opus", "2026-09-01T00:00:00Z"),
-    ("sonnet", "Newest Claude Sonnet", "2026-09-01T00:00:00Z"),
-    ("haiku", "Newest Claude Haiku", "2026-09-01T00:00:00Z"),
+/// `claude`, one family, and a version or date before or behind it, with `-` between.
+fn is_full_id(id: &str) -> bool {
+    let Some(rest) = id.strip_prefix("claude-") else {
+        return false;
+    };
+    let families = rest.split('-').filter(|word| FAMILIES.contains(word));
+    let is_version = |word: &str| word.starts_with(|c: char| c.is_ascii_digit());
+    families.count() == 1 && rest.split('-').any(is_version) && rest.split('-').all(is_name)
+}
+
+fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes
+        .next()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
+}
+
+/// What `GET /v1/models` lists: id and name.
+const LISTED: [(&str, &str); 10] = [
+    ("claude-opus-5-5", "Claude Opus 5.5"),
+    ("claude-sonnet-5-5", "Claude Sonnet 5.5"),
+    ("claude-haiku-5-5", "Claude Haiku 5.5"),
+    ("claude-fable-5-2", "Claude Fable 5.2"),
+    ("claude-opus-4-6", "Claude Opus 4.6"),
+    ("claude-sonnet-4-6", "Claude Sonnet 4.6"),
+    ("claude-haiku-4-5", "Claude Haiku 4.5"),
+    ("opus", "Newest Claude Opus"),
+    ("sonnet", "Newest Claude Sonnet"),
+    ("haiku", "Newest Claude Haiku"),
 ];
 
-/// The list as OpenAI shapes it. `created` is the same for all: OpenAI's clients show it at most.
+/// The list as OpenAI shapes it.
 pub(crate) fn list_openai() -> Vec<u8> {
+    // Release dates are not known here; both formats take 1970 for that.
     let data: Vec<_> = LISTED
         .iter()
-        .map(|(id, ..)| json!({"id": id, "object": "model", "created": 1_756_684_800, "owned_by": "anthropic"}))
+        .map(|(id, _)| json!({"id": id, "object": "model", "created": 0, "owned_by": "anthropic"}))
         .collect();
     json!({"object": "list", "data": data})
         .to_string()
@@ -91,12 +90,13 @@ pub(crate) fn list_openai() -> Vec<u8> {
 
 /// The list as Anthropic shapes it.
 pub(crate) fn list_anthropic() -> Vec<u8> {
+    let created = "1970-01-01T00:00:00Z";
     let data: Vec<_> = LISTED
         .iter()
-        .map(|(id, name, created)| json!({"type": "model", "id": id, "display_name": name, "created_at": created}))
+        .map(|(id, name)| json!({"type": "model", "id": id, "display_name": name, "created_at": created}))
         .collect();
-    let (first, last) = (LISTED[0].0, LISTED[LISTED.len() - 1].0);
-    json!({"data": data, "has_more": false, "first_id": first, "last_id": last})
+    let ids = LISTED.map(|(id, _)| id);
+    json!({"data": data, "has_more": false, "first_id": ids.first(), "last_id": ids.last()})
         .to_string()
         .into_bytes()
 }
@@ -105,17 +105,22 @@ fn unknown(requested: &str) -> ApiError {
     // The id is the caller's own text; a bound keeps the answer small.
     let shown: String = requested
         .chars()
-        .filter(|c| !c.is_control())
-        .take(100)
+        .map(|c| if c.is_control() { '\u{FFFD}' } else { c })
+        .take(ID_MAX)
         .collect();
     let text = format!(
-        "model: {shown} is not known; ask for a full id such as claude-sonnet-4-6, or for opus, sonnet, haiku or fable"
+        "model: {shown} is not known; ask for a full id such as {}, or for {} or {}",
+        LISTED[1].0,
+        FAMILIES.join(", "),
+        ALIASES.join(", "),
     );
     ApiError::new(ErrorKind::NotFound, text)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[track_caller]
@@ -124,26 +129,59 @@ mod tests {
     }
 
     #[test]
-    fn full_ids_pass_and_short_names_become_aliases() {
-        for full in [
+    fn full_ids_pass_unchanged() {
+        for id in [
             "claude-opus-4-6",
             "claude-sonnet-4-20250514",
             "claude-3-5-haiku-20241022",
+            "claude-3-7-sonnet-latest",
+            "claude-sonnet-4.6",
+            "claude-opus-4",
             "claude-sonnet-4-6[1m]",
             "claude-fable-5-2",
         ] {
-            check(full, Some(full));
+            check(id, Some(id));
         }
-        for (short, alias) in [
+    }
+
+    #[test]
+    fn family_names_become_aliases() {
+        for (id, alias) in [
+            ("opus", "opus"),
             ("sonnet", "sonnet"),
-            ("claude-opus", "opus"),
-            ("claude-max/claude-haiku", "haiku"),
-            ("claude-code-cli/claude-opus-4", "claude-opus-4"),
-            ("anthropic/claude-sonnet-4-6", "claude-sonnet-4-6"),
-            ("sonnet[1m]", "sonnet[1m]"),
+            ("haiku", "haiku"),
+            ("fable", "fable"),
+            ("best", "best"),
             ("default", "default"),
+            ("opusplan", "opusplan"),
+            ("claude-opus", "opus"),
+            ("claude-sonnet", "sonnet"),
+            ("claude-haiku", "haiku"),
+            ("sonnet[1m]", "sonnet[1m]"),
+            ("claude-opus[1m]", "opus[1m]"),
         ] {
-            check(short, Some(alias));
+            check(id, Some(alias));
+        }
+    }
+
+    #[test]
+    fn one_provider_in_front_is_dropped() {
+        for provider in [
+            "claude-code-cli",
+            "claude-max",
+            "anthropic",
+            "ccgw",
+            "claude-max-proxy",
+            "my.own_1",
+        ] {
+            check(
+                &format!("{provider}/claude-opus-4-6"),
+                Some("claude-opus-4-6"),
+            );
+            check(&format!("{provider}/claude-haiku"), Some("haiku"));
+            check(&format!("{provider}/gpt-4o"), None);
+            check(&format!("{provider}/"), None);
+            check(&format!("{provider}/a/sonnet"), None);
         }
     }
 
@@ -151,28 +189,85 @@ mod tests {
     fn everything_else_is_unknown() {
         for id in [
             "",
+            "/",
+            "/opus",
+            "-/opus",
             "gpt-4o",
             "claude",
             "claude-",
+            "claude-2.1",
+            "claude-instant-1.2",
+            "claude-opus-",
+            "claude-opus-latest",
+            "claude-opus-sonnet-4",
+            "claude-best",
+            "Claude-Opus-4",
+            "opus-4-6",
             "--model",
             "-opus",
-            "claude-opus\n",
-            "claude opus",
-            "x/",
+            "x/--opus",
+            "x/-claude-opus-4",
+            "claude-opus-4\n",
+            "claude-opus-4 6",
+            "claude-opus-4[2m]",
+            "claude-opus-4[1m][1m]",
             "opus;ls",
+            "claude-opus-4/..",
+            "opus\u{0}",
         ] {
             check(id, None);
         }
-        check(&format!("claude-opus-{}", "9".repeat(300)), None);
+        check(
+            &format!("claude-opus-{}", "9".repeat(188)),
+            Some(&format!("claude-opus-{}", "9".repeat(188))),
+        );
+        check(&format!("claude-opus-{}", "9".repeat(189)), None);
+    }
+
+    #[test]
+    fn refusal_names_the_id_and_what_works() {
         let error = resolve("gpt-4o").unwrap_err();
         assert_eq!(error.kind, ErrorKind::NotFound);
-        assert!(error.message.contains("gpt-4o") && error.message.contains("sonnet"));
+        assert_eq!(
+            error.message,
+            "model: gpt-4o is not known; ask for a full id such as claude-sonnet-5-5, or for opus, sonnet, haiku, fable or best, default, opusplan"
+        );
+        let error = resolve(&"\n".repeat(100_000)).unwrap_err();
+        assert!(error.message.len() < 1000 && !error.message.contains('\n'));
     }
 
     #[test]
     fn every_listed_model_can_be_asked_for() {
-        for (id, ..) in LISTED {
+        for (id, _) in LISTED {
             check(id, Some(id));
         }
+    }
+
+    #[test]
+    fn lists_have_the_shape_of_their_format() {
+        let list: Value = serde_json::from_slice(&list_openai()).unwrap();
+        assert_eq!(
+            (&list["object"], &list["data"][0]),
+            (
+                &json!("list"),
+                &json!({"id": "claude-opus-5-5", "object": "model", "created": 0, "owned_by": "anthropic"})
+            )
+        );
+        let list: Value = serde_json::from_slice(&list_anthropic()).unwrap();
+        assert_eq!(
+            (
+                &list["has_more"],
+                &list["first_id"],
+                &list["last_id"],
+                &list["data"][0]
+            ),
+            (
+                &json!(false),
+                &json!("claude-opus-5-5"),
+                &json!("haiku"),
+                &json!({"type": "model", "id": "claude-opus-5-5", "display_name": "Claude Opus 5.5", "created_at": "1970-01-01T00:00:00Z"})
+            )
+        );
+        assert_eq!(list["data"].as_array().map(Vec::len), Some(LISTED.len()));
     }
 }

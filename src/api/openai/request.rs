@@ -3,9 +3,11 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::messages;
 use crate::api::{
-    ApiError, Block, BuiltInTools, Delivery, Effort, ErrorKind, MediaKind, Message, Prompt, Role,
-    Thinking, models,
+    ApiError, BuiltInTools, Delivery, Effort, ErrorKind, Prompt, Thinking,
+    field::{self, Fault, Problem, boolean, object, optional, positive, required, string},
+    models,
 };
 
 /// What a request asks, and how the answer is wanted.
@@ -26,54 +28,30 @@ pub(crate) enum UsageChunk {
 /// Reads a request body. Fields that this gateway does not know are accepted.
 ///
 /// # Errors
-/// 400 with the field's path, 404 for an unknown model.
+/// 400 with the field's path in the API's wording, 404 for an unknown model.
 pub(crate) fn parse(body: &[u8]) -> Result<Request, ApiError> {
-    let wire: Wire<'_> = serde_json::from_slice(body)
-        .map_err(|error| invalid(format!("the body is not a valid JSON request: {error}")))?;
-    let model: String = read("model", required("model", wire.model)?, "a string")?;
-    for (name, raw) in [
-        ("max_tokens", wire.max_tokens),
-        ("max_completion_tokens", wire.max_completion_tokens),
-    ] {
-        let value: Option<u64> = optional(name, raw, "a positive integer")?;
-        if value == Some(0) {
-            return Err(invalid(format!("{name}: must be at least 1")));
-        }
-    }
-    if optional::<u64>("n", wire.n, "a positive integer")?.is_some_and(|n| n != 1) {
-        return Err(invalid(
-            "n: this gateway gives one choice per request; leave n out or set it to 1",
-        ));
-    }
-    let stream: bool = optional("stream", wire.stream, "true or false")?.unwrap_or(false);
-    let options: StreamOptions =
-        optional("stream_options", wire.stream_options, "an object")?.unwrap_or_default();
-    let (system, messages) = messages(required("messages", wire.messages)?)?;
-    let prompt = Prompt {
-        model: models::resolve(&model)?,
-        model_requested: model,
-        system,
-        messages,
-        effort: effort(wire.reasoning_effort)?,
-        thinking: Thinking::Hidden,
-        tools: tools(wire.tool_choice),
-    };
-    Ok(Request {
-        prompt,
-        delivery: if stream {
-            Delivery::Stream
-        } else {
-            Delivery::Whole
-        },
-        usage_chunk: if options.include_usage {
-            UsageChunk::Wanted
-        } else {
-            UsageChunk::Left
-        },
-    })
+    let wire: Wire<'_> = read(body).map_err(refused)?;
+    let model_requested = required("model", wire.model, string).map_err(refused)?;
+    let model = models::resolve(&model_requested)?;
+    wire.request(model_requested, model).map_err(refused)
 }
 
-/// The fields that count, each unread, so that an error can name where it is.
+fn read(body: &[u8]) -> Result<Wire<'_>, Fault> {
+    let raw: &RawValue = field::document(body)?;
+    object(raw)
+}
+
+fn refused(fault: Fault) -> ApiError {
+    let path = fault.bracketed();
+    let message = match fault.problem {
+        Problem::Missing => format!("Missing required parameter: '{path}'."),
+        Problem::Invalid(text) if path.is_empty() => text,
+        Problem::Invalid(text) => format!("Invalid '{path}': {text}."),
+    };
+    ApiError::new(ErrorKind::InvalidRequest, message)
+}
+
+/// The fields that count.
 #[derive(Deserialize)]
 struct Wire<'a> {
     #[serde(borrow)]
@@ -96,282 +74,78 @@ struct Wire<'a> {
     tool_choice: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize, Default)]
-struct StreamOptions {
-    #[serde(default)]
-    include_usage: bool,
-}
-
-fn required<'a>(path: &str, raw: Option<&'a RawValue>) -> Result<&'a RawValue, ApiError> {
-    raw.ok_or_else(|| invalid(format!("Missing required parameter: '{path}'.")))
-}
-
-fn optional<'a, T: Deserialize<'a>>(
-    path: &str,
-    raw: Option<&'a RawValue>,
-    expected: &str,
-) -> Result<Option<T>, ApiError> {
-    raw.map(|raw| read(path, raw, expected)).transpose()
-}
-
-fn read<'a, T: Deserialize<'a>>(
-    path: &str,
-    raw: &'a RawValue,
-    expected: &str,
-) -> Result<T, ApiError> {
-    serde_json::from_str(raw.get())
-        .map_err(|_| invalid(format!("Invalid type for '{path}': expected {expected}.")))
-}
-
-fn invalid(message: impl Into<String>) -> ApiError {
-    ApiError::new(ErrorKind::InvalidRequest, message)
-}
-
-fn effort(raw: Option<&RawValue>) -> Result<Option<Effort>, ApiError> {
-    let name: Option<String> = optional("reasoning_effort", raw, "a string")?;
-    match name.as_deref() {
-        None => Ok(None),
-        // The CLI has nothing below low.
-        Some("none" | "minimal" | "low") => Ok(Some(Effort::Low)),
-        Some("medium") => Ok(Some(Effort::Medium)),
-        Some("high") => Ok(Some(Effort::High)),
-        Some("xhigh") => Ok(Some(Effort::Xhigh)),
-        Some("max") => Ok(Some(Effort::Max)),
-        Some(_) => Err(invalid(
-            "Invalid value for 'reasoning_effort': expected none, minimal, low, medium, high, xhigh or max.",
-        )),
-    }
-}
-
-fn tools(raw: Option<&RawValue>) -> BuiltInTools {
-    match raw.map(RawValue::get) {
-        Some("\"none\"") => BuiltInTools::Off,
-        _ => BuiltInTools::On,
-    }
-}
-
-#[derive(Deserialize)]
-struct WireMessage<'a> {
-    role: String,
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow)]
-    tool_calls: Option<&'a RawValue>,
-    #[serde(borrow)]
-    tool_call_id: Option<&'a RawValue>,
-}
-
-/// The system texts joined, and everything else in order.
-fn messages(raw: &RawValue) -> Result<(String, Vec<Message>), ApiError> {
-    let wire: Vec<WireMessage<'_>> =
-        read("messages", raw, "an array of messages, each with a role")?;
-    let mut system: Vec<String> = Vec::new();
-    let mut messages = Vec::with_capacity(wire.len());
-    for (at, message) in wire.into_iter().enumerate() {
-        let path = format!("messages[{at}]");
-        let content = || required(&format!("{path}.content"), message.content);
-        match message.role.as_str() {
-            "system" | "developer" => system.push(plain_text(&path, content()?)?),
-            "user" => {
-                let blocks = parts(&format!("{path}.content"), content()?)?;
-                messages.push(Message {
-                    role: Role::User,
-                    blocks,
-                });
-            }
-            "assistant" => messages.push(Message {
-                role: Role::Assistant,
-                blocks: assistant(&path, &message)?,
-            }),
-            "tool" => messages.push(Message {
-                role: Role::User,
-                blocks: vec![tool_result(&path, &message)?],
-            }),
-            _ => {
-                return Err(invalid(format!(
-                    "Invalid value for '{path}.role': expected system, developer, user, assistant or tool."
-                )));
-            }
-        }
-    }
-    if !messages.iter().any(|it| it.role == Role::User) {
-        return Err(invalid(
-            "Invalid 'messages': at least one user message is required.",
-        ));
-    }
-    Ok((system.join("\n\n"), messages))
-}
-
-fn plain_text(path: &str, raw: &RawValue) -> Result<String, ApiError> {
-    let blocks = parts(&format!("{path}.content"), raw)?;
-    let texts: Option<Vec<String>> = blocks
-        .into_iter()
-        .map(|block| match block {
-            Block::Text(text) => Some(text),
-            _ => None,
+impl Wire<'_> {
+    fn request(&self, model_requested: String, model: String) -> Result<Request, Fault> {
+        // The CLI decides how long an answer gets; the fields are checked as the API does.
+        optional("max_tokens", self.max_tokens, positive)?;
+        optional(
+            "max_completion_tokens",
+            self.max_completion_tokens,
+            positive,
+        )?;
+        optional("n", self.n, one)?;
+        let delivery = match optional("stream", self.stream, boolean)? {
+            Some(true) => Delivery::Stream,
+            Some(false) | None => Delivery::Whole,
+        };
+        let (system, messages) = required("messages", self.messages, messages::read)?;
+        let prompt = Prompt {
+            model_requested,
+            model,
+            system,
+            messages,
+            effort: optional("reasoning_effort", self.reasoning_effort, effort)?,
+            // The format has no place for it.
+            thinking: Thinking::Hidden,
+            tools: match self.tool_choice.map(RawValue::get) {
+                Some("\"none\"") => BuiltInTools::Off,
+                _ => BuiltInTools::On,
+            },
+        };
+        Ok(Request {
+            prompt,
+            delivery,
+            usage_chunk: optional("stream_options", self.stream_options, usage_chunk)?
+                .unwrap_or(UsageChunk::Left),
         })
-        .collect();
-    let texts = texts.ok_or_else(|| {
-        invalid(format!(
-            "Invalid '{path}.content': a system message takes text only."
-        ))
-    })?;
-    Ok(texts.join("\n\n"))
-}
-
-fn assistant(path: &str, message: &WireMessage<'_>) -> Result<Vec<Block>, ApiError> {
-    #[derive(Deserialize)]
-    struct Call {
-        id: String,
-        function: Function,
     }
-    #[derive(Deserialize)]
-    struct Function {
-        name: String,
-        #[serde(default)]
-        arguments: String,
-    }
-    let mut blocks = match message.content {
-        Some(raw) => parts(&format!("{path}.content"), raw)?,
-        None => Vec::new(),
-    };
-    let calls: Option<Vec<Call>> = optional(
-        &format!("{path}.tool_calls"),
-        message.tool_calls,
-        "an array of function calls",
-    )?;
-    for call in calls.unwrap_or_default() {
-        let Function { name, arguments } = call.function;
-        // Arguments are the model's own text and may be broken JSON: then the text itself is kept.
-        let input = RawValue::from_string(arguments.clone())
-            .or_else(|_| serde_json::value::to_raw_value(&arguments))
-            .map_err(|_| invalid(format!("Invalid '{path}.tool_calls'.")))?;
-        blocks.push(Block::ToolUse {
-            id: call.id,
-            name,
-            input,
-        });
-    }
-    Ok(blocks)
 }
 
-fn tool_result(path: &str, message: &WireMessage<'_>) -> Result<Block, ApiError> {
-    let id = required(&format!("{path}.tool_call_id"), message.tool_call_id)?;
-    let content = required(&format!("{path}.content"), message.content)?;
-    Ok(Block::ToolResult {
-        tool_use_id: read(&format!("{path}.tool_call_id"), id, "a string")?,
-        is_error: false,
-        blocks: parts(&format!("{path}.content"), content)?,
-    })
-}
-
-#[derive(Deserialize)]
-struct Part<'a> {
-    #[serde(rename = "type")]
-    kind: String,
-    text: Option<String>,
-    refusal: Option<String>,
-    image_url: Option<ImageUrl>,
-    file: Option<FilePart>,
-    #[serde(borrow)]
-    #[expect(
-        dead_code,
-        reason = "only its presence in the format is known; it is refused by type"
-    )]
-    input_audio: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct ImageUrl {
-    url: String,
-}
-
-#[derive(Deserialize)]
-struct FilePart {
-    file_data: Option<String>,
-    filename: Option<String>,
-}
-
-fn parts(path: &str, raw: &RawValue) -> Result<Vec<Block>, ApiError> {
-    if raw.get().starts_with('"') {
-        return Ok(vec![Block::Text(read(path, raw, "a string")?)]);
-    }
-    let raws: Vec<&RawValue> = read(path, raw, "a string or an array of content parts")?;
-    raws.into_iter()
-        .enumerate()
-        .map(|(at, raw)| part(&format!("{path}[{at}]"), raw))
-        .collect()
-}
-
-fn part(path: &str, raw: &RawValue) -> Result<Block, ApiError> {
-    let part: Part<'_> = read(path, raw, "a content part with a type")?;
-    let missing = |name: &str| invalid(format!("Missing required parameter: '{path}.{name}'."));
-    match part.kind.as_str() {
-        "text" => part.text.map(Block::Text).ok_or_else(|| missing("text")),
-        "refusal" => part
-            .refusal
-            .map(Block::Text)
-            .ok_or_else(|| missing("refusal")),
-        "image_url" => image(
-            path,
-            &part.image_url.ok_or_else(|| missing("image_url"))?.url,
-        ),
-        "file" => document(path, &part.file.ok_or_else(|| missing("file"))?),
-        "input_audio" => Err(invalid(format!(
-            "Invalid '{path}': audio input is not supported by Claude models."
+fn one(raw: &RawValue) -> Result<(), Fault> {
+    match positive(raw)? {
+        1 => Ok(()),
+        more => Err(Fault::invalid(format!(
+            "{more} choices are more than the one that this gateway gives per request; leave n out or set it to 1"
         ))),
-        _ => Ok(Block::Other(raw.to_owned())),
     }
 }
 
-fn image(path: &str, url: &str) -> Result<Block, ApiError> {
-    let source = match DataUrl::parse(url) {
-        Some(data) => data.source(),
-        None if url.starts_with("https://") => serde_json::json!({"type": "url", "url": url}),
-        None => {
-            return Err(invalid(format!(
-                "Invalid '{path}.image_url.url': expected a base64 data URL or an https URL."
-            )));
-        }
-    };
-    media(
-        MediaKind::Image,
-        &serde_json::json!({"type": "image", "source": source}),
+fn usage_chunk(raw: &RawValue) -> Result<UsageChunk, Fault> {
+    #[derive(Deserialize)]
+    struct Options<'a> {
+        #[serde(borrow)]
+        include_usage: Option<&'a RawValue>,
+    }
+    let options: Options<'_> = object(raw)?;
+    Ok(
+        match optional("include_usage", options.include_usage, boolean)? {
+            Some(true) => UsageChunk::Wanted,
+            Some(false) | None => UsageChunk::Left,
+        },
     )
 }
 
-fn document(path: &str, file: &FilePart) -> Result<Block, ApiError> {
-    let data = file.file_data.as_deref().and_then(DataUrl::parse).ok_or_else(|| {
-        invalid(format!("Invalid '{path}.file': expected file_data as a base64 data URL (file ids are not supported)."))
-    })?;
-    let mut block = serde_json::json!({"type": "document", "source": data.source()});
-    if let Some(name) = &file.filename {
-        block["title"] = name.as_str().into();
-    }
-    media(MediaKind::Document, &block)
-}
-
-fn media(kind: MediaKind, block: &serde_json::Value) -> Result<Block, ApiError> {
-    let block = serde_json::value::to_raw_value(block)
-        .map_err(|_| invalid("a media part cannot be read"))?;
-    Ok(Block::Media { kind, block })
-}
-
-/// `data:image/png;base64,....`
-struct DataUrl<'a> {
-    media_type: &'a str,
-    data: &'a str,
-}
-
-impl<'a> DataUrl<'a> {
-    fn parse(url: &'a str) -> Option<Self> {
-        let (head, data) = url.strip_prefix("data:")?.split_once(',')?;
-        let media_type = head.strip_suffix(";base64")?.split(';').next()?;
-        (!media_type.is_empty()).then_some(DataUrl { media_type, data })
-    }
-
-    fn source(&self) -> serde_json::Value {
-        serde_json::json!({"type": "base64", "media_type": self.media_type, "data": self.data})
+fn effort(raw: &RawValue) -> Result<Effort, Fault> {
+    match string(raw)?.as_str() {
+        // The CLI has nothing below low.
+        "none" | "minimal" | "low" => Ok(Effort::Low),
+        "medium" => Ok(Effort::Medium),
+        "high" => Ok(Effort::High),
+        "xhigh" => Ok(Effort::Xhigh),
+        "max" => Ok(Effort::Max),
+        _ => Err(Fault::invalid(
+            "Input should be 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max'",
+        )),
     }
 }
 
@@ -379,95 +153,169 @@ impl<'a> DataUrl<'a> {
 mod tests {
     use super::*;
 
+    /// A good request with one field replaced or added.
+    fn with(field: &str, json: &str) -> String {
+        let good = [
+            ("model", r#""claude-max/sonnet""#),
+            ("messages", r#"[{"role":"user","content":"x"}]"#),
+        ];
+        let others = good.iter().filter(|(name, _)| *name != field);
+        let fields: Vec<String> = others
+            .chain([&(field, json)])
+            .map(|(name, value)| format!("\"{name}\":{value}"))
+            .collect();
+        format!("{{{}}}", fields.join(","))
+    }
+
     #[track_caller]
-    fn check_error(rest: &str, expect: &str) {
-        let error = parse(format!(r#"{{"model":"sonnet",{rest}}}"#).as_bytes()).unwrap_err();
+    fn check_error(field: &str, json: &str, expect: &str) {
+        let error = parse(with(field, json).as_bytes()).unwrap_err();
         assert_eq!(
             (error.kind, error.message.as_str()),
             (ErrorKind::InvalidRequest, expect),
-            "{rest}"
+            "{field}: {json}"
         );
     }
 
     #[test]
     fn errors_name_the_field() {
-        let ok = r#""messages":[{"role":"user","content":"x"}]"#;
-        check_error(r#""n":1"#, "Missing required parameter: 'messages'.");
+        check_error("model", "null", "Missing required parameter: 'model'.");
+        check_error("model", "7", "Invalid 'model': Input should be a string.");
         check_error(
-            &format!(r#"{ok},"n":2"#),
-            "n: this gateway gives one choice per request; leave n out or set it to 1",
+            "messages",
+            "null",
+            "Missing required parameter: 'messages'.",
         );
         check_error(
-            &format!(r#"{ok},"max_completion_tokens":0"#),
-            "max_completion_tokens: must be at least 1",
+            "messages",
+            r#"[{"role":"user","content":[{"type":"text"}]}]"#,
+            "Missing required parameter: 'messages[0].content[0].text'.",
+        );
+        for name in ["max_tokens", "max_completion_tokens"] {
+            for number in ["0", "-1", "1.5", "\"9\""] {
+                let expect = format!("Invalid '{name}': Input should be a positive integer.");
+                check_error(name, number, &expect);
+            }
+        }
+        check_error("n", "0", "Invalid 'n': Input should be a positive integer.");
+        check_error(
+            "n",
+            "3",
+            "Invalid 'n': 3 choices are more than the one that this gateway gives per request; leave n out or set it to 1.",
         );
         check_error(
-            r#""messages":[]"#,
-            "Invalid 'messages': at least one user message is required.",
+            "stream",
+            "1",
+            "Invalid 'stream': Input should be true or false.",
         );
         check_error(
-            r#""messages":[{"role":"user"}]"#,
-            "Missing required parameter: 'messages[0].content'.",
+            "stream_options",
+            "[]",
+            "Invalid 'stream_options': Input should be an object.",
         );
         check_error(
-            r#""messages":[{"role":"robot","content":"x"}]"#,
-            "Invalid value for 'messages[0].role': expected system, developer, user, assistant or tool.",
+            "stream_options",
+            r#"{"include_usage":"yes"}"#,
+            "Invalid 'stream_options.include_usage': Input should be true or false.",
         );
         check_error(
-            r#""messages":[{"role":"user","content":[{"type":"input_audio","input_audio":{}}]}]"#,
-            "Invalid 'messages[0].content[0]': audio input is not supported by Claude models.",
+            "reasoning_effort",
+            "\"huge\"",
+            "Invalid 'reasoning_effort': Input should be 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max'.",
         );
-        check_error(
-            r#""messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"http://x/y.png"}}]}]"#,
-            "Invalid 'messages[0].content[0].image_url.url': expected a base64 data URL or an https URL.",
+        let error = parse(b"[]").unwrap_err();
+        assert_eq!(error.message, "Input should be an object");
+    }
+
+    #[test]
+    fn unknown_model_is_a_404() {
+        let error = parse(with("model", "\"gpt-4o\"").as_bytes()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::NotFound);
+    }
+
+    fn parsed(field: &str, json: &str) -> Request {
+        parse(with(field, json).as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn absent_fields_mean_what_the_api_says() {
+        let request = parsed("unknown_field", "{}");
+        assert_eq!(
+            (request.delivery, request.usage_chunk),
+            (Delivery::Whole, UsageChunk::Left)
         );
-        check_error(
-            &format!(r#"{ok},"reasoning_effort":"huge""#),
-            "Invalid value for 'reasoning_effort': expected none, minimal, low, medium, high, xhigh or max.",
+        let prompt = request.prompt;
+        assert_eq!(
+            (
+                prompt.model_requested.as_str(),
+                prompt.model.as_str(),
+                prompt.system.as_str()
+            ),
+            ("claude-max/sonnet", "sonnet", "")
+        );
+        assert_eq!(
+            (prompt.effort, prompt.thinking, prompt.tools),
+            (None, Thinking::Hidden, BuiltInTools::On)
         );
     }
 
     #[test]
-    fn conversation_with_calls_and_media_is_kept() {
-        let request = parse(
-            br#"{"model":"claude-max/sonnet","stream":true,"stream_options":{"include_usage":true},"reasoning_effort":"minimal",
-            "tool_choice":"none","messages":[{"role":"system","content":"a"},{"role":"developer","content":[{"type":"text","text":"b"}]},
-            {"role":"user","content":[{"type":"text","text":"look"},{"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}},
-             {"type":"file","file":{"filename":"a.pdf","file_data":"data:application/pdf;base64,BBBB"}}]},
-            {"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"f","arguments":"{\"x\":1}"}},
-             {"id":"c2","type":"function","function":{"name":"g","arguments":"{broken"}}]},
-            {"role":"tool","tool_call_id":"c1","content":"done"}]}"#,
-        )
-        .unwrap();
-        assert_eq!(
-            (request.delivery, request.usage_chunk),
-            (Delivery::Stream, UsageChunk::Wanted)
-        );
-        let prompt = request.prompt;
-        assert_eq!(
-            (prompt.system.as_str(), prompt.effort, prompt.tools),
-            ("a\n\nb", Some(Effort::Low), BuiltInTools::Off)
-        );
-        assert_eq!(
-            (prompt.model_requested.as_str(), prompt.model.as_str()),
-            ("claude-max/sonnet", "sonnet")
-        );
-        let shown: Vec<String> = prompt
-            .messages
-            .iter()
-            .map(|it| format!("{:?} {:?}", it.role, it.blocks))
-            .collect();
-        assert_eq!(
-            shown[0],
-            r#"User [Text("look"), Media { kind: Image, block: RawValue({"source":{"data":"AAAA","media_type":"image/png","type":"base64"},"type":"image"}) }, Media { kind: Document, block: RawValue({"source":{"data":"BBBB","media_type":"application/pdf","type":"base64"},"title":"a.pdf","type":"document"}) }]"#
-        );
-        assert_eq!(
-            shown[1],
-            r#"Assistant [ToolUse { id: "c1", name: "f", input: RawValue({"x":1}) }, ToolUse { id: "c2", name: "g", input: RawValue("{broken") }]"#
-        );
-        assert_eq!(
-            shown[2],
-            r#"User [ToolResult { tool_use_id: "c1", is_error: false, blocks: [Text("done")] }]"#
-        );
+    fn stream_and_its_usage_are_asked_for_apart() {
+        assert_eq!(parsed("stream", "true").delivery, Delivery::Stream);
+        for (json, expect) in [
+            (r#"{"include_usage":true}"#, UsageChunk::Wanted),
+            (r#"{"include_usage":false}"#, UsageChunk::Left),
+            ("{}", UsageChunk::Left),
+            ("null", UsageChunk::Left),
+        ] {
+            assert_eq!(parsed("stream_options", json).usage_chunk, expect, "{json}");
+        }
+    }
+
+    #[test]
+    fn one_choice_and_any_limit_are_accepted() {
+        for (field, json) in [
+            ("n", "1"),
+            ("n", "null"),
+            ("max_tokens", "1"),
+            ("max_completion_tokens", "32000"),
+            ("temperature", "0.5"),
+        ] {
+            assert_eq!(
+                parsed(field, json).prompt.messages.len(),
+                1,
+                "{field}: {json}"
+            );
+        }
+    }
+
+    #[test]
+    fn effort_has_openais_names_too() {
+        for (name, expect) in [
+            ("none", Effort::Low),
+            ("minimal", Effort::Low),
+            ("low", Effort::Low),
+            ("medium", Effort::Medium),
+            ("high", Effort::High),
+            ("xhigh", Effort::Xhigh),
+            ("max", Effort::Max),
+        ] {
+            let prompt = parsed("reasoning_effort", &format!("\"{name}\"")).prompt;
+            assert_eq!(prompt.effort, Some(expect), "{name}");
+        }
+    }
+
+    #[test]
+    fn tool_choice_none_turns_the_tools_off() {
+        for (json, expect) in [
+            ("\"none\"", BuiltInTools::Off),
+            ("\"auto\"", BuiltInTools::On),
+            (
+                r#"{"type":"function","function":{"name":"none"}}"#,
+                BuiltInTools::On,
+            ),
+        ] {
+            assert_eq!(parsed("tool_choice", json).prompt.tools, expect, "{json}");
+        }
     }
 }

@@ -1,0 +1,403 @@
+//! Reading a JSON request field by field, so that an error names the field by its path.
+//!
+//! Fields are held unread (`&RawValue`, borrowed from the body) until their reader is called. Lists
+//! are walked, never collected: a body of `[1,1,1,…]` would otherwise become eight times its size.
+
+use std::fmt::{self, Write as _};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+/// What is wrong with a request, and where.
+#[derive(Debug)]
+pub(super) struct Fault {
+    /// The way to the field, innermost step first.
+    steps: Vec<Step>,
+    pub(super) problem: Problem,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    Missing,
+    /// What the field should be, as a sentence without a full stop.
+    Invalid(String),
+}
+
+#[derive(Debug)]
+enum Step {
+    Field(&'static str),
+    Item(usize),
+}
+
+impl Fault {
+    pub(super) fn missing() -> Self {
+        Fault {
+            steps: Vec::new(),
+            problem: Problem::Missing,
+        }
+    }
+
+    pub(super) fn invalid(text: impl Into<String>) -> Self {
+        Fault {
+            steps: Vec::new(),
+            problem: Problem::Invalid(text.into()),
+        }
+    }
+
+    /// The same fault, seen from the object that has the field.
+    pub(super) fn at(mut self, field: &'static str) -> Self {
+        self.steps.push(Step::Field(field));
+        self
+    }
+
+    /// The same fault, seen from the list that has the item.
+    pub(super) fn item(mut self, index: usize) -> Self {
+        self.steps.push(Step::Item(index));
+        self
+    }
+
+    /// The path as Anthropic writes it: `messages.2.content.0.source`.
+    pub(super) fn dotted(&self) -> String {
+        let steps = self.steps.iter().rev().map(|step| match step {
+            Step::Field(name) => (*name).to_owned(),
+            Step::Item(index) => index.to_string(),
+        });
+        steps.collect::<Vec<_>>().join(".")
+    }
+
+    /// The path as OpenAI writes it: `messages[2].content[0].file`.
+    pub(super) fn bracketed(&self) -> String {
+        let mut path = String::new();
+        for step in self.steps.iter().rev() {
+            // Writing to a String cannot fail.
+            let _ = match step {
+                Step::Field(name) if path.is_empty() => write!(path, "{name}"),
+                Step::Field(name) => write!(path, ".{name}"),
+                Step::Item(index) => write!(path, "[{index}]"),
+            };
+        }
+        path
+    }
+}
+
+/// The body as valid JSON whose nesting is within [`NESTING_MAX`].
+pub(super) fn document(body: &[u8]) -> Result<&RawValue, Fault> {
+    let not_json =
+        |why: String| Fault::invalid(format!("The request body is not valid JSON: {why}"));
+    let text = std::str::from_utf8(body).map_err(|error| not_json(error.to_string()))?;
+    if is_too_deep(text) {
+        return Err(not_json(format!("nested deeper than {NESTING_MAX} levels")));
+    }
+    // Validates all of it, which makes every later reading a question of types alone.
+    serde_json::from_str(text).map_err(|error| not_json(error.to_string()))
+}
+
+/// serde_json's own limit. It does not hold for unread values, and those go on to the CLI, whose
+/// parser is recursive.
+const NESTING_MAX: usize = 128;
+
+/// Whether brackets outside of strings open more than [`NESTING_MAX`] levels.
+pub(super) fn is_too_deep(json: &str) -> bool {
+    let mut depth = 0_usize;
+    let mut bytes = json.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b'"' => skip_string(&mut bytes),
+            _ => {}
+        }
+        if depth > NESTING_MAX {
+            return true;
+        }
+    }
+    false
+}
+
+fn skip_string(bytes: &mut std::str::Bytes<'_>) {
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => return,
+            b'\\' => {
+                bytes.next();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Reads a field that must be there; JSON's null counts as absent.
+pub(super) fn required<'a, T>(
+    name: &'static str,
+    raw: Option<&'a RawValue>,
+    read: impl FnOnce(&'a RawValue) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    raw.ok_or_else(Fault::missing)
+        .and_then(read)
+        .map_err(|fault| fault.at(name))
+}
+
+/// Reads a field that may be absent or null.
+pub(super) fn optional<'a, T>(
+    name: &'static str,
+    raw: Option<&'a RawValue>,
+    read: impl FnOnce(&'a RawValue) -> Result<T, Fault>,
+) -> Result<Option<T>, Fault> {
+    raw.map(|raw| required(name, Some(raw), read)).transpose()
+}
+
+/// Reads an object whose wanted fields are all `Option<&RawValue>`.
+pub(super) fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Fault> {
+    // A derived reader would take a list as well, by position.
+    if !raw.get().starts_with('{') {
+        return Err(Fault::invalid("Input should be an object"));
+    }
+    // Only a field that is there twice can still fail.
+    serde_json::from_str(raw.get()).map_err(|error| Fault::invalid(error.to_string()))
+}
+
+/// Hands each item of a list to `take`, up to the first that it refuses.
+pub(super) fn items<'a>(
+    raw: &'a RawValue,
+    take: impl FnMut(usize, &'a RawValue) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut walk = Walk { take, fault: None };
+    let mut json = serde_json::Deserializer::from_str(raw.get());
+    let result = json.deserialize_seq(&mut walk);
+    match (walk.fault, result) {
+        (Some(fault), _) => Err(fault),
+        (None, Err(_)) => Err(Fault::invalid("Input should be a list")),
+        (None, Ok(())) => Ok(()),
+    }
+}
+
+struct Walk<F> {
+    take: F,
+    fault: Option<Fault>,
+}
+
+impl<'a, F> Visitor<'a> for &mut Walk<F>
+where
+    F: FnMut(usize, &'a RawValue) -> Result<(), Fault>,
+{
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut items: A) -> Result<(), A::Error> {
+        let mut index = 0;
+        while let Some(item) = items.next_element()? {
+            if let Err(fault) = (self.take)(index, item) {
+                self.fault = Some(fault.item(index));
+                return Err(A::Error::custom("refused"));
+            }
+            index += 1;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn is_string(raw: &RawValue) -> bool {
+    raw.get().starts_with('"')
+}
+
+pub(super) fn string(raw: &RawValue) -> Result<String, Fault> {
+    if !is_string(raw) {
+        return Err(Fault::invalid("Input should be a string"));
+    }
+    serde_json::from_str(raw.get()).map_err(|_| half_a_pair())
+}
+
+/// A string's text, borrowed from the body where it has no escapes.
+pub(super) fn borrowed(raw: &RawValue) -> Result<std::borrow::Cow<'_, str>, Fault> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
+    if !is_string(raw) {
+        return Err(Fault::invalid("Input should be a string"));
+    }
+    serde_json::from_str::<Text<'_>>(raw.get())
+        .map(|text| text.0)
+        .map_err(|_| half_a_pair())
+}
+
+/// The one thing that JSON's grammar lets pass and a text cannot hold; the API refuses it too.
+fn half_a_pair() -> Fault {
+    Fault::invalid("Input should be text, but holds half of a surrogate pair (\\ud800 to \\udfff)")
+}
+
+pub(super) fn boolean(raw: &RawValue) -> Result<bool, Fault> {
+    match raw.get() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Fault::invalid("Input should be true or false")),
+    }
+}
+
+/// A whole number of at least 1.
+pub(super) fn positive(raw: &RawValue) -> Result<u64, Fault> {
+    match serde_json::from_str(raw.get()) {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(Fault::invalid("Input should be a positive integer")),
+    }
+}
+
+/// How many messages and content blocks a request may have in all. The API takes 100,000 messages;
+/// each of ours costs some hundred bytes beside its text, so that bodies of tiny blocks stay small.
+pub(super) struct Allowance(u32);
+
+impl Allowance {
+    pub(super) fn new() -> Self {
+        Allowance(Self::PIECES_MAX)
+    }
+
+    const PIECES_MAX: u32 = 100_000;
+
+    /// Counts one more.
+    pub(super) fn take(&mut self) -> Result<(), Fault> {
+        self.0 = self.0.checked_sub(1).ok_or_else(|| {
+            let max = Self::PIECES_MAX;
+            Fault::invalid(format!(
+                "The request has more than {max} messages and content blocks"
+            ))
+        })?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> &RawValue {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn path_is_written_in_both_notations() {
+        let fault = Fault::missing()
+            .at("source")
+            .item(0)
+            .at("content")
+            .item(2)
+            .at("messages");
+        assert_eq!(fault.dotted(), "messages.2.content.0.source");
+        assert_eq!(fault.bracketed(), "messages[2].content[0].source");
+    }
+
+    #[test]
+    fn nesting_is_counted_outside_of_strings_only() {
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        assert!(!is_too_deep(&nested(NESTING_MAX)));
+        assert!(is_too_deep(&nested(NESTING_MAX + 1)));
+        assert!(!is_too_deep(&format!("\"{}\"", "[".repeat(1000))));
+        assert!(is_too_deep(&format!(r#"["\\",{}"#, nested(NESTING_MAX))));
+        assert!(!is_too_deep(&format!(r#"["\"{}"]"#, "{".repeat(1000))));
+        assert!(!is_too_deep(&"[]".repeat(1000)));
+    }
+
+    #[track_caller]
+    fn check_body(body: &[u8], expect: &str) {
+        let fault = document(body).unwrap_err();
+        assert_eq!(fault.problem, Problem::Invalid(expect.to_owned()));
+    }
+
+    #[test]
+    fn body_that_is_no_json_is_told_where() {
+        check_body(
+            b"",
+            "The request body is not valid JSON: EOF while parsing a value at line 1 column 0",
+        );
+        check_body(
+            b"{\n\"a\": x}",
+            "The request body is not valid JSON: expected value at line 2 column 6",
+        );
+        check_body(
+            b"{} {}",
+            "The request body is not valid JSON: trailing characters at line 1 column 4",
+        );
+        check_body(
+            b"\"\xff\"",
+            "The request body is not valid JSON: invalid utf-8 sequence of 1 bytes from index 1",
+        );
+        check_body(
+            "\u{feff}{}".as_bytes(),
+            "The request body is not valid JSON: expected value at line 1 column 1",
+        );
+        check_body(
+            "[".repeat(100_000).as_bytes(),
+            "The request body is not valid JSON: nested deeper than 128 levels",
+        );
+        assert_eq!(document(b" {\"a\": 1}\n").unwrap().get(), "{\"a\": 1}");
+    }
+
+    #[track_caller]
+    fn check<T: fmt::Debug>(result: Result<T, Fault>, expect: &str) {
+        assert_eq!(result.unwrap_err().problem, Problem::Invalid(expect.into()));
+    }
+
+    #[test]
+    fn wrong_types_are_told_what_they_should_be() {
+        check(string(raw("7")), "Input should be a string");
+        check(borrowed(raw("{}")), "Input should be a string");
+        check(boolean(raw("\"true\"")), "Input should be true or false");
+        for number in ["0", "-1", "1.5", "1e3", "\"1\"", "18446744073709551616"] {
+            check(positive(raw(number)), "Input should be a positive integer");
+        }
+        check(items(raw("{}"), |_, _| Ok(())), "Input should be a list");
+        check(
+            items(raw("\"[]\""), |_, _| Ok(())),
+            "Input should be a list",
+        );
+        check(
+            string(raw(r#""\ud83d""#)),
+            "Input should be text, but holds half of a surrogate pair (\\ud800 to \\udfff)",
+        );
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Pair<'a> {
+        #[serde(borrow)]
+        a: Option<&'a RawValue>,
+    }
+
+    #[test]
+    fn object_is_no_list_and_has_each_field_once() {
+        check(object::<Pair<'_>>(raw("[1]")), "Input should be an object");
+        check(
+            object::<Pair<'_>>(raw(r#"{"a":1,"a":2}"#)),
+            "duplicate field `a` at line 1 column 10",
+        );
+        let pair: Pair<'_> = object(raw(r#"{"a":null,"b":2}"#)).unwrap();
+        assert!(pair.a.is_none());
+    }
+
+    #[test]
+    fn walk_ends_at_the_first_refused_item() {
+        let mut seen = Vec::new();
+        let result = items(raw("[1, 2, 3]"), |index, item| {
+            seen.push((index, item.get().to_owned()));
+            (index < 1).then_some(()).ok_or_else(Fault::missing)
+        });
+        assert_eq!(result.unwrap_err().dotted(), "1");
+        assert_eq!(seen, [(0, "1".to_owned()), (1, "2".to_owned())]);
+    }
+
+    #[test]
+    fn plain_text_is_borrowed_from_the_body() {
+        use std::borrow::Cow;
+        assert!(matches!(borrowed(raw("\"abc\"")), Ok(Cow::Borrowed("abc"))));
+        assert!(matches!(borrowed(raw(r#""a\/b""#)), Ok(Cow::Owned(it)) if it == "a/b"));
+    }
+
+    #[test]
+    fn allowance_ends() {
+        let mut allowance = Allowance::new();
+        assert!((0..Allowance::PIECES_MAX).all(|_| allowance.take().is_ok()));
+        assert!(allowance.take().is_err());
+    }
+}

@@ -1,0 +1,144 @@
+//! Errors in OpenAI's shape: <https://platform.openai.com/docs/guides/error-codes>.
+
+use serde::Serialize;
+
+use crate::api::{ApiError, ErrorKind};
+
+/// An error as HTTP status and JSON body.
+pub(crate) fn error(error: &ApiError) -> (u16, Vec<u8>) {
+    (names(error.kind).0, json(error))
+}
+
+/// An error as the last event of a stream.
+pub(crate) fn error_frame(error: &ApiError) -> Vec<u8> {
+    let mut frame = b"data: ".to_vec();
+    frame.extend_from_slice(&json(error));
+    frame.extend_from_slice(b"\n\n");
+    frame
+}
+
+/// Status, `type` and `code`. OpenAI has no 529; its clients retry a 503 the same way.
+fn names(kind: ErrorKind) -> (u16, &'static str, Option<&'static str>) {
+    match kind {
+        ErrorKind::InvalidRequest => (400, "invalid_request_error", None),
+        ErrorKind::Authentication => (401, "invalid_request_error", Some("invalid_api_key")),
+        ErrorKind::Permission => (403, "invalid_request_error", Some("permission_denied")),
+        ErrorKind::NotFound => (404, "invalid_request_error", Some("model_not_found")),
+        ErrorKind::MethodNotAllowed => (405, "invalid_request_error", Some("method_not_supported")),
+        ErrorKind::RequestTimeout => (408, "invalid_request_error", Some("request_timeout")),
+        ErrorKind::TooLarge => (
+            413,
+            "invalid_request_error",
+            Some("context_length_exceeded"),
+        ),
+        ErrorKind::RateLimited => (429, "rate_limit_error", Some("rate_limit_exceeded")),
+        ErrorKind::Internal => (500, "server_error", None),
+        ErrorKind::Unavailable => (503, "server_error", Some("unavailable")),
+        ErrorKind::Timeout => (504, "server_error", Some("timeout")),
+        ErrorKind::Overloaded => (503, "server_error", Some("overloaded")),
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<'a> {
+    error: Body<'a>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    message: &'a str,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    param: Option<&'static str>,
+    code: Option<&'static str>,
+}
+
+fn json(error: &ApiError) -> Vec<u8> {
+    let (_, kind, code) = names(error.kind);
+    let error = Body {
+        message: &error.message,
+        kind,
+        param: None,
+        code,
+    };
+    // Plain structs with string keys always serialise.
+    serde_json::to_vec(&Envelope { error }).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(kind: ErrorKind, status: u16, name: &str, code: Option<&str>) {
+        let failure = ApiError::new(kind, "say \"no\"\n");
+        let code = code.map_or("null".to_owned(), |it| format!("\"{it}\""));
+        let json = format!(
+            r#"{{"error":{{"message":"say \"no\"\n","type":"{name}","param":null,"code":{code}}}}}"#
+        );
+        let (got, body) = error(&failure);
+        assert_eq!(
+            (got, String::from_utf8(body).unwrap()),
+            (status, json.clone())
+        );
+        let frame = String::from_utf8(error_frame(&failure)).unwrap();
+        assert_eq!(frame, format!("data: {json}\n\n"));
+    }
+
+    #[test]
+    fn every_error_kind_has_openais_status_type_and_code() {
+        const REQUEST: &str = "invalid_request_error";
+        check(ErrorKind::InvalidRequest, 400, REQUEST, None);
+        check(
+            ErrorKind::Authentication,
+            401,
+            REQUEST,
+            Some("invalid_api_key"),
+        );
+        check(
+            ErrorKind::Permission,
+            403,
+            REQUEST,
+            Some("permission_denied"),
+        );
+        check(ErrorKind::NotFound, 404, REQUEST, Some("model_not_found"));
+        check(
+            ErrorKind::MethodNotAllowed,
+            405,
+            REQUEST,
+            Some("method_not_supported"),
+        );
+        check(
+            ErrorKind::RequestTimeout,
+            408,
+            REQUEST,
+            Some("request_timeout"),
+        );
+        check(
+            ErrorKind::TooLarge,
+            413,
+            REQUEST,
+            Some("context_length_exceeded"),
+        );
+        check(
+            ErrorKind::RateLimited,
+            429,
+            "rate_limit_error",
+            Some("rate_limit_exceeded"),
+        );
+        check(ErrorKind::Internal, 500, "server_error", None);
+        check(
+            ErrorKind::Unavailable,
+            503,
+            "server_error",
+            Some("unavailable"),
+        );
+        check(ErrorKind::Timeout, 504, "server_error", Some("timeout"));
+        check(
+            ErrorKind::Overloaded,
+            503,
+            "server_error",
+            Some("overloaded"),
+        );
+    }
+}
