@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::media;
+use super::block::WireBlock;
 use crate::api::{
     Block, MediaKind, Message, Role,
     field::{Allowance, Fault, boolean, is_string, items, object, optional, required, string},
@@ -165,62 +165,6 @@ fn placed(place: Place, only: Place, otherwise: &str) -> Result<(), Fault> {
         Ok(())
     } else {
         Err(Fault::invalid(otherwise))
-    }
-}
-
-/// The fields of all kinds of blocks.
-#[derive(Deserialize)]
-struct WireBlock<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Option<&'a RawValue>,
-    #[serde(borrow)]
-    text: Option<&'a RawValue>,
-    #[serde(borrow)]
-    source: Option<&'a RawValue>,
-    #[serde(borrow)]
-    title: Option<&'a RawValue>,
-    #[serde(borrow)]
-    context: Option<&'a RawValue>,
-    #[serde(borrow)]
-    citations: Option<&'a RawValue>,
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    name: Option<&'a RawValue>,
-    #[serde(borrow)]
-    input: Option<&'a RawValue>,
-    #[serde(borrow)]
-    tool_use_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    content: Option<&'a RawValue>,
-    #[serde(borrow)]
-    is_error: Option<&'a RawValue>,
-}
-
-impl WireBlock<'_> {
-    fn tool_use(&self) -> Result<Block, Fault> {
-        Ok(Block::ToolUse {
-            id: required("id", self.id, string)?,
-            name: required("name", self.name, string)?,
-            input: required("input", self.input, |raw| {
-                if raw.get().starts_with('{') {
-                    Ok(raw.to_owned())
-                } else {
-                    Err(Fault::invalid("Input should be an object"))
-                }
-            })?,
-        })
-    }
-
-    /// Media without the client's `cache_control`: the CLI sets its own, and the API takes only four.
-    fn media(&self, kind: MediaKind) -> Result<Block, Fault> {
-        let source = required("source", self.source, |raw| media::source(kind, raw))?;
-        let fields = [
-            ("title", self.title),
-            ("context", self.context),
-            ("citations", self.citations),
-        ];
-        media::block(kind, source, &fields)
     }
 }
 

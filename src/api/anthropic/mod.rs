@@ -1,5 +1,6 @@
 //! Anthropic's Messages format: <https://docs.claude.com/en/api/messages>.
 
+mod block;
 mod content;
 mod error;
 pub(super) mod media;

@@ -173,7 +173,7 @@ mod tests {
 
     use super::*;
     use crate::api::{
-        openai::{StreamEncoder, UsageChunk},
+        openai::{StreamEncoder, request::UsageChunk},
         sample,
     };
 

@@ -178,7 +178,7 @@ mod tests {
 
     #[track_caller]
     fn check(json: &str, system: &str, expect: &[&str]) {
-        let (got, messages) = super::read(serde_json::from_str(json).unwrap()).unwrap();
+        let (got, messages) = read(serde_json::from_str(json).unwrap()).unwrap();
         let shown: Vec<String> = messages
             .iter()
             .map(|it| format!("{:?} {:?}", it.role, it.blocks))
@@ -248,7 +248,7 @@ mod tests {
 
     #[track_caller]
     fn check_error(json: &str, path: &str, expect: Option<&str>) {
-        let fault = super::read(serde_json::from_str(json).unwrap()).unwrap_err();
+        let fault = read(serde_json::from_str(json).unwrap()).unwrap_err();
         let problem = expect.map_or(Problem::Missing, |it| Problem::Invalid(it.to_owned()));
         assert_eq!(
             (fault.bracketed().as_str(), &fault.problem),

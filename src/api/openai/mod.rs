@@ -10,6 +10,6 @@ mod stream;
 pub(crate) use self::{
     completion::Collector,
     error::{error, error_frame},
-    request::{UsageChunk, parse},
+    request::parse,
     stream::StreamEncoder,
 };
