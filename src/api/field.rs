@@ -9,7 +9,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error as _, SeqAccess, Visitor},
 };
-use serde_json::value::RawValue;
+use serde_json::{error::Category, value::RawValue};
 
 /// What is wrong with a request, and where.
 #[derive(Debug)]
@@ -83,16 +83,24 @@ impl Fault {
     }
 }
 
-/// The body as valid JSON whose nesting is within [`NESTING_MAX`].
-pub(super) fn document(body: &[u8]) -> Result<&RawValue, Fault> {
+/// The body as an object whose wanted fields are all `Option<&RawValue>`: all of it is valid JSON,
+/// which makes every later reading a question of types alone.
+pub(super) fn body<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Fault> {
     let not_json =
         |why: String| Fault::invalid(format!("The request body is not valid JSON: {why}"));
     let text = std::str::from_utf8(body).map_err(|error| not_json(error.to_string()))?;
     if is_too_deep(text) {
         return Err(not_json(format!("nested deeper than {NESTING_MAX} levels")));
     }
-    // Validates all of it, which makes every later reading a question of types alone.
-    serde_json::from_str(text).map_err(|error| not_json(error.to_string()))
+    if text.trim_start().starts_with('{') {
+        serde_json::from_str(text).map_err(|error| match error.classify() {
+            Category::Data => repeated(&error),
+            Category::Syntax | Category::Eof | Category::Io => not_json(error.to_string()),
+        })
+    } else {
+        serde_json::from_str::<&RawValue>(text).map_err(|error| not_json(error.to_string()))?;
+        Err(not_an_object())
+    }
 }
 
 /// serde_json's own limit. It does not hold for unread values, and those go on to the CLI, whose
@@ -153,14 +161,21 @@ pub(super) fn optional<'a, T>(
 pub(super) fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Result<T, Fault> {
     // A derived reader would take a list as well, by position.
     if !raw.get().starts_with('{') {
-        return Err(Fault::invalid("Input should be an object"));
+        return Err(not_an_object());
     }
-    serde_json::from_str(raw.get()).map_err(|error| {
-        // Only a field that is there twice can still fail. The position would be the object's own.
-        let text = error.to_string();
-        let (text, _) = text.split_once(" at line ").unwrap_or((&text, ""));
-        Fault::invalid(text)
-    })
+    serde_json::from_str(raw.get()).map_err(|error| repeated(&error))
+}
+
+fn not_an_object() -> Fault {
+    Fault::invalid("Input should be an object")
+}
+
+/// Where all fields are unread, only one that is there twice can be wrong.
+fn repeated(error: &serde_json::Error) -> Fault {
+    // The position would be counted from the object's own start.
+    let text = error.to_string();
+    let (text, _) = text.split_once(" at line ").unwrap_or((&text, ""));
+    Fault::invalid(text)
 }
 
 /// Hands each item of a list to `take`, up to the first that it refuses.
@@ -304,9 +319,15 @@ mod tests {
         assert!(!is_too_deep(&"[]".repeat(1000)));
     }
 
+    #[derive(Debug, Deserialize)]
+    struct Pair<'a> {
+        #[serde(borrow)]
+        a: Option<&'a RawValue>,
+    }
+
     #[track_caller]
     fn check_body(body: &[u8], expect: &str) {
-        let fault = document(body).unwrap_err();
+        let fault = super::body::<Pair<'_>>(body).unwrap_err();
         assert_eq!(fault.problem, Problem::Invalid(expect.to_owned()));
     }
 
@@ -336,7 +357,15 @@ mod tests {
             "[".repeat(100_000).as_bytes(),
             "The request body is not valid JSON: nested deeper than 128 levels",
         );
-        assert_eq!(document(b" {\"a\": 1}\n").unwrap().get(), "{\"a\": 1}");
+        check_body(
+            b"{\"a\": {\"b\": [1,]}}",
+            "The request body is not valid JSON: expected value at line 1 column 16",
+        );
+        for other in [" [7]", "null", "\"{}\""] {
+            check_body(other.as_bytes(), "Input should be an object");
+        }
+        let pair: Pair<'_> = super::body(b" {\"b\": 1, \"a\": [ 2]}\n").unwrap();
+        assert_eq!(pair.a.map(RawValue::get), Some("[ 2]"));
     }
 
     #[track_caller]
@@ -361,12 +390,6 @@ mod tests {
             string(raw(r#""\ud83d""#)),
             "Input should be text, but holds half of a surrogate pair (\\ud800 to \\udfff)",
         );
-    }
-
-    #[derive(Debug, Deserialize)]
-    struct Pair<'a> {
-        #[serde(borrow)]
-        a: Option<&'a RawValue>,
     }
 
     #[test]

@@ -30,15 +30,10 @@ pub(crate) enum UsageChunk {
 /// # Errors
 /// 400 with the field's path in the API's wording, 404 for an unknown model.
 pub(crate) fn parse(body: &[u8]) -> Result<Request, ApiError> {
-    let wire: Wire<'_> = read(body).map_err(refused)?;
+    let wire: Wire<'_> = field::body(body).map_err(refused)?;
     let model_requested = required("model", wire.model, string).map_err(refused)?;
     let model = models::resolve(&model_requested)?;
     wire.request(model_requested, model).map_err(refused)
-}
-
-fn read(body: &[u8]) -> Result<Wire<'_>, Fault> {
-    let raw: &RawValue = field::document(body)?;
-    object(raw)
 }
 
 fn refused(fault: Fault) -> ApiError {
