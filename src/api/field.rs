@@ -364,7 +364,7 @@ mod tests {
         for other in [" [7]", "null", "\"{}\""] {
             check_body(other.as_bytes(), "Input should be an object");
         }
-        let pair: Pair<'_> = super::body(b" {\"b\": 1, \"a\": [ 2]}\n").unwrap();
+        let pair: Pair<'_> = body(b" {\"b\": 1, \"a\": [ 2]}\n").unwrap();
         assert_eq!(pair.a.map(RawValue::get), Some("[ 2]"));
     }
 
