@@ -6,6 +6,8 @@
 pub(crate) mod anthropic;
 pub(crate) mod models;
 pub(crate) mod openai;
+pub(crate) mod text;
+mod usage;
 
 use std::time::Duration;
 

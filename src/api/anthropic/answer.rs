@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 
-use crate::api::{AnswerEvent, BlockKind, DeltaKind};
+use crate::api::{AnswerEvent, BlockKind, DeltaKind, text::decode, usage::Usage};
 
 /// Writes each event as one SSE frame.
 pub(crate) struct StreamEncoder {
@@ -76,6 +76,7 @@ pub(crate) struct Collector {
     id: String,
     blocks: Vec<Folded>,
     end: String,
+    usage: Usage,
 }
 
 /// A block with its deltas put together.
@@ -94,13 +95,17 @@ impl Collector {
             model: json_string(model_requested),
             id: String::new(),
             blocks: Vec::new(),
-            end: r#""stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":0,"output_tokens":0}"#.to_owned(),
+            end: r#""stop_reason":null,"stop_sequence":null"#.to_owned(),
+            usage: Usage::default(),
         }
     }
 
     pub(crate) fn take(&mut self, event: &AnswerEvent<'_>) {
         match event {
-            AnswerEvent::Start { id, .. } => self.id = json_string(id),
+            AnswerEvent::Start { id, usage } => {
+                self.id = json_string(id);
+                self.usage.add(*usage);
+            }
             AnswerEvent::BlockStart { kind, block, .. } => self.blocks.push(Folded {
                 kind: *kind,
                 start: (*block).to_owned(),
@@ -114,7 +119,7 @@ impl Collector {
                 };
                 // The turn machine hands out string payloads for these kinds; anything else is
                 // nothing that could be shown.
-                let text = || serde_json::from_str::<String>(value.get()).unwrap_or_default();
+                let text = || decode(value);
                 match kind {
                     DeltaKind::Text | DeltaKind::Thinking => block.text.push_str(&text()),
                     DeltaKind::Signature => block.signature.push_str(&text()),
@@ -128,11 +133,11 @@ impl Collector {
                 stop_sequence,
                 usage,
             } => {
+                self.usage.add(*usage);
                 self.end = format!(
-                    r#""stop_reason":{},"stop_sequence":{},"usage":{}"#,
+                    r#""stop_reason":{},"stop_sequence":{}"#,
                     json_string(stop_reason),
                     stop_sequence.map_or_else(|| "null".to_owned(), json_string),
-                    usage_or_none(*usage)
                 );
             }
         }
@@ -142,11 +147,12 @@ impl Collector {
     pub(crate) fn finish(&mut self) -> Vec<u8> {
         let blocks: Vec<String> = self.blocks.iter().map(Folded::json).collect();
         format!(
-            r#"{{"id":{},"type":"message","role":"assistant","model":{},"content":[{}],{}}}"#,
+            r#"{{"id":{},"type":"message","role":"assistant","model":{},"content":[{}],{},"usage":{}}}"#,
             self.id,
             self.model,
             blocks.join(","),
-            self.end
+            self.end,
+            self.usage.json()
         )
         .into_bytes()
     }

@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use crate::api::{
     ApiError, Block, BuiltInTools, Delivery, Effort, ErrorKind, MediaKind, Message, Prompt, Role,
     Thinking, models,
+    text::{Text, decode},
 };
 
 /// What a request asks, and how the answer is wanted.
@@ -87,6 +88,10 @@ fn read<'a, T: Deserialize<'a>>(
         .map_err(|_| invalid(format!("{path}: Input should be {expected}")))
 }
 
+fn read_text(path: &str, raw: &RawValue) -> Result<String, ApiError> {
+    read::<Text<'_>>(path, raw, "a string").map(Text::into_owned)
+}
+
 fn invalid(message: impl Into<String>) -> ApiError {
     ApiError::new(ErrorKind::InvalidRequest, message)
 }
@@ -101,22 +106,22 @@ fn system(raw: Option<&RawValue>) -> Result<String, ApiError> {
         return Ok(String::new());
     };
     if is_string(raw) {
-        return read("system", raw, "a string");
+        return read_text("system", raw);
     }
-    let blocks: Vec<TextBlock> = read("system", raw, "a string or a list of text blocks")?;
+    let blocks: Vec<TextBlock<'_>> = read("system", raw, "a string or a list of text blocks")?;
     if let Some(at) = blocks.iter().position(|it| it.kind != "text") {
         return Err(invalid(format!("system.{at}.type: Input should be 'text'")));
     }
-    let texts: Vec<String> = blocks.into_iter().map(|it| it.text).collect();
+    let texts: Vec<String> = blocks.iter().filter_map(|it| it.text).map(decode).collect();
     Ok(texts.join("\n\n"))
 }
 
 #[derive(Deserialize)]
-struct TextBlock {
+struct TextBlock<'a> {
     #[serde(rename = "type")]
     kind: String,
-    #[serde(default)]
-    text: String,
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
 }
 
 fn thinking(raw: Option<&RawValue>) -> Result<Thinking, ApiError> {
@@ -227,7 +232,7 @@ fn is_empty(content: &RawValue) -> bool {
 
 fn content_blocks(path: &str, raw: &RawValue) -> Result<Vec<Block>, ApiError> {
     if is_string(raw) {
-        return Ok(vec![Block::Text(read(path, raw, "a string")?)]);
+        return Ok(vec![Block::Text(read_text(path, raw)?)]);
     }
     let raws: Vec<&RawValue> = read(path, raw, "a string or a list of content blocks")?;
     let mut blocks = Vec::with_capacity(raws.len());
@@ -267,8 +272,7 @@ struct WireBlock<'a> {
 fn block(path: &str, raw: &RawValue) -> Result<Option<Block>, ApiError> {
     let wire: WireBlock<'_> = read(path, raw, "a content block with a type")?;
     let field = |name: &str, raw| required(&format!("{path}.{name}"), raw);
-    let text =
-        |name: &str, raw| read::<String>(&format!("{path}.{name}"), field(name, raw)?, "a string");
+    let text = |name: &str, raw| read_text(&format!("{path}.{name}"), field(name, raw)?);
     Ok(Some(match wire.kind.as_str() {
         "text" => Block::Text(text("text", wire.text)?),
         "image" => media(MediaKind::Image, field("source", wire.source)?, &wire)?,

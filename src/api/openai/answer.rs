@@ -1,19 +1,27 @@
 //! A Chat Completions answer: the same events as a stream of chunks or as one completion.
 
-use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde_json::json;
 
 use super::request::UsageChunk;
-use crate::api::{AnswerEvent, BlockKind, DeltaKind};
+use crate::api::{AnswerEvent, BlockKind, DeltaKind, text::decode, usage::Usage};
+
+/// What an answer says of itself in every chunk.
+pub(crate) struct Identity<'a> {
+    /// Unique; the prefix `chatcmpl-` is added.
+    pub(crate) id: &'a str,
+    /// As the client sent it.
+    pub(crate) model_requested: &'a str,
+    /// Seconds since 1970.
+    pub(crate) created: u64,
+}
 
 /// Writes the events as `chat.completion.chunk` frames.
 pub(crate) struct StreamEncoder {
-    model: String,
-    created: u64,
     usage_chunk: UsageChunk,
-    /// Everything of a chunk before its `choices`, once the id is known.
+    /// Everything of a chunk before its `choices`.
     head: String,
     text: Text,
+    usage: Usage,
 }
 
 /// Whether a separator is due before the next text.
@@ -28,16 +36,19 @@ enum Text {
 const SEPARATOR: &str = "\\n\\n";
 
 impl StreamEncoder {
-    pub(crate) fn new(model_requested: &str, created: u64, usage_chunk: UsageChunk) -> Self {
-        let mut encoder = StreamEncoder {
-            model: json_string(model_requested),
-            created,
+    pub(crate) fn new(identity: &Identity<'_>, usage_chunk: UsageChunk) -> Self {
+        let head = format!(
+            r#"{{"id":"chatcmpl-{}","object":"chat.completion.chunk","created":{},"model":{},"choices":"#,
+            identity.id,
+            identity.created,
+            json_string(identity.model_requested)
+        );
+        StreamEncoder {
             usage_chunk,
-            head: String::new(),
+            head,
             text: Text::None,
-        };
-        encoder.set_id("chatcmpl-ccgw");
-        encoder
+            usage: Usage::default(),
+        }
     }
 
     /// A chunk that says nothing: a real event, which clients count as life, unlike a comment.
@@ -50,8 +61,8 @@ impl StreamEncoder {
     /// Appends the event's frames to `out`; many events have none.
     pub(crate) fn encode(&mut self, event: &AnswerEvent<'_>, out: &mut Vec<u8>) {
         match event {
-            AnswerEvent::Start { id, .. } => {
-                self.set_id(&completion_id(id));
+            AnswerEvent::Start { usage, .. } => {
+                self.usage.add(*usage);
                 self.chunk(out, r#"{"role":"assistant","content":""}"#, "null");
             }
             AnswerEvent::BlockStart {
@@ -76,7 +87,8 @@ impl StreamEncoder {
             } => {
                 self.chunk(out, "{}", &json_string(finish_reason(stop_reason)));
                 if self.usage_chunk == UsageChunk::Wanted {
-                    let usage = Usage::read(*usage).json();
+                    self.usage.add(*usage);
+                    let usage = openai_usage(&self.usage);
                     put(
                         out,
                         &[
@@ -94,15 +106,6 @@ impl StreamEncoder {
             | AnswerEvent::Delta { .. }
             | AnswerEvent::BlockStop { .. } => {}
         }
-    }
-
-    fn set_id(&mut self, id: &str) {
-        self.head = format!(
-            r#"{{"id":{},"object":"chat.completion.chunk","created":{},"model":{},"choices":"#,
-            json_string(id),
-            self.created,
-            self.model
-        );
     }
 
     fn content(&self, out: &mut Vec<u8>, text: &str) {
@@ -151,11 +154,11 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    pub(crate) fn new(model_requested: &str, created: u64) -> Self {
+    pub(crate) fn new(identity: &Identity<'_>) -> Self {
         Collector {
-            model: model_requested.to_owned(),
-            created,
-            id: "chatcmpl-ccgw".to_owned(),
+            model: identity.model_requested.to_owned(),
+            created: identity.created,
+            id: format!("chatcmpl-{}", identity.id),
             text: String::new(),
             boundary: Text::None,
             finish_reason: "stop",
@@ -165,7 +168,7 @@ impl Collector {
 
     pub(crate) fn take(&mut self, event: &AnswerEvent<'_>) {
         match event {
-            AnswerEvent::Start { id, .. } => self.id = completion_id(id),
+            AnswerEvent::Start { usage, .. } => self.usage.add(*usage),
             AnswerEvent::BlockStart {
                 kind: BlockKind::Text,
                 ..
@@ -181,15 +184,13 @@ impl Collector {
                     self.text.push_str("\n\n");
                 }
                 self.boundary = Text::Some;
-                // A text delta's payload is a string.
-                self.text
-                    .push_str(&serde_json::from_str::<String>(value.get()).unwrap_or_default());
+                self.text.push_str(&decode(value));
             }
             AnswerEvent::End {
                 stop_reason, usage, ..
             } => {
                 self.finish_reason = finish_reason(stop_reason);
-                self.usage = Usage::read(*usage);
+                self.usage.add(*usage);
             }
             AnswerEvent::BlockStart { .. }
             | AnswerEvent::Delta { .. }
@@ -210,43 +211,28 @@ impl Collector {
                 "logprobs": null,
                 "finish_reason": self.finish_reason,
             }],
-            "usage": self.usage.json(),
+            "usage": openai_usage(&self.usage),
         })
         .to_string()
         .into_bytes()
     }
 }
 
-/// Anthropic's counts; OpenAI counts cached tokens as part of the prompt.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Usage {
-    input_tokens: u64,
-    cache_creation_input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    output_tokens: u64,
-}
-
-impl Usage {
-    fn read(raw: Option<&RawValue>) -> Self {
-        // Usage of an unexpected shape counts as none.
-        raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
-            .unwrap_or_default()
-    }
-
-    fn json(&self) -> serde_json::Value {
-        let cached = self.cache_read_input_tokens.unwrap_or(0);
-        let prompt = self
-            .input_tokens
-            .saturating_add(cached)
-            .saturating_add(self.cache_creation_input_tokens.unwrap_or(0));
-        json!({
-            "prompt_tokens": prompt,
-            "completion_tokens": self.output_tokens,
-            "total_tokens": prompt.saturating_add(self.output_tokens),
-            "prompt_tokens_details": {"cached_tokens": cached},
-        })
-    }
+/// OpenAI counts cached tokens as part of the prompt, Anthropic beside it.
+fn openai_usage(usage: &Usage) -> serde_json::Value {
+    let cached = usage.count("cache_read_input_tokens");
+    let written = usage.count("cache_creation_input_tokens");
+    let prompt = usage
+        .count("input_tokens")
+        .saturating_add(cached)
+        .saturating_add(written);
+    let completion = usage.count("output_tokens");
+    json!({
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt.saturating_add(completion),
+        "prompt_tokens_details": {"cached_tokens": cached},
+    })
 }
 
 fn finish_reason(stop_reason: &str) -> &'static str {
@@ -255,13 +241,6 @@ fn finish_reason(stop_reason: &str) -> &'static str {
         "refusal" => "content_filter",
         _ => "stop",
     }
-}
-
-fn completion_id(message_id: &str) -> String {
-    format!(
-        "chatcmpl-{}",
-        message_id.strip_prefix("msg_").unwrap_or(message_id)
-    )
 }
 
 fn json_string(text: &str) -> String {
@@ -277,9 +256,15 @@ fn put(out: &mut Vec<u8>, parts: &[&str]) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
+    use serde_json::{Value, value::RawValue};
 
     use super::*;
+
+    const IDENTITY: Identity<'_> = Identity {
+        id: "ab",
+        model_requested: "m",
+        created: 7,
+    };
 
     fn raw(json: &str) -> &RawValue {
         serde_json::from_str(json).unwrap()
@@ -326,8 +311,8 @@ mod tests {
 
     #[test]
     fn whole_answer_is_the_folded_stream() {
-        let mut encoder = StreamEncoder::new("m", 7, UsageChunk::Wanted);
-        let mut collector = Collector::new("m", 7);
+        let mut encoder = StreamEncoder::new(&IDENTITY, UsageChunk::Wanted);
+        let mut collector = Collector::new(&IDENTITY);
         let mut out = Vec::new();
         for event in events() {
             encoder.encode(&event, &mut out);
@@ -376,7 +361,7 @@ mod tests {
 
     #[test]
     fn usage_is_left_out_where_nobody_asked() {
-        let mut encoder = StreamEncoder::new("m", 7, UsageChunk::Left);
+        let mut encoder = StreamEncoder::new(&IDENTITY, UsageChunk::Left);
         let mut out = encoder.ping();
         events()
             .iter()
@@ -384,7 +369,7 @@ mod tests {
         let stream = String::from_utf8(out).unwrap();
         assert!(!stream.contains("usage"), "{stream}");
         assert!(
-            stream.starts_with("data: {\"id\":\"chatcmpl-ccgw\"")
+            stream.starts_with("data: {\"id\":\"chatcmpl-ab\"")
                 && stream.ends_with("data: [DONE]\n\n")
         );
     }

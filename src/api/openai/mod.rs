@@ -6,7 +6,7 @@ mod request;
 use serde::Serialize;
 
 pub(crate) use self::{
-    answer::{Collector, StreamEncoder},
+    answer::{Collector, Identity, StreamEncoder},
     request::parse,
 };
 use super::{ApiError, ErrorKind};

@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 
 use crate::api::{
     ApiError, Block, BuiltInTools, Delivery, Effort, ErrorKind, MediaKind, Message, Prompt, Role,
-    Thinking, models,
+    Thinking, models, text::Text,
 };
 
 /// What a request asks, and how the answer is wanted.
@@ -121,6 +121,10 @@ fn read<'a, T: Deserialize<'a>>(
 ) -> Result<T, ApiError> {
     serde_json::from_str(raw.get())
         .map_err(|_| invalid(format!("Invalid type for '{path}': expected {expected}.")))
+}
+
+fn read_text(path: &str, raw: &RawValue) -> Result<String, ApiError> {
+    read::<Text<'_>>(path, raw, "a string").map(Text::into_owned)
 }
 
 fn invalid(message: impl Into<String>) -> ApiError {
@@ -269,8 +273,10 @@ fn tool_result(path: &str, message: &WireMessage<'_>) -> Result<Block, ApiError>
 struct Part<'a> {
     #[serde(rename = "type")]
     kind: String,
-    text: Option<String>,
-    refusal: Option<String>,
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow)]
+    refusal: Option<&'a RawValue>,
     image_url: Option<ImageUrl>,
     file: Option<FilePart>,
     #[serde(borrow)]
@@ -294,7 +300,7 @@ struct FilePart {
 
 fn parts(path: &str, raw: &RawValue) -> Result<Vec<Block>, ApiError> {
     if raw.get().starts_with('"') {
-        return Ok(vec![Block::Text(read(path, raw, "a string")?)]);
+        return Ok(vec![Block::Text(read_text(path, raw)?)]);
     }
     let raws: Vec<&RawValue> = read(path, raw, "a string or an array of content parts")?;
     raws.into_iter()
@@ -307,11 +313,14 @@ fn part(path: &str, raw: &RawValue) -> Result<Block, ApiError> {
     let part: Part<'_> = read(path, raw, "a content part with a type")?;
     let missing = |name: &str| invalid(format!("Missing required parameter: '{path}.{name}'."));
     match part.kind.as_str() {
-        "text" => part.text.map(Block::Text).ok_or_else(|| missing("text")),
-        "refusal" => part
-            .refusal
-            .map(Block::Text)
-            .ok_or_else(|| missing("refusal")),
+        "text" => Ok(Block::Text(read_text(
+            path,
+            part.text.ok_or_else(|| missing("text"))?,
+        )?)),
+        "refusal" => Ok(Block::Text(read_text(
+            path,
+            part.refusal.ok_or_else(|| missing("refusal"))?,
+        )?)),
         "image_url" => image(
             path,
             &part.image_url.ok_or_else(|| missing("image_url"))?.url,
