@@ -170,7 +170,9 @@ fn wire(lines: &[&[u8]]) -> String {
     };
     let mut stream = anthropic::StreamEncoder::new(identity.model_requested);
     let mut whole = anthropic::Collector::new(identity.model_requested);
-    let mut chunks = openai::StreamEncoder::new(&identity, openai::UsageChunk::Wanted);
+    let asked = br#"{"model":"sonnet","stream_options":{"include_usage":true},"messages":[{"role":"user","content":"x"}]}"#;
+    let mut chunks =
+        openai::StreamEncoder::new(&identity, openai::parse(asked).unwrap().usage_chunk);
     let mut completion = openai::Collector::new(&identity);
     let (mut anthropic_out, mut openai_out) = (Vec::new(), Vec::new());
     let mut turns = Turns::new(TurnPolicy::Final, Thinking::Shown);

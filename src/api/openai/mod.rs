@@ -7,7 +7,7 @@ use serde::Serialize;
 
 pub(crate) use self::{
     answer::{Collector, Identity, StreamEncoder},
-    request::{UsageChunk, parse},
+    request::parse,
 };
 use super::{ApiError, ErrorKind};
 
