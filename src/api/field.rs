@@ -3,13 +3,18 @@
 //! Fields are held unread (`&RawValue`, borrowed from the body) until their reader is called. Lists
 //! are walked, never collected: a body of `[1,1,1,…]` would otherwise become eight times its size.
 
-use std::fmt::{self, Write as _};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write as _},
+};
 
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, SeqAccess, Visitor},
 };
 use serde_json::{error::Category, value::RawValue};
+
+use super::text::Text;
 
 /// What is wrong with a request, and where.
 #[derive(Debug)]
@@ -226,27 +231,18 @@ pub(super) fn is_string(raw: &RawValue) -> bool {
 }
 
 pub(super) fn string(raw: &RawValue) -> Result<String, Fault> {
-    if !is_string(raw) {
-        return Err(Fault::invalid("Input should be a string"));
-    }
-    serde_json::from_str(raw.get()).map_err(|_| half_a_pair())
+    borrowed(raw).map(Cow::into_owned)
 }
 
 /// A string's text, borrowed from the body where it has no escapes.
-pub(super) fn borrowed(raw: &RawValue) -> Result<std::borrow::Cow<'_, str>, Fault> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
+pub(super) fn borrowed(raw: &RawValue) -> Result<Cow<'_, str>, Fault> {
+    let no_string = || Fault::invalid("Input should be a string");
     if !is_string(raw) {
-        return Err(Fault::invalid("Input should be a string"));
+        return Err(no_string());
     }
-    serde_json::from_str::<Text<'_>>(raw.get())
-        .map(|text| text.0)
-        .map_err(|_| half_a_pair())
-}
-
-/// The one thing that JSON's grammar lets pass and a text cannot hold; the API refuses it too.
-fn half_a_pair() -> Fault {
-    Fault::invalid("Input should be text, but holds half of a surrogate pair (\\ud800 to \\udfff)")
+    serde_json::from_str(raw.get())
+        .map(Text::into_cow)
+        .map_err(|_| no_string())
 }
 
 pub(super) fn boolean(raw: &RawValue) -> Result<bool, Fault> {
@@ -386,10 +382,6 @@ mod tests {
             items(raw("\"[]\""), |_, _| Ok(())),
             "Input should be a list",
         );
-        check(
-            string(raw(r#""\ud83d""#)),
-            "Input should be text, but holds half of a surrogate pair (\\ud800 to \\udfff)",
-        );
     }
 
     #[test]
@@ -415,8 +407,16 @@ mod tests {
     }
 
     #[test]
+    fn text_cut_in_an_emoji_is_kept() {
+        assert!(string(raw(r#""cut \ud83d""#)).is_ok_and(|it| it.starts_with("cut \u{FFFD}")));
+        assert_eq!(
+            string(raw(r#""\ud83d\ude00""#)).ok(),
+            Some("\u{1F600}".into())
+        );
+    }
+
+    #[test]
     fn plain_text_is_borrowed_from_the_body() {
-        use std::borrow::Cow;
         assert!(matches!(borrowed(raw("\"abc\"")), Ok(Cow::Borrowed("abc"))));
         assert!(matches!(borrowed(raw(r#""a\/b""#)), Ok(Cow::Owned(it)) if it == "a/b"));
     }

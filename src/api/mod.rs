@@ -6,6 +6,7 @@
 pub(crate) mod anthropic;
 pub(crate) mod models;
 pub(crate) mod openai;
+pub(crate) mod text;
 
 mod field;
 mod frame;

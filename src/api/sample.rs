@@ -2,7 +2,13 @@
 
 use serde_json::value::RawValue;
 
-use super::{AnswerEvent, BlockKind, DeltaKind};
+use super::{AnswerEvent, BlockKind, DeltaKind, openai::Identity};
+
+pub(super) const IDENTITY: Identity<'static> = Identity {
+    id: "1",
+    model_requested: "m",
+    created: 7,
+};
 
 pub(super) fn raw(json: &str) -> &RawValue {
     serde_json::from_str(json).unwrap()

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::api::text::Text;
+
 /// What a line says.
 #[derive(Debug)]
 pub(crate) enum Event<'a> {
@@ -83,13 +85,13 @@ pub(crate) struct ResultLine<'a> {
     #[serde(default)]
     pub(crate) api_error_status: Option<u16>,
     #[serde(default, borrow)]
-    pub(crate) result: Option<Cow<'a, str>>,
+    pub(crate) result: Option<Text<'a>>,
     #[serde(default, borrow)]
-    pub(crate) stop_reason: Option<Cow<'a, str>>,
+    pub(crate) stop_reason: Option<Text<'a>>,
     #[serde(default, borrow)]
-    pub(crate) terminal_reason: Option<Cow<'a, str>>,
-    #[serde(default)]
-    pub(crate) errors: Option<Vec<String>>,
+    pub(crate) terminal_reason: Option<Text<'a>>,
+    #[serde(default, borrow)]
+    pub(crate) errors: Option<Vec<Text<'a>>>,
     #[serde(default)]
     pub(crate) num_turns: u64,
     /// Cumulative over a session; a run here is a session of its own.
@@ -159,18 +161,6 @@ struct Head<'a> {
     error: Option<&'a RawValue>,
 }
 
-/// A string, borrowed where it has no escapes; serde borrows a `Cow` inside an `Option` only so.
-#[derive(Deserialize, Debug)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl std::ops::Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
 #[derive(Deserialize)]
 struct StreamWire<'a> {
     #[serde(rename = "type", borrow)]
@@ -224,8 +214,8 @@ fn stream(raw: &RawValue) -> serde_json::Result<Event<'_>> {
         ("message_delta", _, _, Some(delta)) => {
             let stop: Stop<'_> = serde_json::from_str(delta.get())?;
             Stream::MessageDelta {
-                stop_reason: stop.stop_reason.map(|it| it.0),
-                stop_sequence: stop.stop_sequence.map(|it| it.0),
+                stop_reason: stop.stop_reason.map(Text::into_cow),
+                stop_sequence: stop.stop_sequence.map(Text::into_cow),
                 usage: wire.usage,
             }
         }
@@ -274,9 +264,9 @@ fn assistant<'a>(
     Ok(Event::Assistant(Assistant {
         id: message.id,
         blocks: message.content,
-        stop_reason: message.stop_reason.map(|it| it.0),
+        stop_reason: message.stop_reason.map(Text::into_cow),
         usage: message.usage,
-        error: error.map(|it| it.0),
+        error: error.map(Text::into_cow),
     }))
 }
 

@@ -3,8 +3,11 @@
 //! The gateway's own trouble (a CLI that is not signed in, a credential that was rejected) is a 503
 //! and never a 401, 402 or 403: those make OpenClaw disable the tenant's key.
 
+mod line;
+
 use std::time::Duration;
 
+use self::line::{last_lines, one_line};
 use super::{event::ResultLine, keeper::Exit};
 use crate::api::{ApiError, ErrorKind};
 
@@ -48,7 +51,7 @@ impl From<ApiError> for Failure {
 
 /// The failure that a `result` line with `is_error` stands for.
 pub(crate) fn from_result(result: &ResultLine<'_>, clues: &Clues) -> Failure {
-    let text = one_line(&words(result));
+    let text = one_line(&words(result), TEXT_MAX);
     let kind = kind(result, clues, &text);
     let message = match kind {
         ErrorKind::Unavailable => format!(
@@ -71,8 +74,10 @@ pub(crate) fn from_result(result: &ResultLine<'_>, clues: &Clues) -> Failure {
 
 fn words(result: &ResultLine<'_>) -> String {
     match (&result.result, &result.errors) {
-        (Some(text), _) if !text.trim().is_empty() => text.to_string(),
-        (_, Some(errors)) if !errors.is_empty() => errors.join("; "),
+        (Some(text), _) if !text.trim().is_empty() => (**text).to_owned(),
+        (_, Some(errors)) if !errors.is_empty() => {
+            errors.iter().map(|it| &**it).collect::<Vec<_>>().join("; ")
+        }
         _ => result
             .terminal_reason
             .as_deref()
@@ -114,7 +119,7 @@ pub(crate) fn exited_without_result(exit: Option<Exit>, stderr: &[u8]) -> ApiErr
         Some(Exit::Unknown) => "was lost: the process watching it was killed".to_owned(),
         None => "closed its output".to_owned(),
     };
-    let last = one_line(last_words(&String::from_utf8_lossy(stderr)));
+    let last = last_lines(stderr, STDERR_MAX);
     let said = if last.is_empty() {
         "and said nothing".to_owned()
     } else {
@@ -126,42 +131,11 @@ pub(crate) fn exited_without_result(exit: Option<Exit>, stderr: &[u8]) -> ApiErr
     )
 }
 
-/// The last line with anything on it: errors come last.
-fn last_words(text: &str) -> &str {
-    text.lines()
-        .rev()
-        .find(|line| !line.trim().is_empty())
-        .unwrap_or("")
-}
-
-/// Longest text of the CLI's that goes into an error.
+/// Longest text of the CLI's that goes into an error, in bytes.
 const TEXT_MAX: usize = 1000;
 
-/// Someone else's text on one line, without terminal sequences, of bounded length.
-fn one_line(text: &str) -> String {
-    let mut line = String::new();
-    let mut chars = text.trim().chars();
-    while let Some(c) = chars.next() {
-        match c {
-            // A colour or cursor sequence ends with a letter.
-            '\u{1b}' => {
-                chars.find(char::is_ascii_alphabetic);
-            }
-            c if c.is_whitespace() => {
-                if !line.ends_with(' ') {
-                    line.push(' ');
-                }
-            }
-            c if c.is_control() => {}
-            c => line.push(c),
-        }
-        if line.len() >= TEXT_MAX {
-            line.push('…');
-            break;
-        }
-    }
-    line.trim_end().to_owned()
-}
+/// Longest end of its standard error, in characters.
+const STDERR_MAX: usize = 400;
 
 #[cfg(test)]
 mod tests {
@@ -239,7 +213,7 @@ mod tests {
             (
                 Some(Exit::Code(1)),
                 "one\n\x1b[31mtwo\x1b[0m \u{7}three\n\n",
-                "exited with status 1 before it answered, and said: two three",
+                "exited with status 1 before it answered, and said: one | two three",
             ),
             (
                 Some(Exit::Code(0)),
@@ -258,6 +232,6 @@ mod tests {
     #[test]
     fn foreign_text_is_bounded() {
         let error = exited_without_result(None, "é".repeat(100_000).as_bytes());
-        assert!(error.message.len() < TEXT_MAX + 200);
+        assert!(error.message.len() < 2 * STDERR_MAX + 200);
     }
 }

@@ -191,7 +191,7 @@ impl Gateway {
             head, body, reply, ..
         } = request;
         let prepared = self.keys.identify(&head).and_then(|tenant| {
-            let (prompt, encoder) = parse(format, &body)?;
+            let (prompt, encoder) = parse(format, &body, &request_id)?;
             Ok((tenant, prompt, encoder))
         });
         // The body may be megabytes; the prompt has its own copy of what counts.
@@ -289,7 +289,11 @@ impl Tenant {
     }
 }
 
-fn parse(format: Format, body: &[u8]) -> Result<(api::Prompt, Encoder), ApiError> {
+fn parse(
+    format: Format,
+    body: &[u8],
+    request_id: &str,
+) -> Result<(api::Prompt, Encoder), ApiError> {
     match format {
         Format::Anthropic => {
             let request = anthropic::parse(body)?;
@@ -305,16 +309,17 @@ fn parse(format: Format, body: &[u8]) -> Result<(api::Prompt, Encoder), ApiError
         Format::OpenAi => {
             let request = openai::parse(body)?;
             let model = &request.prompt.model_requested;
-            let created = unix_now();
+            let identity = openai::Identity {
+                id: request_id.trim_start_matches("req_"),
+                model_requested: model,
+                created: unix_now(),
+            };
             let encoder = match request.delivery {
                 api::Delivery::Stream => Encoder::OpenAiStream(openai::StreamEncoder::new(
-                    model,
-                    created,
+                    &identity,
                     request.usage_chunk,
                 )),
-                api::Delivery::Whole => {
-                    Encoder::OpenAiWhole(openai::Collector::new(model, created))
-                }
+                api::Delivery::Whole => Encoder::OpenAiWhole(openai::Collector::new(&identity)),
             };
             Ok((request.prompt, encoder))
         }

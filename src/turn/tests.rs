@@ -5,6 +5,7 @@
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use super::*;
+use crate::api::{anthropic, openai};
 
 /// Refuses any order that a client could not take.
 #[derive(Default)]
@@ -129,24 +130,90 @@ fn lines(transcript: &[u8]) -> Vec<&[u8]> {
 
 #[test]
 fn recorded_transcripts_become_the_golden_answers() {
-    let update = std::env::var_os("UPDATE_EXPECT").is_some();
     for (name, transcript) in transcripts() {
         let mut told = String::new();
         for (policy, policy_name) in POLICIES {
             let (story, _) = story(lines(&transcript), policy, Thinking::Shown);
             write!(told, "[{policy_name}]\n{story}").unwrap();
         }
-        let path = data().join("golden").join(format!("{name}.txt"));
-        if update {
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, &told).unwrap();
-        }
-        let golden = fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            golden == told,
-            "{name} differs from its golden (UPDATE_EXPECT=1 rewrites it):\n{told}"
-        );
+        check_golden(&format!("{name}.txt"), &told);
     }
+}
+
+#[track_caller]
+fn check_golden(name: &str, told: &str) {
+    let path = data().join("golden").join(name);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, told).unwrap();
+    }
+    let golden = fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        golden == told,
+        "{name} differs (UPDATE_EXPECT=1 rewrites it):\n{told}"
+    );
+}
+
+/// The same transcripts as the bytes that clients of both formats get, streamed and whole.
+#[test]
+fn recorded_transcripts_become_the_golden_bytes_of_both_formats() {
+    for (name, transcript) in transcripts() {
+        check_golden(&format!("{name}.wire.txt"), &wire(&lines(&transcript)));
+    }
+}
+
+fn wire(lines: &[&[u8]]) -> String {
+    let identity = openai::Identity {
+        id: "1",
+        model_requested: "my/sonnet",
+        created: 1_795_400_000,
+    };
+    let mut stream = anthropic::StreamEncoder::new(identity.model_requested);
+    let mut whole = anthropic::Collector::new(identity.model_requested);
+    let asked = br#"{"model":"sonnet","stream_options":{"include_usage":true},"messages":[{"role":"user","content":"x"}]}"#;
+    let mut chunks =
+        openai::StreamEncoder::new(&identity, openai::parse(asked).unwrap().usage_chunk);
+    let mut completion = openai::Collector::new(&identity);
+    let (mut anthropic_out, mut openai_out) = (Vec::new(), Vec::new());
+    let mut turns = Turns::new(TurnPolicy::Final, Thinking::Shown);
+    for line in lines {
+        let Ok(event) = event::parse(line) else {
+            continue;
+        };
+        let verdict = turns.feed(&event, line, &mut |event| {
+            stream.encode(&event, &mut anthropic_out);
+            whole.take(&event);
+            chunks.encode(&event, &mut openai_out);
+            completion.take(&event);
+        });
+        match verdict {
+            Verdict::More => continue,
+            Verdict::Done => {}
+            Verdict::Failed(failure) => {
+                let error = failure.at(1_795_400_000);
+                let (status, body) = anthropic::error(&error, "req_1");
+                let (openai_status, openai_body) = openai::error(&error);
+                return format!(
+                    "{status} {}\n{openai_status} {}\n",
+                    text(body),
+                    text(openai_body)
+                );
+            }
+        }
+        let bodies = [
+            anthropic_out,
+            whole.finish(),
+            openai_out,
+            completion.finish(),
+        ]
+        .map(text);
+        return bodies.join("\n---\n") + "\n";
+    }
+    "no result\n".to_owned()
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
 }
 
 /// Small, repeatable randomness.

@@ -9,11 +9,34 @@ use crate::api::{
     usage::Counts,
 };
 
+/// What an answer says of itself, in every chunk or once.
+pub(crate) struct Identity<'a> {
+    /// Unique; the prefix `chatcmpl-` is added.
+    pub(crate) id: &'a str,
+    /// As the client sent it.
+    pub(crate) model_requested: &'a str,
+    /// Seconds since 1970.
+    pub(crate) created: u64,
+}
+
+impl Identity<'_> {
+    /// An object's first fields.
+    pub(super) fn write<'w>(&self, object: &str, out: Writer<'w>) -> Writer<'w> {
+        out.lit("{\"id\":")
+            .string(&format!("chatcmpl-{}", self.id))
+            .lit(",\"object\":")
+            .string(object)
+            .lit(",\"created\":")
+            .number(self.created)
+            .lit(",\"model\":")
+            .string(self.model_requested)
+    }
+}
+
 /// Folds the events of one answer into one completion.
 pub(crate) struct Collector {
-    model: String,
-    created: u64,
-    id: String,
+    /// The completion up to its `choices`.
+    head: Vec<u8>,
     /// The inside of a JSON string.
     text: String,
     paragraphs: Paragraphs,
@@ -22,12 +45,11 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// `created` is in seconds since 1970.
-    pub(crate) fn new(model_requested: &str, created: u64) -> Self {
+    pub(crate) fn new(identity: &Identity<'_>) -> Self {
+        let mut head = Vec::new();
+        identity.write("chat.completion", Writer(&mut head));
         Collector {
-            model: model_requested.to_owned(),
-            created,
-            id: String::new(),
+            head,
             text: String::new(),
             paragraphs: Paragraphs::default(),
             finish_reason: STOP,
@@ -37,10 +59,7 @@ impl Collector {
 
     pub(crate) fn take(&mut self, event: &AnswerEvent<'_>) {
         match *event {
-            AnswerEvent::Start { id: message, usage } => {
-                self.id = id(message);
-                self.counts.update(usage);
-            }
+            AnswerEvent::Start { usage, .. } => self.counts.update(usage),
             AnswerEvent::BlockStart {
                 kind: BlockKind::Text,
                 block,
@@ -53,9 +72,7 @@ impl Collector {
                 kind: DeltaKind::Text,
                 value,
                 ..
-            } => {
-                self.add(inside_quotes(value).unwrap_or(""));
-            }
+            } => self.add(inside_quotes(value).unwrap_or("")),
             AnswerEvent::End {
                 stop_reason, usage, ..
             } => {
@@ -78,13 +95,8 @@ impl Collector {
     /// The completion as JSON.
     pub(crate) fn finish(&mut self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.text.len() + 512);
+        out.extend_from_slice(&self.head);
         let writer = Writer(&mut out)
-            .lit("{\"id\":")
-            .string(&self.id)
-            .lit(",\"object\":\"chat.completion\",\"created\":")
-            .number(self.created)
-            .lit(",\"model\":")
-            .string(&self.model)
             .lit(",\"choices\":[{\"index\":0,\"message\":{\"role\":\"assistant\",\"content\":\"")
             .lit(&self.text)
             .lit("\",\"refusal\":null},\"logprobs\":null,\"finish_reason\":")
@@ -150,11 +162,6 @@ pub(super) fn finish_reason(stop_reason: &str) -> &'static str {
     }
 }
 
-pub(super) fn id(message_id: &str) -> String {
-    let bare = message_id.strip_prefix("msg_").unwrap_or(message_id);
-    format!("chatcmpl-{bare}")
-}
-
 pub(super) fn write_usage(counts: Counts, out: Writer<'_>) -> Writer<'_> {
     out.lit("{\"prompt_tokens\":")
         .number(counts.prompt())
@@ -178,7 +185,7 @@ mod tests {
     };
 
     fn whole(events: &[AnswerEvent<'_>]) -> String {
-        let mut collector = Collector::new("m", 7);
+        let mut collector = Collector::new(&sample::IDENTITY);
         events.iter().for_each(|event| collector.take(event));
         String::from_utf8(collector.finish()).unwrap()
     }
@@ -229,7 +236,7 @@ mod tests {
     #[test]
     fn whole_answer_is_the_folded_stream() {
         for events in [sample::text(), sample::everything(), sample::silent()] {
-            let mut encoder = StreamEncoder::new("m", 7, UsageChunk::Wanted);
+            let mut encoder = StreamEncoder::new(&sample::IDENTITY, UsageChunk::Wanted);
             let mut stream = Vec::new();
             events
                 .iter()
@@ -265,11 +272,5 @@ mod tests {
         ] {
             assert_eq!(finish_reason(stop), finish, "{stop}");
         }
-    }
-
-    #[test]
-    fn id_is_the_messages_own() {
-        assert_eq!(id("msg_01Ab"), "chatcmpl-01Ab");
-        assert_eq!(id("other"), "chatcmpl-other");
     }
 }

@@ -8,7 +8,7 @@ mod request;
 mod stream;
 
 pub(crate) use self::{
-    completion::Collector,
+    completion::{Collector, Identity},
     error::{error, error_frame},
     request::parse,
     stream::StreamEncoder,

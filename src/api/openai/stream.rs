@@ -1,9 +1,7 @@
 //! A Chat Completions answer as a stream of `chat.completion.chunk` frames.
 
-use std::cell::OnceCell;
-
 use super::{
-    completion::{self, Paragraphs, finish_reason},
+    completion::{self, Identity, Paragraphs, finish_reason},
     request::UsageChunk,
 };
 use crate::api::{
@@ -15,24 +13,23 @@ use crate::api::{
 /// Writes the events as chunks; thinking has no place in the format. A text delta is copied, never
 /// read.
 pub(crate) struct StreamEncoder {
-    model: String,
-    created: u64,
+    /// A frame up to its `choices`.
+    head: String,
     usage_chunk: UsageChunk,
-    /// A frame up to its `choices`. The first frame decides on the id, be it a ping from before the
-    /// answer, as all chunks of an answer carry the same one.
-    head: OnceCell<String>,
     paragraphs: Paragraphs,
     counts: Counts,
 }
 
 impl StreamEncoder {
-    /// `created` is in seconds since 1970.
-    pub(crate) fn new(model_requested: &str, created: u64, usage_chunk: UsageChunk) -> Self {
+    pub(crate) fn new(identity: &Identity<'_>, usage_chunk: UsageChunk) -> Self {
+        let mut head = b"data: ".to_vec();
+        identity
+            .write("chat.completion.chunk", Writer(&mut head))
+            .lit(",\"choices\":");
         StreamEncoder {
-            model: model_requested.to_owned(),
-            created,
+            // Only texts were written, so it is one.
+            head: String::from_utf8(head).unwrap_or_default(),
             usage_chunk,
-            head: OnceCell::new(),
             paragraphs: Paragraphs::default(),
             counts: Counts::default(),
         }
@@ -48,10 +45,8 @@ impl StreamEncoder {
     /// Appends the event's frames to `out`; many events have none.
     pub(crate) fn encode(&mut self, event: &AnswerEvent<'_>, out: &mut Vec<u8>) {
         match *event {
-            AnswerEvent::Start { id, usage } => {
+            AnswerEvent::Start { usage, .. } => {
                 self.counts.update(usage);
-                self.head
-                    .get_or_init(|| self.make_head(&completion::id(id)));
                 self.choice(out, r#"{"role":"assistant","content":""}"#, "null");
             }
             AnswerEvent::BlockStart {
@@ -75,7 +70,7 @@ impl StreamEncoder {
                 self.counts.update(usage);
                 self.choice(out, "{}", finish_reason(stop_reason));
                 if self.usage_chunk == UsageChunk::Wanted {
-                    let out = Writer(out).lit(self.head()).lit("[],\"usage\":");
+                    let out = Writer(out).lit(&self.head).lit("[],\"usage\":");
                     completion::write_usage(self.counts, out).lit("}\n\n");
                 }
                 Writer(out).lit("data: [DONE]\n\n");
@@ -93,7 +88,7 @@ impl StreamEncoder {
         }
         let break_before = self.paragraphs.break_before_text();
         Writer(out)
-            .lit(self.head())
+            .lit(&self.head)
             .lit("[{\"index\":0,\"delta\":{\"content\":\"")
             .lit(break_before)
             .lit(text)
@@ -103,7 +98,7 @@ impl StreamEncoder {
 
     fn choice(&self, out: &mut Vec<u8>, delta: &str, finish_reason: &str) {
         Writer(out)
-            .lit(self.head())
+            .lit(&self.head)
             .lit("[{\"index\":0,\"delta\":")
             .lit(delta)
             .lit(",\"logprobs\":null,\"finish_reason\":")
@@ -119,25 +114,6 @@ impl StreamEncoder {
             UsageChunk::Left => "}\n\n",
         }
     }
-
-    fn head(&self) -> &str {
-        self.head
-            .get_or_init(|| self.make_head(&format!("chatcmpl-ccgw{}", self.created)))
-    }
-
-    fn make_head(&self, id: &str) -> String {
-        let mut head = Vec::new();
-        Writer(&mut head)
-            .lit("data: {\"id\":")
-            .string(id)
-            .lit(",\"object\":\"chat.completion.chunk\",\"created\":")
-            .number(self.created)
-            .lit(",\"model\":")
-            .string(&self.model)
-            .lit(",\"choices\":");
-        // Texts were written, so it is one.
-        String::from_utf8(head).unwrap_or_default()
-    }
 }
 
 #[cfg(test)]
@@ -146,7 +122,7 @@ mod tests {
     use crate::api::sample;
 
     fn encoded(usage_chunk: UsageChunk, events: &[AnswerEvent<'_>]) -> String {
-        let mut encoder = StreamEncoder::new("m", 7, usage_chunk);
+        let mut encoder = StreamEncoder::new(&sample::IDENTITY, usage_chunk);
         let mut out = Vec::new();
         events
             .iter()
@@ -189,30 +165,21 @@ data: [DONE]
     }
 
     #[test]
-    fn id_of_a_ping_before_the_answer_stays() {
-        let mut encoder = StreamEncoder::new("m", 7, UsageChunk::Left);
-        let mut out = encoder.ping();
+    fn ping_is_a_chunk_that_says_nothing() {
+        let encoder = StreamEncoder::new(&sample::IDENTITY, UsageChunk::Left);
         assert_eq!(
-            String::from_utf8_lossy(&out),
-            "data: {\"id\":\"chatcmpl-ccgw7\",\"object\":\"chat.completion.chunk\",\"created\":7,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":null}]}\n\n"
-        );
-        sample::text()
-            .iter()
-            .for_each(|event| encoder.encode(event, &mut out));
-        out.extend(encoder.ping());
-        let stream = String::from_utf8(out).unwrap();
-        let chunks = stream
-            .matches("\"object\":\"chat.completion.chunk\"")
-            .count();
-        assert_eq!(
-            (chunks, stream.matches("\"chatcmpl-ccgw7\"").count()),
-            (6, 6)
+            String::from_utf8(encoder.ping()).unwrap(),
+            "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":7,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":null}]}\n\n"
         );
     }
 
     #[test]
     fn model_id_cannot_break_out_of_its_string() {
-        let encoder = StreamEncoder::new("a\"\n", 7, UsageChunk::Left);
+        let identity = Identity {
+            model_requested: "a\"\n",
+            ..sample::IDENTITY
+        };
+        let encoder = StreamEncoder::new(&identity, UsageChunk::Left);
         let ping = String::from_utf8(encoder.ping()).unwrap();
         assert!(ping.contains(r#""model":"a\"\n","#), "{ping}");
     }
