@@ -41,6 +41,15 @@ pub(crate) enum Encoder {
     OpenAiWhole(openai::Collector),
 }
 
+/// Whether to wait for a client that takes nothing at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// For threads that serve everybody.
+    None,
+    /// For a run's own thread: as long as `server.write_timeout` allows.
+    WriteTimeout,
+}
+
 enum Channel {
     /// Nothing sent yet.
     Held(Reply),
@@ -86,11 +95,11 @@ impl Answer {
         }
     }
 
-    /// Opens a held head or sends a ping where it is time; never waits for the client.
+    /// Opens a held head or sends a ping where it is time.
     ///
     /// # Errors
     /// When the client takes nothing more: it is gone.
-    pub(crate) fn keep_alive(&mut self, now: Instant) -> io::Result<()> {
+    pub(crate) fn keep_alive(&mut self, now: Instant, patience: Patience) -> io::Result<()> {
         if self.next_beat().is_none_or(|due| now < due) {
             return Ok(());
         }
@@ -102,7 +111,8 @@ impl Answer {
         };
         self.last_sent = now;
         match &mut self.channel {
-            Channel::Open(stream) => stream.write_now(&ping),
+            Channel::Open(stream) if patience == Patience::None => stream.write_now(&ping),
+            Channel::Open(stream) => stream.write(&ping),
             Channel::Held(_) | Channel::Closed => Ok(()),
         }
     }

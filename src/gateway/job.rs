@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Tenant, answer::Answer};
+use super::{
+    Tenant,
+    answer::{Answer, Patience},
+};
 use crate::{
     api::{ApiError, Prompt},
     log,
@@ -52,7 +55,7 @@ impl Job {
     /// # Errors
     /// When the client is gone.
     pub(crate) fn keep_alive(&mut self, now: Instant) -> io::Result<()> {
-        self.answer.keep_alive(now)
+        self.answer.keep_alive(now, Patience::None)
     }
 
     /// Calls back once, when the client leaves; at once if it has left already.

@@ -9,7 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Gateway, Tenant, answer::unix_now, job::Job};
+use super::{
+    Gateway, Tenant,
+    answer::{Patience, unix_now},
+    job::Job,
+};
 use crate::{
     api::{AnswerEvent, ApiError, BuiltInTools, ErrorKind, Prompt},
     claude::{
@@ -111,6 +115,8 @@ struct Ledger {
     cost_usd: f64,
     usage: String,
     left_over: usize,
+    /// Lines that are not JSON; skipped.
+    garbage: u64,
 }
 
 fn prepare(gateway: &Gateway, job: &Job) -> Result<(Launch, Vec<u8>), ApiError> {
@@ -250,6 +256,10 @@ impl<'a> Progress<'a> {
     ) -> Option<Ending> {
         let idle_deadline = self.idle_since + self.gateway.config.cli.idle_timeout;
         let limit = self.deadline.min(idle_deadline);
+        // Before anything else: a CLI that never stops talking would never let the wait time out.
+        if let Some(ending) = self.on_time(job, limit) {
+            return Some(ending);
+        }
         let until = job.answer.next_beat().map_or(limit, |beat| beat.min(limit));
         match worker.wait(wake.as_fd(), until) {
             Ok(Step::Output) => self.read(worker, job, ledger),
@@ -260,7 +270,7 @@ impl<'a> Progress<'a> {
                 let _ = rustix::io::read(wake, &mut count[..]);
                 None
             }
-            Ok(Step::Timeout) => self.timeout(job, limit),
+            Ok(Step::Timeout) => None,
             Err(error) => Some(Ending::Failed(ApiError::new(
                 ErrorKind::Internal,
                 format!("cannot poll the CLI: {error}"),
@@ -268,14 +278,12 @@ impl<'a> Progress<'a> {
         }
     }
 
-    fn timeout(&self, job: &mut Job, limit: Instant) -> Option<Ending> {
+    /// What is due now: the end of a run that takes too long, or a sign of life for its client.
+    fn on_time(&self, job: &mut Job, limit: Instant) -> Option<Ending> {
         let now = Instant::now();
         if now < limit {
-            return job
-                .answer
-                .keep_alive(now)
-                .is_err()
-                .then_some(Ending::ClientGone);
+            let kept = job.answer.keep_alive(now, Patience::WriteTimeout);
+            return kept.is_err().then_some(Ending::ClientGone);
         }
         let cli = &self.gateway.config.cli;
         let (key, limit, what) = match now >= self.deadline {
@@ -331,13 +339,7 @@ impl<'a> Progress<'a> {
         let event = match event::parse(line) {
             Ok(event) => event,
             Err(_) => {
-                log::warn(
-                    "the CLI wrote a line that is not JSON; skipped",
-                    &[
-                        ("request", &job.answer.request_id()),
-                        ("bytes", &line.len()),
-                    ],
-                );
+                ledger.garbage += 1;
                 return Verdict::More;
             }
         };
@@ -418,6 +420,15 @@ impl Ledger {
         match outcome {
             Outcome::Failed(_) => log::warn("run", &fields),
             Outcome::Answered | Outcome::ClientGone => log::info("run", &fields[..11]),
+        }
+        if self.garbage > 0 {
+            log::warn(
+                "the CLI wrote lines that are not JSON; they were skipped",
+                &[
+                    ("request", &job.answer.request_id()),
+                    ("lines", &self.garbage),
+                ],
+            );
         }
         if self.left_over > 0 {
             log::error(
