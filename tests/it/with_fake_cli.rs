@@ -171,7 +171,10 @@ fn cli_that_never_ends_is_stopped_at_the_timeout() {
     check("timeout: 700", "exec sleep 1000");
     check("timeout: 700", "while :; do begin more; sleep 0.1; done");
     // Without a pause there is nothing to wait for, and the time is up all the same.
-    check("timeout: 700", "while :; do echo '{\"type\":\"system\"}'; done");
+    check(
+        "timeout: 700",
+        "while :; do echo '{\"type\":\"system\"}'; done",
+    );
     check(
         "timeout: 700",
         "trap '' TERM INT HUP; while :; do sleep 1; done",
