@@ -38,6 +38,9 @@ use crate::{
 /// Requests read and not yet taken by an http worker; beyond that the listener answers 503.
 const REQUESTS_MAX: usize = 256;
 
+/// A tenant's waiting requests may come to this many times the largest body together.
+const QUEUED_BODIES: usize = 2;
+
 /// How long what is left may take to end after the drain: interrupt, kill and reap.
 const END_WAIT: Duration = Duration::from_secs(5);
 
@@ -75,6 +78,7 @@ impl Threads {
             depth_max: config.cli.queue_depth,
             wait_max: config.cli.queue_timeout,
             jobs_max: config.server.max_connections,
+            bytes_max: config.server.max_body_bytes.saturating_mul(QUEUED_BODIES),
         };
         let failed = |what: &str| {
             let what = what.to_owned();

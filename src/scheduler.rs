@@ -40,6 +40,8 @@ pub(crate) struct Limits {
     pub(crate) wait_max: Duration,
     /// Jobs that can be alive at one time: each has a connection of its own.
     pub(crate) jobs_max: usize,
+    /// Bytes of waiting requests of one tenant: what a queue may cost in memory.
+    pub(crate) bytes_max: usize,
 }
 
 /// What the world may ask of the scheduler; cheap to clone.
@@ -239,7 +241,7 @@ impl Actor {
             return self.refuse(job, shutting_down());
         }
         let id = self.next_id;
-        if self.queue.push(job.tenant_id(), id).is_err() {
+        if !self.has_memory_for(&job) || self.queue.push(job.tenant_id(), id).is_err() {
             let error = self.queue_full(&job);
             return self.refuse(job, error);
         }
@@ -252,14 +254,25 @@ impl Actor {
         self.jobs.insert(id, job);
     }
 
+    /// One request of any size may always wait.
+    fn has_memory_for(&self, job: &Job) -> bool {
+        let same = self
+            .jobs
+            .values()
+            .filter(|it| it.tenant_id() == job.tenant_id());
+        let waiting: usize = same.map(|it| it.bytes).sum();
+        waiting == 0 || waiting + job.bytes <= self.queue.limits.bytes_max
+    }
+
     fn queue_full(&self, job: &Job) -> ApiError {
         let depth = self.queue.limits.depth_max;
         let wait = self.run_average / self.queue.limits.per_tenant_max.max(1) as u32;
         ApiError::new(
             ErrorKind::RateLimited,
             format!(
-                "the queue of tenant {} is full ({depth} requests waiting); try again later or raise cli.queue_depth",
-                job.tenant_name()
+                "the queue of tenant {} is full (at most {depth} requests, {} MiB in all); try again later or raise cli.queue_depth",
+                job.tenant_name(),
+                self.queue.limits.bytes_max >> 20
             ),
         )
         .retry_after(wait.clamp(Duration::from_secs(1), Duration::from_secs(60)))
@@ -459,6 +472,7 @@ mod tests {
             depth_max,
             wait_max: Duration::from_secs(1),
             jobs_max: 9,
+            bytes_max: 9,
         })
     }
 

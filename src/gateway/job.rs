@@ -23,6 +23,8 @@ pub(crate) struct Job {
     pub(crate) prompt: Prompt,
     pub(crate) answer: Answer,
     pub(crate) queued_at: Instant,
+    /// How large the request was; about what the prompt takes in memory.
+    pub(crate) bytes: usize,
 }
 
 /// A job that must be told no.

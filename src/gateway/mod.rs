@@ -194,6 +194,7 @@ impl Gateway {
             let (prompt, encoder) = parse(format, &body, &request_id)?;
             Ok((tenant, prompt, encoder))
         });
+        let bytes = body.len();
         // The body may be megabytes; the prompt has its own copy of what counts.
         drop(body);
         match prepared {
@@ -206,6 +207,7 @@ impl Gateway {
                     prompt,
                     answer,
                     queued_at: Instant::now(),
+                    bytes,
                 }));
             }
             Err(error) => {

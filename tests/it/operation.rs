@@ -140,6 +140,32 @@ fn full_queue_is_429_with_retry_after() {
 }
 
 #[test]
+fn queue_is_bounded_in_bytes_too() {
+    let (gateway, fake) = gated(|setup| setup.set("server", "max_body_bytes: 100000"));
+    let mut gate = fake.gate();
+    let large = prompt(&"x".repeat(90_000));
+    thread::scope(|scope| {
+        let runs = gateway.send("alpha", &prompt("hi"));
+        wait_for_runs(&fake, 1);
+        let waiting: Vec<_> = (0..3).map(|_| gateway.send("alpha", &large)).collect();
+        let answers = waiting
+            .into_iter()
+            .map(|it| scope.spawn(move || it.response()));
+        let answers: Vec<_> = answers.collect();
+        // Two of them fit in the room of two bodies; the third is refused while they wait.
+        wait_until(PATIENCE, "a refusal", || {
+            answers.iter().any(|it| it.is_finished())
+        });
+        gate.let_through(3);
+        let answers: Vec<Response> = answers.into_iter().map(|it| it.join().unwrap()).collect();
+        let refused: Vec<&Response> = answers.iter().filter(|it| it.status != 200).collect();
+        assert_eq!(refused.len(), 1);
+        refused[0].assert_error(429, "rate_limit_error");
+        assert_eq!(runs.response().answer_text(), "hello");
+    });
+}
+
+#[test]
 fn queued_request_gives_up_at_the_queue_timeout() {
     let (gateway, fake) = gated(|setup| setup.set("cli", "queue_timeout: 300"));
     let mut gate = fake.gate();
