@@ -4,10 +4,16 @@
 
 use std::{
     fmt::{Display, Write as _},
-    io::Write as _,
-    sync::OnceLock,
-    time::{SystemTime, UNIX_EPOCH},
+    io::{self, Write as _},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 /// How lines look: `LOG_FORMAT=json` in the environment chooses [`Format::Json`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,16 +50,89 @@ pub(crate) fn error(message: &str, fields: &[Field<'_>]) {
     write(Level::Error, message, fields);
 }
 
+/// Gives the writing to a thread of its own, so that nobody who logs ever waits for whoever reads
+/// stderr. Until then, and when no thread can be had, each caller writes for itself.
+pub(crate) fn start() {
+    let (sender, messages) = bounded(LINES_MAX);
+    let writer = thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || write_all(&messages));
+    if writer.is_ok() {
+        // A second start changes nothing.
+        let _ = WRITER.set(sender);
+    }
+}
+
+/// Waits until what was logged is written, but not for a reader that does not read.
+pub(crate) fn finish() {
+    let (done, written) = bounded(1);
+    if let Some(writer) = WRITER.get()
+        && writer
+            .send_timeout(Message::Flush(done), FLUSH_WAIT)
+            .is_ok()
+    {
+        // Nothing can be done for the lines that are left.
+        let _ = written.recv_timeout(FLUSH_WAIT);
+    }
+}
+
+/// Lines that wait for stderr; beyond that they are counted and lost.
+const LINES_MAX: usize = 1024;
+
+const FLUSH_WAIT: Duration = Duration::from_secs(1);
+
 static FORMAT: OnceLock<Format> = OnceLock::new();
+static WRITER: OnceLock<Sender<Message>> = OnceLock::new();
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+enum Message {
+    Line(String),
+    Flush(Sender<()>),
+}
+
+fn write_all(messages: &Receiver<Message>) {
+    for message in messages {
+        match message {
+            Message::Line(line) => {
+                let lost = LOST.swap(0, Ordering::Relaxed);
+                if lost > 0 {
+                    put(&line_now(
+                        Level::Warn,
+                        "log lines were lost; stderr is not read",
+                        &[("lines", &lost)],
+                    ));
+                }
+                put(&line);
+            }
+            // The asker may have given up.
+            Message::Flush(done) => drop(done.send(())),
+        }
+    }
+}
 
 fn write(level: Level, message: &str, fields: &[Field<'_>]) {
+    let line = line_now(level, message, fields);
+    match WRITER.get() {
+        None => put(&line),
+        Some(writer) => {
+            if writer.try_send(Message::Line(line)).is_err() {
+                LOST.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+fn put(line: &str) {
+    // One write per line keeps lines whole; a closed stderr has nobody to tell.
+    let _ = io::stderr().write_all(line.as_bytes());
+}
+
+fn line_now(level: Level, message: &str, fields: &[Field<'_>]) -> String {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |d| d.as_millis());
     let format = FORMAT.get().copied().unwrap_or(Format::Text);
-    let line = render(format, now, level, message, fields);
-    // One write per line keeps lines of several threads apart; a closed stderr has nobody to tell.
-    let _ = std::io::stderr().write_all(line.as_bytes());
+    render(format, now, level, message, fields)
 }
 
 fn render(

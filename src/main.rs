@@ -52,10 +52,13 @@ fn serve(path: Option<&Path>, demo: Demo) -> ExitCode {
         Ok(loaded) => loaded,
         Err(problems) => return fail(USAGE, &problems),
     };
+    log::start();
     for notice in &loaded.notices {
         log::warn(notice, &[]);
     }
-    match daemon::serve(loaded.config, &source, demo) {
+    let ended = daemon::serve(loaded.config, &source, demo);
+    log::finish();
+    match ended {
         Ok(code) => code,
         Err(error) => fail(1, &format!("ccgw: {error}")),
     }

@@ -1,12 +1,19 @@
 //! The daemon as an operator meets it: stopping, queueing, fairness, health, logs.
 
-use std::{sync::mpsc, thread, time::Duration};
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::Stdio,
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     cli::VERSION,
-    client::Response,
+    client::{Client, Response},
     fake_cli::FakeCli,
     gateway::{Gateway, MODEL, key_of, prompt, run_to_end},
     process::{DEAD_WITHIN, descendants, is_alive, signal, wait_until, wait_until_gone},
@@ -311,6 +318,35 @@ fn json_log_is_json_on_every_line() {
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(parsed.is_object(), "{line}");
     }
+}
+
+#[test]
+fn log_that_nobody_reads_stops_nothing() {
+    let dir = TempDir::new();
+    let setup = Setup::with_cli(dir, Path::new("/bin/true")).argument("--demo");
+    let mut daemon = setup.command().stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(daemon.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listening on http://") {
+        line.clear();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "it did not start");
+    }
+    let (_, rest) = line.split_once("http://").unwrap();
+    let client = Client::new(rest.split_whitespace().next().unwrap().parse().unwrap());
+    // From here on the pipe fills up: it holds 64 KiB, and each refusal is a line of some 150 bytes.
+    let key = key_of("alpha");
+    for _ in 0..900 {
+        let refused = client.post("/v1/messages", &[("x-api-key", &key)], &json!({}));
+        assert_eq!(refused.status, 400);
+    }
+    let answer = client.post(
+        "/v1/messages",
+        &[("x-api-key", &key)],
+        &prompt("still here"),
+    );
+    assert!(answer.answer_text().contains("still here"));
+    signal(daemon.id(), "TERM");
+    assert_eq!(daemon.wait().unwrap().code(), Some(0));
 }
 
 #[test]
