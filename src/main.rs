@@ -12,6 +12,7 @@ mod gateway;
 mod http;
 mod ids;
 mod log;
+mod memory;
 mod scheduler;
 mod state;
 mod turn;
@@ -52,6 +53,7 @@ fn serve(path: Option<&Path>, demo: Demo) -> ExitCode {
         Ok(loaded) => loaded,
         Err(problems) => return fail(USAGE, &problems),
     };
+    memory::give_large_blocks_back();
     log::start();
     for notice in &loaded.notices {
         log::warn(notice, &[]);

@@ -151,7 +151,7 @@ fn architecture_one_way_to_stderr_and_no_unsafe() {
         "io::stderr()",
         &["log.rs", "main.rs", "claude/stand_in", "claude/keeper"],
     );
-    only_in("unsafe {", &["claude/keeper/inherited.rs"]);
+    only_in("unsafe {", &["claude/keeper/inherited.rs", "memory.rs"]);
     only_in("allow(dead_code", &[]);
 }
 
