@@ -23,9 +23,9 @@ use signal_hook::{
 use crate::{
     args::Demo,
     claude::{
-        command::{self, Kind, Program},
-        keeper,
+        command, keeper,
         probe::Cli,
+        program::{self, Kind, Program},
     },
     config::{self, Config},
     gateway::{CliWorkers, Gateway, HttpWorkers, Parts, Reason},
@@ -267,7 +267,7 @@ fn program(config: &Config, demo: Demo) -> Result<Program, String> {
             })
         }
         Demo::Off => {
-            let path = command::find(&config.cli.bin, std::env::var_os("PATH").as_ref())?;
+            let path = program::find(&config.cli.bin, std::env::var_os("PATH").as_ref())?;
             Ok(Program {
                 path,
                 kind: Kind::ClaudeCode,

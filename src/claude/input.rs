@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::command::Abilities;
+use super::program::Abilities;
 use crate::api::{Block, MediaKind, Message, Prompt, Role};
 
 /// The id of our `initialize` request; its answer is the only one with it.

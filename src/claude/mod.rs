@@ -7,5 +7,6 @@ pub(crate) mod failure;
 pub(crate) mod input;
 pub(crate) mod keeper;
 pub(crate) mod probe;
+pub(crate) mod program;
 pub(crate) mod stand_in;
 pub(crate) mod worker;

@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    command::{Abilities, Kind, Program, abilities},
     keeper::{Keeper, Launch},
+    program::{Abilities, Kind, Program, abilities},
     worker::{Step, Worker},
 };
 use crate::log;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use super::{Gateway, Request};
-use crate::claude::command::Kind;
+use crate::claude::program::Kind;
 
 #[derive(Serialize)]
 struct Health<'a> {
