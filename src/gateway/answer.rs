@@ -12,7 +12,7 @@ use std::{
 use super::route::Format;
 use crate::{
     api::{AnswerEvent, ApiError, anthropic, openai},
-    http::{HangUp, Reply, Response, Stream},
+    http::{HangUp, Limit, Reply, Response, Stream},
 };
 
 /// How long a streaming answer's head is held back for a status that fits.
@@ -42,13 +42,17 @@ pub(crate) enum Encoder {
 }
 
 /// Whether to wait for a client that takes nothing at the moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Patience {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Patience<'a> {
     /// For threads that serve everybody.
     None,
-    /// For a run's own thread: as long as `server.write_timeout` allows.
-    WriteTimeout,
+    /// For a run's own thread: as long as `server.write_timeout` and the run itself allow.
+    Within(Limit<'a>),
 }
+
+/// How long the last words of a failed answer may wait for the client. The run's processes are
+/// ended after them, and must be gone within 3 s.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 
 enum Channel {
     /// Nothing sent yet.
@@ -99,7 +103,7 @@ impl Answer {
     ///
     /// # Errors
     /// When the client takes nothing more: it is gone.
-    pub(crate) fn keep_alive(&mut self, now: Instant, patience: Patience) -> io::Result<()> {
+    pub(crate) fn keep_alive(&mut self, now: Instant, patience: Patience<'_>) -> io::Result<()> {
         if self.next_beat().is_none_or(|due| now < due) {
             return Ok(());
         }
@@ -111,8 +115,10 @@ impl Answer {
         };
         self.last_sent = now;
         match &mut self.channel {
-            Channel::Open(stream) if patience == Patience::None => stream.write_now(&ping),
-            Channel::Open(stream) => stream.write(&ping),
+            Channel::Open(stream) => match patience {
+                Patience::None => stream.write_now(&ping),
+                Patience::Within(limit) => stream.write(&ping, limit),
+            },
             Channel::Held(_) | Channel::Closed => Ok(()),
         }
     }
@@ -130,14 +136,14 @@ impl Answer {
     /// Sends what the events made, in one write.
     ///
     /// # Errors
-    /// When the client is gone or took nothing for the write timeout.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    /// When the client is gone, took nothing for the write timeout, or the limit ended the wait.
+    pub(crate) fn flush(&mut self, limit: Limit<'_>) -> io::Result<()> {
         if self.out.is_empty() {
             return Ok(());
         }
         self.open();
         if let Channel::Open(stream) = &mut self.channel {
-            stream.write(&self.out)?;
+            stream.write(&self.out, limit)?;
         }
         self.out.clear();
         self.last_sent = Instant::now();
@@ -177,7 +183,11 @@ impl Answer {
                     Format::OpenAi => openai::error_frame(error),
                 };
                 // When it cannot be written the client is gone, or sees a broken stream.
-                if stream.write(&frame).is_ok() {
+                let limit = Limit {
+                    until: Some(Instant::now() + LAST_WORDS),
+                    wake: None,
+                };
+                if stream.write(&frame, limit).is_ok() {
                     stream.finish();
                 }
             }

@@ -24,6 +24,7 @@ use crate::{
         worker::{LineTooLong, Step, Worker},
     },
     config::StreamPolicy,
+    http::Limit,
     log,
     scheduler::Permit,
     turn::{TurnPolicy, Turns, Verdict},
@@ -82,6 +83,8 @@ impl Cancel {
 pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: Hands<'_>) {
     let started = Instant::now();
     let queued = started.duration_since(job.queued_at);
+    // What an earlier run left in it must not call off a write of this one.
+    clear(hands.wake);
     let watched = Arc::clone(hands.cancel);
     job.on_gone(Box::new(move || watched.fire(Reason::ClientGone)));
     let mut ledger = Ledger::default();
@@ -164,12 +167,12 @@ fn execute(
         Err(error) => return failed(job, cannot_start(&error)),
     };
     ledger.pid = worker.pid();
-    let mut progress = Progress::new(gateway, &job.prompt);
+    let mut progress = Progress::new(gateway, &job.prompt, (hands.wake, hands.cancel));
     let ending = loop {
         if let Some(reason) = hands.cancel.reason() {
             break Ending::Stopped(reason);
         }
-        if let Some(ending) = progress.step(&mut worker, job, hands.wake, ledger) {
+        if let Some(ending) = progress.step(&mut worker, job, ledger) {
             break ending;
         }
     };
@@ -184,6 +187,13 @@ fn execute(
     outcome
 }
 
+/// Empties the eventfd; why it was written stands in [`Cancel`].
+fn clear(wake: &OwnedFd) {
+    let mut count = [0; 8];
+    // Empty already is what is wanted.
+    let _ = rustix::io::read(wake, &mut count[..]);
+}
+
 fn failed(job: &mut Job, error: ApiError) -> Outcome {
     job.answer.fail(&error);
     Outcome::Failed(error)
@@ -191,7 +201,7 @@ fn failed(job: &mut Job, error: ApiError) -> Outcome {
 
 fn shutting_down() -> ApiError {
     let text = "the gateway is shutting down and ended this run; send the request again";
-    ApiError::new(ErrorKind::Unavailable, text)
+    ApiError::new(ErrorKind::Unavailable, text).retry_after(Duration::from_secs(5))
 }
 
 /// Ends the process tree, gently where there is something to be gentle with.
@@ -219,6 +229,8 @@ enum Ending {
 /// Where a run stands between two steps.
 struct Progress<'a> {
     gateway: &'a Gateway,
+    wake: &'a OwnedFd,
+    cancel: &'a Cancel,
     turns: Turns,
     started: Instant,
     deadline: Instant,
@@ -228,7 +240,11 @@ struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    fn new(gateway: &'a Gateway, prompt: &Prompt) -> Self {
+    fn new(
+        gateway: &'a Gateway,
+        prompt: &Prompt,
+        (wake, cancel): (&'a OwnedFd, &'a Cancel),
+    ) -> Self {
         let policy = match (prompt.tools, gateway.config.cli.stream) {
             (BuiltInTools::Off, _) => TurnPolicy::Single,
             (BuiltInTools::On, StreamPolicy::Final) => TurnPolicy::Final,
@@ -237,6 +253,8 @@ impl<'a> Progress<'a> {
         let now = Instant::now();
         Progress {
             gateway,
+            wake,
+            cancel,
             turns: Turns::new(policy, prompt.thinking),
             started: now,
             deadline: now + gateway.config.cli.timeout,
@@ -251,7 +269,6 @@ impl<'a> Progress<'a> {
         &mut self,
         worker: &mut Worker<'_>,
         job: &mut Job,
-        wake: &OwnedFd,
         ledger: &mut Ledger,
     ) -> Option<Ending> {
         let idle_deadline = self.idle_since + self.gateway.config.cli.idle_timeout;
@@ -261,13 +278,11 @@ impl<'a> Progress<'a> {
             return Some(ending);
         }
         let until = job.answer.next_beat().map_or(limit, |beat| beat.min(limit));
-        match worker.wait(wake.as_fd(), until) {
+        match worker.wait(self.wake.as_fd(), until) {
             Ok(Step::Output) => self.read(worker, job, ledger),
             Ok(Step::Ended) => Some(self.ended(worker, job)),
             Ok(Step::Woken) => {
-                let mut count = [0; 8];
-                // Only clears the eventfd; the reason stands in `Cancel`.
-                let _ = rustix::io::read(wake, &mut count[..]);
+                clear(self.wake);
                 None
             }
             Ok(Step::Timeout) => None,
@@ -282,21 +297,41 @@ impl<'a> Progress<'a> {
     fn on_time(&self, job: &mut Job, limit: Instant) -> Option<Ending> {
         let now = Instant::now();
         if now < limit {
-            let kept = job.answer.keep_alive(now, Patience::WriteTimeout);
-            return kept.is_err().then_some(Ending::ClientGone);
+            let kept = job
+                .answer
+                .keep_alive(now, Patience::Within(self.write_limit()));
+            return kept.is_err().then(|| self.cannot_write());
         }
+        Some(self.out_of_time(now))
+    }
+
+    /// A client that does not read must not hold up the run's own limits.
+    fn write_limit(&self) -> Limit<'a> {
+        Limit {
+            until: Some(self.deadline),
+            wake: Some(self.wake.as_fd()),
+        }
+    }
+
+    /// Why a write failed: the client, or one of the limits it was given.
+    fn cannot_write(&self) -> Ending {
+        let now = Instant::now();
+        match self.cancel.reason() {
+            Some(reason) => Ending::Stopped(reason),
+            None if now >= self.deadline => self.out_of_time(now),
+            None => Ending::ClientGone,
+        }
+    }
+
+    fn out_of_time(&self, now: Instant) -> Ending {
         let cli = &self.gateway.config.cli;
         let (key, limit, what) = match now >= self.deadline {
             true => ("cli.timeout", cli.timeout, "did not finish"),
             false => ("cli.idle_timeout", cli.idle_timeout, "said nothing"),
         };
-        Some(Ending::Failed(ApiError::new(
-            ErrorKind::Timeout,
-            format!(
-                "the run {what} within {} ms ({key}) and was ended",
-                limit.as_millis()
-            ),
-        )))
+        let limit = limit.as_millis();
+        let text = format!("the run {what} within {limit} ms ({key}) and was ended");
+        Ending::Failed(ApiError::new(ErrorKind::Timeout, text))
     }
 
     fn read(
@@ -317,8 +352,8 @@ impl<'a> Progress<'a> {
                 }
             }
         }
-        if job.answer.flush().is_err() {
-            return Some(Ending::ClientGone);
+        if job.answer.flush(self.write_limit()).is_err() {
+            return Some(self.cannot_write());
         }
         // Writing may have waited for a slow client; that is not the CLI's silence.
         self.idle_since = Instant::now();

@@ -35,7 +35,7 @@ pub(crate) use head::Head;
 pub(crate) use listener::Listener;
 pub(crate) use reply::{Reply, Request};
 pub(crate) use response::Response;
-pub(crate) use stream::Stream;
+pub(crate) use stream::{Limit, Stream};
 
 /// Where to listen, and what to bear from peers.
 pub(crate) struct ListenerConfig {

@@ -24,9 +24,13 @@ pub(super) enum Received {
 
 /// How long a write may wait for the peer to take it.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Patience {
+pub(super) enum Patience<'a> {
     None,
-    Until(Instant),
+    Until {
+        deadline: Instant,
+        /// Ends the wait as soon as it is readable.
+        wake: Option<BorrowedFd<'a>>,
+    },
 }
 
 impl Socket {
@@ -55,7 +59,7 @@ impl Socket {
     pub(super) fn send_all(
         &self,
         mut parts: &mut [IoSlice<'_>],
-        patience: Patience,
+        patience: Patience<'_>,
     ) -> io::Result<()> {
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
@@ -86,8 +90,8 @@ impl Socket {
         }))
     }
 
-    fn wait_for_room(&self, patience: Patience) -> io::Result<()> {
-        let Patience::Until(deadline) = patience else {
+    fn wait_for_room(&self, patience: Patience<'_>) -> io::Result<()> {
+        let Patience::Until { deadline, wake } = patience else {
             return Err(io::Error::new(
                 ErrorKind::WouldBlock,
                 "the client does not take the data",
@@ -100,12 +104,18 @@ impl Socket {
                 "the client stopped reading",
             ));
         }
-        match rustix::event::poll(
-            &mut [PollFd::new(&self.0, PollFlags::OUT)],
-            timespec(left).as_ref(),
-        ) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+        let mut fds = vec![PollFd::new(&self.0, PollFlags::OUT)];
+        fds.extend(wake.map(|wake| PollFd::from_borrowed_fd(wake, PollFlags::IN)));
+        match rustix::event::poll(&mut fds, timespec(left).as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match fds.get(1).is_some_and(|wake| !wake.revents().is_empty()) {
+            true => Err(io::Error::new(
+                ErrorKind::Interrupted,
+                "the write was called off",
+            )),
+            false => Ok(()),
         }
     }
 }

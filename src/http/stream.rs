@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::mem;
+use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
 use super::hangup::HangUp;
@@ -21,6 +22,14 @@ pub(crate) struct Stream {
     unsent_head: Vec<u8>,
     framing: StreamFraming,
     then: Persistence,
+}
+
+/// What ends the wait for a client that does not read before the write timeout does.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Limit<'a> {
+    pub(crate) until: Option<Instant>,
+    /// Readable when the write is to be called off.
+    pub(crate) wake: Option<BorrowedFd<'a>>,
 }
 
 impl Stream {
@@ -47,17 +56,25 @@ impl Stream {
         stream
     }
 
-    /// Sends `data` as one chunk, and waits for the client up to the write timeout. Nothing but
-    /// the head leaves if `data` is empty, because an empty chunk would end the answer.
+    /// Sends `data` as one chunk, and waits for the client up to the write timeout, and no longer
+    /// than `limit` allows. Nothing but the head leaves if `data` is empty, because an empty chunk
+    /// would end the answer.
     ///
     /// After an error the connection is dead, and every further write fails.
-    pub(crate) fn write(&mut self, data: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&mut self, data: &[u8], limit: Limit<'_>) -> io::Result<()> {
         let timeout = self
             .exchange
             .as_ref()
             .map(|exchange| exchange.write_timeout);
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        self.send(data, deadline.map_or(Patience::None, Patience::Until))
+        let patience = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let deadline = [patience, limit.until].into_iter().flatten().min();
+        self.send(
+            data,
+            deadline.map_or(Patience::None, |deadline| Patience::Until {
+                deadline,
+                wake: limit.wake,
+            }),
+        )
     }
 
     /// As [`Stream::write`], without ever waiting: if the socket does not take all of it at once,
@@ -82,7 +99,7 @@ impl Stream {
         &self.hang_up
     }
 
-    fn send(&mut self, data: &[u8], patience: Patience) -> io::Result<()> {
+    fn send(&mut self, data: &[u8], patience: Patience<'_>) -> io::Result<()> {
         let Some(exchange) = &self.exchange else {
             return Err(io::Error::new(
                 ErrorKind::BrokenPipe,

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 
 use crate::{
     cli::VERSION,
-    client::{Client, Response},
+    client::{Client, Connection, Response},
     fake_cli::FakeCli,
-    gateway::{Gateway, MODEL, key_of, prompt, run_to_end},
+    gateway::{Gateway, MODEL, key_of, prompt, run_to_end, streaming},
     process::{DEAD_WITHIN, descendants, is_alive, signal, wait_until, wait_until_gone},
     setup::{Setup, ccgw},
     temp::TempDir,
@@ -94,6 +94,69 @@ fn second_sigterm_ends_everything_now() {
     signal(gateway.pid(), "TERM");
     gateway.wait();
     wait_until_gone(DEAD_WITHIN, &gateway.mark());
+}
+
+/// The bytes a process has written so far, as `/proc/PID/io` has them; empty once it has ended.
+fn written_by(pid: u32) -> String {
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let line = io.lines().find(|it| it.starts_with("wchar"));
+    line.unwrap_or_default().to_owned()
+}
+
+/// A demo gateway with a stream that fills every buffer, because its client never reads.
+fn unread_stream(cli: Option<&str>) -> (Gateway, Connection) {
+    let dir = TempDir::new();
+    let mut setup = Setup::with_cli(dir, Path::new("/bin/true")).argument("--demo");
+    if let Some(line) = cli {
+        setup = setup.set("cli", line);
+    }
+    let gateway = setup.start();
+    let mut body = streaming(&prompt("[[deltas:100000000]]"));
+    body["tool_choice"] = json!({"type": "none"});
+    let client = gateway.send("alpha", &body);
+    // It is stuck when what it has written stays the same however often one looks.
+    let (mut written, mut looks) = (String::new(), 0);
+    wait_until(PATIENCE, "a stream that is stuck", || {
+        let now: String = gateway
+            .processes_of("alpha")
+            .iter()
+            .map(|it| written_by(*it))
+            .collect();
+        looks = if now == written && !now.is_empty() {
+            looks + 1
+        } else {
+            0
+        };
+        written = now;
+        looks >= 20
+    });
+    (gateway, client)
+}
+
+#[test]
+fn client_that_never_reads_does_not_postpone_the_timeout() {
+    let (gateway, client) = unread_stream(Some("timeout: 5000"));
+    // server.write_timeout alone would let it go on for 30 s.
+    wait_until_gone(DEAD_WITHIN, &gateway.mark());
+    gateway.log_contains("cli.timeout");
+    drop(client);
+    gateway.stop();
+}
+
+#[test]
+fn client_that_never_reads_does_not_postpone_the_end() {
+    let (mut gateway, client) = unread_stream(None);
+    signal(gateway.pid(), "TERM");
+    gateway.log_contains("stopping");
+    signal(gateway.pid(), "TERM");
+    assert_eq!(gateway.wait().code(), Some(0));
+    assert!(
+        !gateway.log().contains("did not end in time"),
+        "{}",
+        gateway.log()
+    );
+    wait_until_gone(DEAD_WITHIN, &gateway.mark());
+    drop(client);
 }
 
 #[test]

@@ -19,10 +19,10 @@ fn chunks_leave_at_once_and_the_connection_is_used_again() {
     let mut stream = request
         .reply
         .stream(200, &[("Content-Type", "text/event-stream")]);
-    stream.write(b"").unwrap();
+    stream.write(b"", Limit::default()).unwrap();
     assert!(client.head().ends_with("\r\nTransfer-Encoding: chunked"));
     for data in ["data: 1\n\n", "data: 2\n\n"] {
-        stream.write(data.as_bytes()).unwrap();
+        stream.write(data.as_bytes(), Limit::default()).unwrap();
         assert_eq!(client.chunk(), data);
         stream.write_now(data.as_bytes()).unwrap();
         assert_eq!(client.chunk(), data);
@@ -51,7 +51,7 @@ fn http_1_0_stream_ends_with_the_connection() {
     let server = start(Limits::default());
     let (mut client, request) = server.ask("GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     let mut stream = request.reply.stream(200, &[]);
-    stream.write(b"data").unwrap();
+    stream.write(b"data", Limit::default()).unwrap();
     stream.finish();
     assert_eq!(client.head(), "HTTP/1.1 200 OK\r\nConnection: close");
     assert_eq!(client.rest().unwrap(), "data");
@@ -62,7 +62,7 @@ fn stream_for_a_head_request_is_its_head() {
     let server = start(Limits::default());
     let (mut client, request) = server.ask("HEAD /a HTTP/1.1\r\nHost: x\r\n\r\n");
     let mut stream = request.reply.stream(200, &[]);
-    stream.write(b"data").unwrap();
+    stream.write(b"data", Limit::default()).unwrap();
     stream.finish();
     assert_eq!(
         client.head(),
@@ -78,7 +78,7 @@ fn unfinished_stream_is_seen_as_truncated() {
     let server = start(Limits::default());
     let (mut client, request) = server.ask(&get("/a"));
     let mut stream = request.reply.stream(200, &[]);
-    stream.write(b"data").unwrap();
+    stream.write(b"data", Limit::default()).unwrap();
     drop(stream);
     client.head();
     assert_eq!(client.chunk(), "data");
@@ -90,7 +90,7 @@ fn unfinished_http_1_0_stream_is_reset() {
     let server = start(Limits::default());
     let (mut client, request) = server.ask("GET /a HTTP/1.0\r\n\r\n");
     let mut stream = request.reply.stream(200, &[]);
-    stream.write(b"data").unwrap();
+    stream.write(b"data", Limit::default()).unwrap();
     drop(stream);
     assert_eq!(
         client.rest().unwrap_err().kind(),
@@ -118,7 +118,7 @@ fn client_that_leaves_a_stream_is_noticed() {
         let (mut client, request) = server.ask(&get("/a"));
         let notice = notice(&request);
         let mut stream = request.reply.stream(200, &[]);
-        stream.write(b"data").unwrap();
+        stream.write(b"data", Limit::default()).unwrap();
         client.head();
         leave(client);
         notice.recv_timeout(PATIENCE).unwrap();
@@ -207,11 +207,11 @@ fn stalled_reader_runs_into_the_write_timeout() {
     let mut stream = request.reply.stream(200, &[]);
     let block = vec![b'x'; 64 << 10];
     let error = (0..10_000)
-        .find_map(|_| stream.write(&block).err())
+        .find_map(|_| stream.write(&block, Limit::default()).err())
         .unwrap();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     assert_eq!(
-        stream.write(b"more").unwrap_err().kind(),
+        stream.write(b"more", Limit::default()).unwrap_err().kind(),
         io::ErrorKind::BrokenPipe
     );
     assert!(client.rest().is_err());
