@@ -40,8 +40,7 @@ pub(crate) struct Turns {
     policy: TurnPolicy,
     message: Message,
     /// The turn that is being streamed, for [`TurnPolicy::Final`]: its lines until its end is known.
-    held: Vec<Box<[u8]>>,
-    held_bytes: usize,
+    held: Vec<u8>,
     turn: Turn,
     clues: Clues,
     over: Over,
@@ -90,7 +89,6 @@ impl Turns {
             policy,
             message: Message::new(thinking),
             held: Vec::new(),
-            held_bytes: 0,
             turn: Turn::default(),
             clues: Clues::default(),
             over: Over::No,
@@ -161,38 +159,42 @@ impl Turns {
     fn hold(&mut self, event: &Stream<'_>, line: &[u8], sink: Sink<'_>) -> Verdict {
         if let Stream::MessageDelta { stop_reason, .. } = event {
             return match stop_reason.as_deref() {
-                Some("tool_use") => {
-                    self.turn.state = State::Closed;
-                    self.forget_held();
-                    Verdict::More
-                }
-                _ => {
+                Some("tool_use") => self.forget(State::Closed),
+                // The CLI closes a turn so when the connection broke; it is not the last one.
+                None => self.forget(State::Broken),
+                Some(_) => {
                     self.release(sink);
                     self.pass(event, sink)
                 }
             };
         }
-        self.held_bytes += line.len();
-        if self.held_bytes > HELD_MAX {
+        if self.held.len() + line.len() > HELD_MAX {
             return failed("the model's turn is larger than 64 MiB".to_owned());
         }
-        self.held.push(line.into());
+        self.held.extend_from_slice(line);
+        self.held.push(b'\n');
+        Verdict::More
+    }
+
+    fn forget(&mut self, state: State) -> Verdict {
+        self.turn.state = state;
+        self.forget_held();
         Verdict::More
     }
 
     fn release(&mut self, sink: Sink<'_>) {
-        for line in std::mem::take(&mut self.held) {
-            // Parsed before, so it parses again.
-            if let Ok(Event::Stream(event)) = event::parse(&line) {
+        let held = std::mem::take(&mut self.held);
+        for line in held.split(|byte| *byte == b'\n') {
+            // Parsed before, so it parses again; only the end of the last line is empty.
+            if let Ok(Event::Stream(event)) = event::parse(line) {
                 self.message.piece(&event, sink);
             }
         }
-        self.forget_held();
     }
 
     fn forget_held(&mut self) {
-        self.held.clear();
-        self.held_bytes = 0;
+        // Given back at once: a tool round may have been large, and the next may be small.
+        self.held = Vec::new();
     }
 
     fn pass(&mut self, event: &Stream<'_>, sink: Sink<'_>) -> Verdict {
@@ -204,7 +206,11 @@ impl Turns {
         let Stream::MessageDelta { stop_reason, .. } = event else {
             return Verdict::More;
         };
-        self.turn.state = State::Closed;
+        self.turn.state = if stop_reason.is_some() {
+            State::Closed
+        } else {
+            State::Broken
+        };
         match stop_reason.as_deref() {
             // By itself the CLI would go on after these; the client is told the truth instead.
             Some("max_tokens" | "refusal" | "model_context_window_exceeded") => {

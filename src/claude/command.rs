@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     keeper::Launch,
-    program::{Abilities, Kind, Program},
+    program::{Kind, Program},
 };
 use crate::{
     api::{BuiltInTools, Effort, Prompt},
@@ -29,7 +29,6 @@ pub(crate) struct Place {
 /// Everything a launch is made from.
 pub(crate) struct Recipe<'a> {
     pub(crate) program: &'a Program,
-    pub(crate) abilities: Abilities,
     pub(crate) permission_mode: PermissionMode,
     /// Whether the daemon, and so the CLI, runs as root.
     pub(crate) user: User,
@@ -106,14 +105,10 @@ fn tools(args: &mut Args, recipe: &Recipe<'_>) {
     }
     let mode = recipe.permission_mode;
     let everything_allowed = mode == PermissionMode::BypassPermissions;
-    // `--restricted` refuses bypassPermissions, and root is refused it by the CLI: both get the
-    // same tools by an allow list instead.
-    if !recipe.abilities.untyped_text {
-        args.add(["--restricted"]);
-    }
-    if everything_allowed && recipe.user == User::Ordinary && recipe.abilities.untyped_text {
+    if everything_allowed && recipe.user == User::Ordinary {
         args.add(["--dangerously-skip-permissions"]);
     } else if everything_allowed {
+        // The CLI refuses root that flag; an allow list of all the tools comes to the same.
         // --allowedTools takes all that follows up to the next option.
         args.add(["--permission-mode", "dontAsk", "--allowedTools"]);
         args.add(TOOLS);
@@ -242,7 +237,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(user: User, mode: PermissionMode, untyped_text: bool, expect: &str) {
+    fn check(user: User, mode: PermissionMode, expect: &str) {
         let program = Program {
             path: "/bin/claude".into(),
             kind: Kind::ClaudeCode,
@@ -254,7 +249,6 @@ mod tests {
         };
         let recipe = Recipe {
             program: &program,
-            abilities: Abilities { untyped_text },
             permission_mode: mode,
             user,
             effort: Some(Effort::Low),
@@ -281,23 +275,11 @@ mod tests {
             TOOLS.join(" ")
         );
         let bypass = PermissionMode::BypassPermissions;
-        check(
-            User::Ordinary,
-            bypass,
-            true,
-            "--dangerously-skip-permissions",
-        );
-        check(User::Root, bypass, true, &list);
-        check(
-            User::Ordinary,
-            bypass,
-            false,
-            &format!("--restricted {list}"),
-        );
+        check(User::Ordinary, bypass, "--dangerously-skip-permissions");
+        check(User::Root, bypass, &list);
         check(
             User::Root,
             PermissionMode::AcceptEdits,
-            true,
             "--permission-mode acceptEdits",
         );
     }
@@ -325,7 +307,6 @@ mod tests {
         ];
         let recipe = Recipe {
             program: &program,
-            abilities: Abilities { untyped_text: true },
             permission_mode: PermissionMode::DontAsk,
             user: User::Root,
             effort: None,

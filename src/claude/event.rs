@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::api::text::Text;
@@ -77,25 +77,26 @@ pub(crate) struct Assistant<'a> {
     pub(crate) error: Option<Cow<'a, str>>,
 }
 
-/// The `result` line. `subtype` says success on failures too and is never judged by.
+/// The `result` line. A field of another type than expected counts as absent: a line that ends the
+/// answer must never be lost for one. `subtype` says success on failures too and is never judged by.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ResultLine<'a> {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub(crate) is_error: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub(crate) api_error_status: Option<u16>,
-    #[serde(default, borrow)]
+    #[serde(default, borrow, deserialize_with = "lenient")]
     pub(crate) result: Option<Text<'a>>,
-    #[serde(default, borrow)]
+    #[serde(default, borrow, deserialize_with = "lenient")]
     pub(crate) stop_reason: Option<Text<'a>>,
-    #[serde(default, borrow)]
+    #[serde(default, borrow, deserialize_with = "lenient")]
     pub(crate) terminal_reason: Option<Text<'a>>,
-    #[serde(default, borrow)]
+    #[serde(default, borrow, deserialize_with = "lenient")]
     pub(crate) errors: Option<Vec<Text<'a>>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub(crate) num_turns: u64,
     /// Cumulative over a session; a run here is a session of its own.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub(crate) total_cost_usd: f64,
     #[serde(default, borrow)]
     pub(crate) usage: Option<&'a RawValue>,
@@ -270,6 +271,16 @@ fn assistant<'a>(
     }))
 }
 
+/// Reads a field whose type may change one day: what does not fit is the default.
+fn lenient<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    let raw = <&RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).unwrap_or_default())
+}
+
 fn rate_limit(line: &[u8]) -> serde_json::Result<Event<'_>> {
     #[derive(Deserialize)]
     struct Line<'a> {
@@ -360,6 +371,21 @@ mod tests {
             r#"{"type":"control_response","response":{"subtype":"error","request_id":"x","error":"no"}}"#,
             r#"ControlFailed { error: "no" }"#,
         );
+    }
+
+    #[test]
+    fn result_line_survives_fields_of_other_types() {
+        for odd in [
+            r#""num_turns":null,"total_cost_usd":null,"is_error":null"#,
+            r#""errors":[{"x":1}],"api_error_status":"429""#,
+            r#""result":"cut \ud83d","usage":7,"stop_reason":{}"#,
+        ] {
+            let line = format!(r#"{{"type":"result",{odd}}}"#);
+            assert!(
+                matches!(parse(line.as_bytes()), Ok(Event::Result(_))),
+                "{line}"
+            );
+        }
     }
 
     #[test]

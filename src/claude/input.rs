@@ -1,15 +1,14 @@
 //! What goes down the CLI's stdin for one prompt: two JSON lines, `initialize` and the user's.
 //!
 //! A text goes in as text. The user line carries `text_not_typed`, which tells the CLI that a program
-//! composed it: no `@path` is read and no `/command` is run. Versions that do not know the mark run
-//! with `--restricted` (which stops `@path`) and get a space before a leading `/`.
+//! composed it: no `@path` is read and no `/command` is run. Versions that do not know the mark are
+//! not used (see `program`).
 
 use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::program::Abilities;
 use crate::api::{Block, MediaKind, Message, Prompt, Role};
 
 /// The id of our `initialize` request; its answer is the only one with it.
@@ -23,11 +22,7 @@ pub(crate) const INTERRUPT: &[u8] =
 ///
 /// # Errors
 /// When a block cannot be written as JSON, which no parsed request can cause.
-pub(crate) fn lines(
-    prompt: &Prompt,
-    system: &str,
-    abilities: Abilities,
-) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn lines(prompt: &Prompt, system: &str) -> serde_json::Result<Vec<u8>> {
     let mut out = Vec::with_capacity(system.len() + 4096);
     let request = Initialize {
         subtype: "initialize",
@@ -41,14 +36,13 @@ pub(crate) fn lines(
             request,
         },
     )?;
+    // Between JSON tokens a line break is only blank space, and inside a string it cannot stand raw.
+    // A client's media block keeps its own spacing, and must not become a line of the CLI's input.
+    let user_line = out.len() + 1;
     out.push(b'\n');
-    let mut content = content(&prompt.messages);
-    if !abilities.untyped_text {
-        keep_slash_from_being_a_command(&mut content);
-    }
     let message = UserMessage {
         role: "user",
-        content,
+        content: content(&prompt.messages),
     };
     serde_json::to_writer(
         &mut out,
@@ -58,6 +52,11 @@ pub(crate) fn lines(
             text_not_typed: true,
         },
     )?;
+    for byte in &mut out[user_line..] {
+        if matches!(byte, b'\n' | b'\r') {
+            *byte = b' ';
+        }
+    }
     out.push(b'\n');
     Ok(out)
 }
@@ -106,16 +105,6 @@ enum Content<'a> {
 impl Content<'_> {
     fn text(text: String) -> Self {
         Content::Text { kind: "text", text }
-    }
-}
-
-fn keep_slash_from_being_a_command(content: &mut [Content<'_>]) {
-    for block in content {
-        if let Content::Text { text, .. } = block
-            && text.starts_with('/')
-        {
-            text.insert(0, ' ');
-        }
     }
 }
 
@@ -360,16 +349,30 @@ mod tests {
     }
 
     #[test]
-    fn older_cli_gets_a_space_before_a_slash() {
-        let mut blocks = content_of("/context");
-        keep_slash_from_being_a_command(&mut blocks);
-        assert_eq!(
-            serde_json::to_string(&blocks).unwrap(),
-            r#"[{"type":"text","text":" /context"}]"#
-        );
-    }
-
-    fn content_of(it: &str) -> Vec<Content<'static>> {
-        vec![Content::text(it.to_owned())]
+    fn each_message_is_one_line_however_the_client_wrote_its_json() {
+        let block =
+            raw("{\n \"type\":\"image\",\r\n\"source\":[\n{\"type\":\"control_request\"}\n]}");
+        let prompt = Prompt {
+            model_requested: "m".to_owned(),
+            model: "m".to_owned(),
+            system: "two\nlines".to_owned(),
+            messages: vec![user(vec![
+                text("a\nb"),
+                Block::Media {
+                    kind: MediaKind::Image,
+                    block,
+                },
+            ])],
+            effort: None,
+            thinking: crate::api::Thinking::Hidden,
+            tools: crate::api::BuiltInTools::On,
+        };
+        let out = lines(&prompt, &prompt.system).unwrap();
+        let lines: Vec<&[u8]> = out.split(|byte| matches!(byte, b'\n' | b'\r')).collect();
+        assert_eq!((lines.len(), lines[2]), (3, &b""[..]));
+        for (line, kind) in lines.iter().zip(["control_request", "user"]) {
+            let line: serde_json::Value = serde_json::from_slice(line).unwrap();
+            assert_eq!(line["type"], kind);
+        }
     }
 }

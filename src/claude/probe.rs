@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     keeper::{Keeper, Launch},
-    program::{Abilities, Kind, Program, abilities},
+    program::{Kind, Program, is_safe},
     worker::{Step, Worker},
 };
 use crate::log;
@@ -53,33 +53,45 @@ impl Cli {
         self.version.get().and_then(Option::as_deref)
     }
 
-    /// What the version can do; waits for the probe, at most [`PATIENCE`] after start.
-    pub(crate) fn abilities(&self) -> Abilities {
+    /// Whether it may be given clients' text; waits for the probe, at most [`PATIENCE`] after start.
+    ///
+    /// # Errors
+    /// Why not, and what to do.
+    pub(crate) fn ensure_safe(&self) -> Result<(), String> {
         match self.program.kind {
-            Kind::StandIn => Abilities { untyped_text: true },
-            Kind::ClaudeCode => abilities(self.version.wait().as_deref()),
+            Kind::StandIn => Ok(()),
+            Kind::ClaudeCode => safety(&self.program, self.version.wait().as_deref()),
         }
+    }
+}
+
+fn safety(program: &Program, version: Option<&str>) -> Result<(), String> {
+    let path = program.path.display();
+    match version {
+        Some(version) if is_safe(version) => Ok(()),
+        Some(version) => Err(format!(
+            "the Claude Code CLI {path} is version {version}; versions before 2.1.329 read files and run commands \
+             that a client's text names, so it is not used: run `claude update`"
+        )),
+        None => Err(format!(
+            "the Claude Code CLI {path} did not tell its version (`--version`), so it is not used: check cli.bin"
+        )),
     }
 }
 
 fn report(program: &Program, version: Option<&str>) {
     let path = program.path.display();
-    match version {
-        None => log::warn(
-            "the CLI did not tell its version; it runs with the plain, most careful settings",
-            &[("program", &path)],
-        ),
-        Some(version)
-            if program.kind == Kind::ClaudeCode && !abilities(Some(version)).untyped_text =>
-        {
-            log::warn(
-                "this CLI is older than 2.1.330 and runs with --restricted; update it with `claude update`",
-                &[("version", &version), ("program", &path)],
-            );
+    match program.kind {
+        Kind::ClaudeCode if safety(program, version).is_err() => {
+            let why = safety(program, version).err().unwrap_or_default();
+            log::error("every request will be refused", &[("why", &why)]);
         }
-        Some(version) => log::info(
+        _ => log::info(
             "found the CLI",
-            &[("version", &version), ("program", &path)],
+            &[
+                ("version", &version.unwrap_or("unknown")),
+                ("program", &path),
+            ],
         ),
     }
 }

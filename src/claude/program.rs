@@ -20,14 +20,6 @@ pub(crate) enum Kind {
     StandIn,
 }
 
-/// What the installed version can do; decided once from its version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Abilities {
-    /// It takes `text_not_typed` on a user line, and then neither expands `@path` nor runs a
-    /// leading `/command`. Seen to work in 2.1.330.
-    pub(crate) untyped_text: bool,
-}
-
 /// Finds a program as a shell would: a name with a `/` as it is, else along `PATH`.
 ///
 /// # Errors
@@ -62,13 +54,14 @@ fn executable(path: &Path) -> bool {
     access.is_ok() && path.is_file()
 }
 
-/// Reads the abilities off what `--version` printed (`2.1.330 (Claude Code)`).
-pub(crate) fn abilities(version: Option<&str>) -> Abilities {
-    Abilities {
-        untyped_text: version
-            .and_then(numbers)
-            .is_some_and(|it| it >= [2, 1, 330]),
-    }
+/// The first version known to take `text_not_typed` on a user line, without which it would read
+/// `@path` and run `/command` out of a client's text. 2.1.329 and 2.1.330 were measured to take it;
+/// 2.1.197 was measured not to, and nothing else makes that one safe with its tools on.
+const OLDEST: [u32; 3] = [2, 1, 329];
+
+/// Whether a version, as `--version` prints it (`2.1.330 (Claude Code)`), may be given clients' text.
+pub(crate) fn is_safe(version: &str) -> bool {
+    numbers(version).is_some_and(|it| it >= OLDEST)
 }
 
 fn numbers(version: &str) -> Option<[u32; 3]> {
@@ -86,17 +79,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn abilities_follow_the_version() {
+    fn only_versions_that_leave_text_alone_are_safe() {
         for (version, expect) in [
-            (Some("2.1.330 (Claude Code)"), true),
-            (Some("2.2.0"), true),
-            (Some("10.0.0-beta.1"), true),
-            (Some("2.1.197 (Claude Code)"), false),
-            (Some("nonsense"), false),
-            (Some("2.1"), false),
-            (None, false),
+            ("2.1.330 (Claude Code)", true),
+            ("2.2.0", true),
+            ("10.0.0-beta.1", true),
+            ("2.1.197 (Claude Code)", false),
+            ("nonsense", false),
+            ("2.1", false),
+            ("2.1.328", false),
+            ("2.1.329", true),
+            ("", false),
         ] {
-            assert_eq!(abilities(version).untyped_text, expect, "{version:?}");
+            assert_eq!(is_safe(version), expect, "{version:?}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! One run: a job, a permit and a CLI process, from the first byte fed to the last byte sent.
 
 use std::{
+    borrow::Cow,
     os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
@@ -124,10 +125,10 @@ struct Ledger {
 
 fn prepare(gateway: &Gateway, job: &Job) -> Result<(Launch, Vec<u8>), ApiError> {
     let place = gateway.place_of(&job.tenant)?;
-    let abilities = gateway.cli.abilities();
+    let safe = gateway.cli.ensure_safe();
+    safe.map_err(|why| ApiError::new(ErrorKind::Unavailable, why))?;
     let recipe = Recipe {
         program: &gateway.cli.program,
-        abilities,
         permission_mode: gateway.config.cli.permission_mode,
         user: gateway.user,
         effort: gateway.config.cli.effort,
@@ -137,7 +138,7 @@ fn prepare(gateway: &Gateway, job: &Job) -> Result<(Launch, Vec<u8>), ApiError> 
     };
     let launch = command::launch(&recipe, &job.prompt);
     let system = system_prompt(&job.prompt, &gateway.skill_text, &job.tenant);
-    let input = input::lines(&job.prompt, &system, abilities).map_err(|error| {
+    let input = input::lines(&job.prompt, &system).map_err(|error| {
         ApiError::new(
             ErrorKind::Internal,
             format!("the prompt cannot be written as JSON: {error}"),
@@ -373,10 +374,7 @@ impl<'a> Progress<'a> {
     fn line(&mut self, line: &[u8], job: &mut Job, ledger: &mut Ledger) -> Verdict {
         let event = match event::parse(line) {
             Ok(event) => event,
-            Err(_) => {
-                ledger.garbage += 1;
-                return Verdict::More;
-            }
+            Err(_) => return self.odd_line(line, job, ledger),
         };
         if let Event::Result(result) = &event {
             self.cli_is_done = true;
@@ -392,6 +390,19 @@ impl<'a> Progress<'a> {
                 }
                 answer.event(&event);
             })
+    }
+
+    /// A line that does not parse may only hold bytes that are not UTF-8; then it counts all the same.
+    fn odd_line(&mut self, line: &[u8], job: &mut Job, ledger: &mut Ledger) -> Verdict {
+        match String::from_utf8_lossy(line) {
+            Cow::Owned(mended) if event::parse(mended.as_bytes()).is_ok() => {
+                self.line(mended.as_bytes(), job, ledger)
+            }
+            _ => {
+                ledger.garbage += 1;
+                Verdict::More
+            }
+        }
     }
 
     fn ended(&mut self, worker: &mut Worker<'_>, job: &Job) -> Ending {
