@@ -1,10 +1,10 @@
-//! What the installed CLI is: asked once, in the background, while the gateway already listens.
+//! What the installed CLI is: asked in the background, while the gateway already listens.
 
 use std::{
     ffi::OsString,
     os::fd::AsFd,
-    path::Path,
-    sync::{Arc, OnceLock},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -19,7 +19,11 @@ use crate::log;
 /// The CLI that answers, and what is known of it.
 pub(crate) struct Cli {
     pub(crate) program: Program,
-    version: OnceLock<Option<String>>,
+    env: Vec<(OsString, OsString)>,
+    cwd: PathBuf,
+    /// Set when the first question was answered or failed.
+    asked: OnceLock<()>,
+    version: Mutex<Option<String>>,
 }
 
 /// `--version` takes 12 ms for the native binary and 80 ms through Node; a cold disk takes longer.
@@ -30,38 +34,57 @@ impl Cli {
     pub(crate) fn start(program: Program, env: Vec<(OsString, OsString)>, cwd: &Path) -> Arc<Self> {
         let cli = Arc::new(Cli {
             program,
-            version: OnceLock::new(),
+            env,
+            cwd: cwd.to_owned(),
+            asked: OnceLock::new(),
+            version: Mutex::default(),
         });
-        let (probed, cwd) = (Arc::clone(&cli), cwd.to_owned());
-        let asked = thread::Builder::new()
+        let probed = Arc::clone(&cli);
+        let probe = move || {
+            probed.ask_again();
+            // Set here and nowhere else while the thread lives.
+            let _ = probed.asked.set(());
+        };
+        if thread::Builder::new()
             .name("probe".to_owned())
-            .spawn(move || {
-                let version = ask(&probed.program, env, &cwd);
-                report(&probed.program, version.as_deref());
-                // Set here and nowhere else.
-                let _ = probed.version.set(version);
-            });
-        if asked.is_err() {
-            // Without a thread nobody will ask; unknown is what it stays.
-            let _ = cli.version.set(None);
+            .spawn(probe)
+            .is_err()
+        {
+            // Without a thread the first request will ask.
+            let _ = cli.asked.set(());
         }
         cli
     }
 
     /// What `--version` printed, once it did.
-    pub(crate) fn version(&self) -> Option<&str> {
-        self.version.get().and_then(Option::as_deref)
+    pub(crate) fn version(&self) -> Option<String> {
+        self.known().clone()
     }
 
     /// Whether it may be given clients' text; waits for the probe, at most [`PATIENCE`] after start.
+    /// A program that did not answer then is asked again: it may have been in the middle of an update.
     ///
     /// # Errors
     /// Why not, and what to do.
     pub(crate) fn ensure_safe(&self) -> Result<(), String> {
-        match self.program.kind {
-            Kind::StandIn => Ok(()),
-            Kind::ClaudeCode => safety(&self.program, self.version.wait().as_deref()),
+        if self.program.kind == Kind::StandIn {
+            return Ok(());
         }
+        self.asked.wait();
+        if self.known().is_none() {
+            self.ask_again();
+        }
+        safety(&self.program, self.known().as_deref())
+    }
+
+    fn ask_again(&self) {
+        let version = ask(&self.program, self.env.clone(), &self.cwd);
+        report(&self.program, version.as_deref());
+        *self.known() = version;
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<String>> {
+        self.version.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

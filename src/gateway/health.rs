@@ -21,14 +21,14 @@ struct Health<'a> {
 struct Details<'a> {
     version: &'static str,
     uptime_s: u64,
-    cli: Cli<'a>,
+    cli: Cli,
     tenants: Vec<TenantHealth<'a>>,
 }
 
 #[derive(Serialize)]
-struct Cli<'a> {
+struct Cli {
     /// Null until the CLI was asked.
-    version: Option<&'a str>,
+    version: Option<String>,
     /// True when answers are made up (`--demo`).
     stand_in: bool,
 }
