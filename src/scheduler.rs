@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded, select_biased};
+use crossbeam_channel::{Receiver, SendError, Sender, bounded, select_biased};
 
 pub(crate) use self::queue::{Counts, Limits, TenantId};
 use self::queue::{Queue, TicketId};
@@ -109,8 +109,14 @@ impl Scheduler {
 impl Handle {
     /// Gives a job its place in the queue, or has it refused. The job is answered in any case.
     pub(crate) fn enqueue(&self, job: Box<Job>) {
-        // When the thread is gone the job is dropped, which answers 500.
-        let _ = self.requests.send(Request::Enqueue(job));
+        // The thread ends with the last run of a gateway that shuts down.
+        if let Err(SendError(Request::Enqueue(job))) = self.requests.send(Request::Enqueue(job)) {
+            Refusal {
+                job,
+                error: shutting_down(),
+            }
+            .answer();
+        }
     }
 
     /// What runs and waits now; empty when the scheduler is gone.
@@ -182,6 +188,12 @@ impl Actor {
                 Event::Tick => self.tick(Instant::now()),
             }
             self.grant();
+        }
+        // What came in between the last look and now is told no, like all that comes after.
+        while let Ok(request) = inbox.try_recv() {
+            if let Request::Enqueue(job) = request {
+                self.refuse(job, shutting_down());
+            }
         }
     }
 
@@ -317,7 +329,8 @@ impl Actor {
     }
 }
 
-fn shutting_down() -> ApiError {
+/// What everybody is told who comes too late.
+pub(crate) fn shutting_down() -> ApiError {
     ApiError::new(
         ErrorKind::Unavailable,
         "the gateway is shutting down; send the request again",

@@ -14,9 +14,11 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, Mode, OFlags},
+    fs::{Mode, OFlags},
     io::Errno,
 };
+
+use crate::log;
 
 /// The directory, open for the life of the daemon.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ impl StateDir {
     /// # Errors
     /// When it cannot be created or is not a directory.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        // Runs start in directories of their own, so a relative path would mean something else there.
+        let path = &std::path::absolute(path)?;
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -83,16 +87,37 @@ impl StateDir {
 
     /// A plugin directory through which the CLI sees `skills` (a directory with one directory per
     /// skill) and nothing else: the only layout that shows a tenant's skills to the model while all
-    /// setting sources are off. Mended when something in it was changed.
+    /// setting sources are off.
+    ///
+    /// A run can reach it, and hooks, agents or servers planted there would be part of every later
+    /// run. So it is looked through each time, and one that is not exactly as it was made is set
+    /// aside and made anew.
     ///
     /// # Errors
-    /// As [`StateDir::workspace`], and when the link or manifest cannot be written.
+    /// As [`StateDir::workspace`], and when it cannot be written.
     pub(crate) fn skills_plugin(&self, tenant: &str, skills: &Path) -> io::Result<PathBuf> {
-        let (path, plugin) = self.tenant_subdirectory(tenant, "plugin")?;
-        keep_link(&plugin, "skills", skills)?;
-        let manifest = subdirectory(&plugin, ".claude-plugin")?;
-        keep_file(&manifest, "plugin.json", MANIFEST)?;
-        Ok(path)
+        let of_tenant = subdirectory(&subdirectory(&self.root, "tenants")?, tenant)?;
+        let path = self.path.join("tenants").join(tenant).join(PLUGIN);
+        if is_our_plugin(&of_tenant, skills) {
+            return Ok(path);
+        }
+        let aside = temporary_name(PLUGIN);
+        match rustix::fs::renameat(&of_tenant, PLUGIN, &of_tenant, aside.as_str()) {
+            Ok(()) => log::warn(
+                "a tenant's skills plugin was changed or outdated; set aside and made anew",
+                &[("tenant", &tenant), ("aside", &aside)],
+            ),
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let fresh = temporary_name(PLUGIN);
+        make_plugin(&of_tenant, &fresh, skills)?;
+        match rustix::fs::renameat(&of_tenant, fresh.as_str(), &of_tenant, PLUGIN) {
+            // Another run of this tenant was quicker, and made the same.
+            Err(Errno::EXIST | Errno::NOTEMPTY) if is_our_plugin(&of_tenant, skills) => Ok(path),
+            Err(error) => Err(error.into()),
+            Ok(()) => Ok(path),
+        }
     }
 
     fn tenant_subdirectory(&self, tenant: &str, name: &str) -> io::Result<(PathBuf, OwnedFd)> {
@@ -116,41 +141,58 @@ fn subdirectory(parent: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(&parent, name, flags, Mode::empty())?)
 }
 
-/// Makes `name` a link to `target`, replacing what is there in one step.
-fn keep_link(parent: impl AsFd, name: &str, target: &Path) -> io::Result<()> {
-    let current = rustix::fs::readlinkat(&parent, name, Vec::new());
-    if current.is_ok_and(|current| current.as_bytes() == target.as_os_str().as_bytes()) {
-        return Ok(());
-    }
-    let temporary = temporary_name(name);
-    rustix::fs::symlinkat(target, &parent, temporary.as_str())?;
-    replace(&parent, &temporary, name)
+const PLUGIN: &str = "plugin";
+const MANIFEST_DIR: &str = ".claude-plugin";
+const MANIFEST_FILE: &str = "plugin.json";
+
+fn make_plugin(parent: impl AsFd, name: &str, skills: &Path) -> io::Result<()> {
+    let plugin = subdirectory(parent, name)?;
+    rustix::fs::symlinkat(skills, &plugin, "skills")?;
+    let manifest = subdirectory(&plugin, MANIFEST_DIR)?;
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&manifest, MANIFEST_FILE, flags, Mode::RUSR | Mode::WUSR)?;
+    io::Write::write_all(&mut fs::File::from(file), MANIFEST)
 }
 
-/// Makes `name` a regular file with this content, replacing what is there in one step.
-fn keep_file(parent: impl AsFd, name: &str, content: &[u8]) -> io::Result<()> {
-    let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    if let Ok(file) = rustix::fs::openat(&parent, name, read, Mode::empty()) {
-        // One byte more than expected tells a longer file from the right one.
-        let mut current = vec![0; content.len() + 1];
-        let length = rustix::io::read(&file, &mut current[..]).unwrap_or(0);
-        if &current[..length] == content {
-            return Ok(());
-        }
-    }
-    let temporary = temporary_name(name);
-    let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&parent, temporary.as_str(), write, Mode::RUSR | Mode::WUSR)?;
-    io::Write::write_all(&mut fs::File::from(file), content)?;
-    replace(&parent, &temporary, name)
+/// Whether it is there with nothing missing, nothing changed and nothing added.
+fn is_our_plugin(parent: impl AsFd, skills: &Path) -> bool {
+    let open = |parent: &OwnedFd, name: &str, kind: OFlags| {
+        let flags = kind | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        rustix::fs::openat(parent, name, flags, Mode::empty())
+    };
+    let Ok(parent) = parent.as_fd().try_clone_to_owned() else {
+        return false;
+    };
+    let Ok(plugin) = open(&parent, PLUGIN, OFlags::DIRECTORY) else {
+        return false;
+    };
+    let Ok(manifest) = open(&plugin, MANIFEST_DIR, OFlags::DIRECTORY) else {
+        return false;
+    };
+    let link = rustix::fs::readlinkat(&plugin, "skills", Vec::new());
+    let file = open(&manifest, MANIFEST_FILE, OFlags::empty());
+    holds_only(&plugin, &[MANIFEST_DIR, "skills"])
+        && holds_only(&manifest, &[MANIFEST_FILE])
+        && link.is_ok_and(|link| link.as_bytes() == skills.as_os_str().as_bytes())
+        && file.is_ok_and(|file| reads(&file, MANIFEST))
 }
 
-fn replace(parent: impl AsFd, temporary: &str, name: &str) -> io::Result<()> {
-    rustix::fs::renameat(&parent, temporary, &parent, name).map_err(|error| {
-        // What could not be moved must not stay behind; the first error is the one to tell.
-        let _ = rustix::fs::unlinkat(&parent, temporary, AtFlags::empty());
-        error.into()
+fn holds_only(directory: &OwnedFd, names: &[&str]) -> bool {
+    let Ok(entries) = rustix::fs::Dir::read_from(directory) else {
+        return false;
+    };
+    entries.into_iter().all(|entry| {
+        entry.is_ok_and(|entry| {
+            let name = entry.file_name().to_bytes();
+            matches!(name, b"." | b"..") || names.iter().any(|it| it.as_bytes() == name)
+        })
     })
+}
+
+fn reads(file: &OwnedFd, content: &[u8]) -> bool {
+    // One byte more than expected tells a longer file from the right one.
+    let mut current = vec![0; content.len() + 1];
+    rustix::io::read(file, &mut current[..]).is_ok_and(|length| &current[..length] == content)
 }
 
 /// Unguessable, so that a run cannot put something in its way.
@@ -237,27 +279,55 @@ mod tests {
         state.workspace("a").unwrap();
         let outside = scratch.0.join("outside");
         fs::create_dir(&outside).unwrap();
-        symlink(&outside, scratch.0.join("state/tenants/a/plugin")).unwrap();
-        assert!(state.skills_plugin("a", Path::new("/skills")).is_err());
+        let tenant = scratch.0.join("state/tenants/a");
+        symlink(&outside, tenant.join("plugin")).unwrap();
+        let plugin = state.skills_plugin("a", Path::new("/skills")).unwrap();
+        assert!(fs::symlink_metadata(&plugin).unwrap().is_dir());
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+        fs::remove_dir(tenant.join("workspace")).unwrap();
+        symlink(&outside, tenant.join("workspace")).unwrap();
+        assert!(state.workspace("a").is_err());
+    }
+
+    /// Changes an intact plugin and expects it to be intact again.
+    #[track_caller]
+    fn check_mended(change: impl FnOnce(&Path)) {
+        let scratch = Scratch::new();
+        let state = StateDir::open(&scratch.0.join("state")).unwrap();
+        let skills = Path::new("/skills/a");
+        let plugin = state.skills_plugin("a", skills).unwrap();
+        change(&plugin);
+        assert_eq!(state.skills_plugin("a", skills).unwrap(), plugin);
+        let manifest = plugin.join(".claude-plugin/plugin.json");
+        assert_eq!(fs::read(&manifest).unwrap(), MANIFEST);
+        assert_eq!(fs::read_link(plugin.join("skills")).unwrap(), skills);
+        assert_eq!(fs::read_dir(&plugin).unwrap().count(), 2);
+        // What is intact is left alone.
+        let inode = fs::metadata(&manifest).unwrap().ino();
+        state.skills_plugin("a", skills).unwrap();
+        assert_eq!(fs::metadata(&manifest).unwrap().ino(), inode);
     }
 
     #[test]
-    fn changed_plugin_is_mended_and_an_intact_one_left_alone() {
-        let scratch = Scratch::new();
-        let state = StateDir::open(&scratch.0.join("state")).unwrap();
-        let plugin = state.skills_plugin("a", Path::new("/skills/a")).unwrap();
-        let manifest = plugin.join(".claude-plugin/plugin.json");
-        let inode = fs::metadata(&manifest).unwrap().ino();
-        state.skills_plugin("a", Path::new("/skills/a")).unwrap();
-        assert_eq!(fs::metadata(&manifest).unwrap().ino(), inode);
-
-        fs::write(&manifest, b"{\"hooks\":{}}").unwrap();
-        state.skills_plugin("a", Path::new("/skills/b")).unwrap();
-        assert_eq!(fs::read(&manifest).unwrap(), MANIFEST);
-        assert_eq!(
-            fs::read_link(plugin.join("skills")).unwrap(),
-            Path::new("/skills/b")
-        );
+    fn changed_plugin_is_made_anew() {
+        check_mended(|_| {});
+        check_mended(|plugin| {
+            fs::create_dir(plugin.join("hooks")).unwrap();
+            fs::write(plugin.join("hooks/hooks.json"), b"{}").unwrap();
+        });
+        check_mended(|plugin| fs::write(plugin.join(".mcp.json"), b"{}").unwrap());
+        check_mended(|plugin| {
+            fs::write(plugin.join(".claude-plugin/plugin.json"), b"{\"hooks\":{}}").unwrap()
+        });
+        check_mended(|plugin| fs::write(plugin.join(".claude-plugin/x"), b"").unwrap());
+        check_mended(|plugin| {
+            fs::remove_file(plugin.join("skills")).unwrap();
+            fs::create_dir_all(plugin.join("skills/planted")).unwrap();
+        });
+        check_mended(|plugin| fs::remove_dir_all(plugin).unwrap());
+        check_mended(|plugin| {
+            fs::remove_dir_all(plugin).unwrap();
+            fs::write(plugin, b"a file").unwrap();
+        });
     }
 }

@@ -128,7 +128,7 @@ fn effort_name(effort: Effort) -> &'static str {
 }
 
 /// What the CLI itself is told, below the tenant's own environment.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("DISABLE_AUTOUPDATER", "1"),
     ("DISABLE_TELEMETRY", "1"),
     ("DISABLE_ERROR_REPORTING", "1"),
@@ -136,6 +136,8 @@ const SETTINGS: [(&str, &str); 7] = [
     ("CLAUDE_CODE_DISABLE_BUNDLED_SKILLS", "1"),
     // The default of 10 turns one rejected request into three minutes of silence.
     ("CLAUDE_CODE_MAX_RETRIES", "2"),
+    // Without it claude-opus-4-1 and claude-opus-4-20250514 are answered by another model.
+    ("CLAUDE_CODE_DISABLE_LEGACY_MODEL_REMAP", "1"),
     // Its fallback delivers an answer a second time, outside the stream.
     ("CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK", "1"),
 ];

@@ -11,12 +11,25 @@ use self::line::{last_lines, one_line};
 use super::{event::ResultLine, keeper::Exit};
 use crate::api::{ApiError, ErrorKind};
 
-/// A failure as the CLI told it, before it is known what time it is.
+/// A failure as it was told, before it is fit to be shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
-    pub(crate) error: ApiError,
+    kind: ErrorKind,
+    words: Words,
+    retry_after: Option<Duration>,
     /// When a usage limit ends, in seconds since 1970.
-    pub(crate) resets_at: Option<u64>,
+    resets_at: Option<u64>,
+}
+
+/// Whose words describe it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Words {
+    Ours(String),
+    /// The CLI's, raw: secrets are still whole in it, and so can be found.
+    Theirs {
+        text: String,
+        status: Option<u16>,
+    },
 }
 
 /// What earlier lines said about why it failed.
@@ -29,47 +42,75 @@ pub(crate) struct Clues {
 }
 
 impl Failure {
-    /// The error with `Retry-After` counted from now.
-    pub(crate) fn at(self, unix_now: u64) -> ApiError {
-        match self.resets_at {
-            Some(resets_at) => self.error.retry_after(Duration::from_secs(
-                resets_at.saturating_sub(unix_now).max(1),
-            )),
-            None => self.error,
+    /// The error to show: without the secrets that `redact` takes out, on one line, and with
+    /// `Retry-After` counted from now.
+    pub(crate) fn shown(self, unix_now: u64, redact: &dyn Fn(&str) -> String) -> ApiError {
+        let message = match self.words {
+            Words::Ours(text) => text,
+            Words::Theirs { text, status } => {
+                // Before the text is shortened and its blanks are folded, or a secret would be
+                // there in part, or in a form nobody knows.
+                phrase(self.kind, status, one_line(&redact(&text), TEXT_MAX))
+            }
+        };
+        let until = self
+            .resets_at
+            .map(|at| Duration::from_secs(at.saturating_sub(unix_now).max(1)));
+        ApiError {
+            kind: self.kind,
+            message,
+            retry_after: until.or(self.retry_after),
         }
+    }
+}
+
+fn phrase(kind: ErrorKind, status: Option<u16>, text: String) -> String {
+    match kind {
+        ErrorKind::Unavailable => format!(
+            "the gateway's Claude Code CLI is not signed in or its credential was rejected ({text}); on the gateway's \
+             host run `claude` as its user and sign in, or set the tenant's credential in config.yaml"
+        ),
+        ErrorKind::Internal if status.is_none() => format!("the Claude Code CLI failed: {text}"),
+        _ => text,
     }
 }
 
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
+        let ApiError {
+            kind,
+            message,
+            retry_after,
+        } = error;
         Failure {
-            error,
+            kind,
+            words: Words::Ours(message),
+            retry_after,
             resets_at: None,
         }
     }
 }
 
+/// How many characters of the CLI's words are kept to look for secrets in; a result may repeat megabytes.
+const RAW_MAX: usize = 64 << 10;
+
 /// The failure that a `result` line with `is_error` stands for.
 pub(crate) fn from_result(result: &ResultLine<'_>, clues: &Clues) -> Failure {
-    let text = one_line(&words(result), TEXT_MAX);
-    let kind = kind(result, clues, &text);
-    let message = match kind {
-        ErrorKind::Unavailable => format!(
-            "the gateway's Claude Code CLI is not signed in or its credential was rejected ({text}); on the gateway's \
-             host run `claude` as its user and sign in, or set the tenant's credential in config.yaml"
-        ),
-        ErrorKind::Internal if result.api_error_status.is_none() => {
-            format!("the Claude Code CLI failed: {text}")
-        }
-        _ => text,
-    };
-    let mut error = ApiError::new(kind, message);
-    let mut resets_at = None;
-    if kind == ErrorKind::RateLimited {
-        resets_at = clues.resets_at;
-        error.retry_after = clues.retry_delay_ms.map(Duration::from_millis);
+    let text: String = words(result).chars().take(RAW_MAX).collect();
+    let kind = kind(result, clues, &one_line(&text, TEXT_MAX));
+    let limited = kind == ErrorKind::RateLimited;
+    Failure {
+        kind,
+        words: Words::Theirs {
+            text,
+            status: result.api_error_status,
+        },
+        retry_after: clues
+            .retry_delay_ms
+            .filter(|_| limited)
+            .map(Duration::from_millis),
+        resets_at: clues.resets_at.filter(|_| limited),
     }
-    Failure { error, resets_at }
 }
 
 fn words(result: &ResultLine<'_>) -> String {
@@ -108,8 +149,8 @@ fn kind(result: &ResultLine<'_>, clues: &Clues, text: &str) -> ErrorKind {
     }
 }
 
-/// A CLI that ended, or closed its output, without a `result` line.
-pub(crate) fn exited_without_result(exit: Option<Exit>, stderr: &[u8]) -> ApiError {
+/// A CLI that ended, or closed its output, without a `result` line; `stderr` without secrets.
+pub(crate) fn exited_without_result(exit: Option<Exit>, stderr: &str) -> ApiError {
     let how = match exit {
         Some(Exit::Code(code)) => format!("exited with status {code}"),
         Some(Exit::Signal(9)) => {
@@ -119,7 +160,7 @@ pub(crate) fn exited_without_result(exit: Option<Exit>, stderr: &[u8]) -> ApiErr
         Some(Exit::Unknown) => "was lost: the process watching it was killed".to_owned(),
         None => "closed its output".to_owned(),
     };
-    let last = last_lines(stderr, STDERR_MAX);
+    let last = last_lines(stderr.as_bytes(), STDERR_MAX);
     let said = if last.is_empty() {
         "and said nothing".to_owned()
     } else {
@@ -149,7 +190,7 @@ mod tests {
             resets_at: Some(1000),
             retry_delay_ms: Some(2488),
         };
-        let error = from_result(&result, &clues).at(900);
+        let error = from_result(&result, &clues).shown(900, &|text| text.to_owned());
         assert_eq!(error.kind, kind, "{error:?}");
         assert!(error.message.contains(part), "{error:?}");
         let expect = (kind == ErrorKind::RateLimited).then_some(Duration::from_secs(100));
@@ -208,6 +249,20 @@ mod tests {
     }
 
     #[test]
+    fn secrets_are_taken_out_before_the_text_is_shortened() {
+        let long = format!(
+            r#"{{"result":"{} KEY  WITH\nBLANKS"}}"#,
+            "x".repeat(TEXT_MAX - 6)
+        );
+        for line in [&long, r#"{"result":"is KEY  WITH\nBLANKS"}"#] {
+            let result: ResultLine<'_> = serde_json::from_str(line).unwrap();
+            let redact = |text: &str| text.replace("KEY  WITH\nBLANKS", "*");
+            let error = from_result(&result, &Clues::default()).shown(0, &redact);
+            assert!(!error.message.contains("KE"), "{}", error.message);
+        }
+    }
+
+    #[test]
     fn silent_exits_are_described() {
         for (exit, stderr, expect) in [
             (
@@ -224,14 +279,14 @@ mod tests {
             (Some(Exit::Signal(15)), "", "ended by signal 15"),
             (None, "", "closed its output"),
         ] {
-            let error = exited_without_result(exit, stderr.as_bytes());
+            let error = exited_without_result(exit, stderr);
             assert!(error.message.contains(expect), "{}", error.message);
         }
     }
 
     #[test]
     fn foreign_text_is_bounded() {
-        let error = exited_without_result(None, "é".repeat(100_000).as_bytes());
+        let error = exited_without_result(None, &"é".repeat(100_000));
         assert!(error.message.len() < 2 * STDERR_MAX + 200);
     }
 }

@@ -62,7 +62,7 @@ impl Cli {
     }
 
     /// Whether it may be given clients' text; waits for the probe, at most [`PATIENCE`] after start.
-    /// A program that did not answer then is asked again: it may have been in the middle of an update.
+    /// A program that did not answer then, or is too old, is asked again: it may have been updated.
     ///
     /// # Errors
     /// Why not, and what to do.
@@ -71,7 +71,8 @@ impl Cli {
             return Ok(());
         }
         self.asked.wait();
-        if self.known().is_none() {
+        let safe = self.known().as_deref().is_some_and(is_safe);
+        if !safe {
             self.ask_again();
         }
         safety(&self.program, self.known().as_deref())

@@ -58,8 +58,9 @@ pub(crate) struct LineTooLong;
 /// tokens stays below 2 MB, a tool result with images can reach tens. Beyond this, something is wrong.
 const LINE_MAX: usize = 64 << 20;
 
-/// What is kept of stderr: its end, enough for the last messages.
-const STDERR_TAIL_MAX: usize = 4096;
+/// What is kept of stderr: its end. Far more than is shown, so that no secret in what is shown is
+/// cut at the beginning and not recognised.
+const STDERR_TAIL_MAX: usize = 64 << 10;
 
 /// How much is read at once.
 const READ_SIZE: usize = 64 << 10;
@@ -276,8 +277,11 @@ impl<'k> Worker<'k> {
             Ok(0) => self.stderr = Pipe::Ended,
             Ok(n) => {
                 self.stderr_tail.extend_from_slice(&buffer[..n]);
-                let excess = self.stderr_tail.len().saturating_sub(STDERR_TAIL_MAX);
-                self.stderr_tail.drain(..excess);
+                // Moved only now and then: a flood comes in small pieces.
+                if self.stderr_tail.len() > 2 * STDERR_TAIL_MAX {
+                    let excess = self.stderr_tail.len() - STDERR_TAIL_MAX;
+                    self.stderr_tail.drain(..excess);
+                }
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => self.stderr = Pipe::Ended,

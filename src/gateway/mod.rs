@@ -198,6 +198,13 @@ impl Gateway {
         // The body may be megabytes; the prompt has its own copy of what counts.
         drop(body);
         match prepared {
+            Ok(_) if self.draining.load(Ordering::Acquire) => {
+                reply.send(error_response(
+                    format,
+                    &scheduler::shutting_down(),
+                    &request_id,
+                ));
+            }
             Ok((tenant_id, prompt, encoder)) => {
                 let tenant = Arc::clone(&self.tenants[tenant_id]);
                 let answer = Answer::new(request_id, format, encoder, reply);

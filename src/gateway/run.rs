@@ -360,10 +360,10 @@ impl<'a> Progress<'a> {
         self.idle_since = Instant::now();
         match verdict {
             Verdict::More => None,
-            Verdict::Failed(failure) => Some(Ending::Failed(redacted(
-                failure.at(unix_now()),
-                &job.tenant,
-            ))),
+            Verdict::Failed(failure) => {
+                let redact = |text: &str| redacted(text, &job.tenant);
+                Some(Ending::Failed(failure.shown(unix_now(), &redact)))
+            }
             Verdict::Done => {
                 job.answer.finish();
                 Some(Ending::Complete)
@@ -408,22 +408,24 @@ impl<'a> Progress<'a> {
     fn ended(&mut self, worker: &mut Worker<'_>, job: &Job) -> Ending {
         // Its output is closed; how it exits says why.
         worker.wait_exit(EXIT_WAIT);
-        let error = failure::exited_without_result(worker.exit(), worker.stderr_tail());
-        Ending::Failed(redacted(error, &job.tenant))
+        let said = redacted(&String::from_utf8_lossy(worker.stderr_tail()), &job.tenant);
+        Ending::Failed(failure::exited_without_result(worker.exit(), &said))
     }
 }
 
-/// An error text of the CLI's making must not carry a tenant's secrets.
-fn redacted(mut error: ApiError, tenant: &Tenant) -> ApiError {
-    for (_, value) in &tenant.env {
-        if let Some(value) = value.to_str()
-            && value.len() >= 8
-            && error.message.contains(value)
-        {
-            error.message = error.message.replace(value, "[redacted]");
-        }
-    }
-    error
+/// The CLI's words without the tenant's secrets: each value of its environment, and each line of one
+/// that has several. Values of less than 8 characters are no secrets, and would blot out words.
+fn redacted(text: &str, tenant: &Tenant) -> String {
+    let values = tenant.env.iter().filter_map(|(_, value)| value.to_str());
+    let mut secrets: Vec<&str> = values
+        .flat_map(|it| it.lines().map(str::trim).chain([it]))
+        .collect();
+    secrets.retain(|it| it.len() >= 8);
+    // A longer one may hold a shorter one.
+    secrets.sort_by_key(|it| std::cmp::Reverse(it.len()));
+    secrets.iter().fold(text.to_owned(), |text, secret| {
+        text.replace(secret, "[redacted]")
+    })
 }
 
 fn cannot_start(error: &SpawnError) -> ApiError {

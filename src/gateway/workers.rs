@@ -6,6 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use crossbeam_channel::{Receiver, select};
@@ -15,7 +16,13 @@ use super::{
     Gateway, Job, Refusal,
     run::{Cancel, Hands, Reason, run},
 };
-use crate::{claude::keeper::Keeper, http::Request, log, scheduler::Permit};
+use crate::{
+    api::{ApiError, ErrorKind},
+    claude::keeper::Keeper,
+    http::Request,
+    log,
+    scheduler::Permit,
+};
 
 /// Threads that take whole requests; they end when both channels are closed.
 pub(crate) struct HttpWorkers(Vec<JoinHandle<()>>);
@@ -127,29 +134,36 @@ impl CliWorkers {
     }
 }
 
+fn no_keeper() -> ApiError {
+    let text = "cannot start the process that looks after a run; the machine is short of processes or descriptors";
+    ApiError::new(ErrorKind::Unavailable, text).retry_after(Duration::from_secs(5))
+}
+
 fn work(
     gateway: &Gateway,
     runs: &Receiver<(Box<Job>, Permit)>,
     wake: &Arc<rustix::fd::OwnedFd>,
     current: &Current,
 ) {
-    // Started before the first run needs it, and again by `spawn` whenever it is gone.
-    let mut keeper = match Keeper::start() {
-        Ok(keeper) => keeper,
-        Err(error) => {
-            log::error(
-                "cannot start a run keeper; this worker is out of order",
-                &[("why", &error)],
-            );
-            return;
-        }
-    };
+    // Started before the first run needs it, or else with the first run that can have one.
+    let mut keeper = Keeper::start().ok();
     for (job, permit) in runs {
+        if keeper.is_none() {
+            keeper = Keeper::start().ok();
+        }
+        let Some(keeper) = &mut keeper else {
+            let refusal = Refusal {
+                job,
+                error: no_keeper(),
+            };
+            refusal.answer();
+            continue;
+        };
         let cancel = Cancel::new(Arc::clone(wake));
         let set = |value| *current.lock().unwrap_or_else(PoisonError::into_inner) = value;
         set(Some(Arc::clone(&cancel)));
         let hands = Hands {
-            keeper: &mut keeper,
+            keeper,
             wake,
             cancel: &cancel,
         };

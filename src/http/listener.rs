@@ -44,12 +44,7 @@ impl Listener {
     ) -> io::Result<Listener> {
         let limits = config.limits;
         raise_fd_limit(&limits);
-        let acceptor = Acceptor::bind(config.addr, &limits).map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("cannot listen on {}: {error}", config.addr),
-            )
-        })?;
+        let acceptor = Acceptor::bind(config.addr, &limits)?;
         let local_addr = acceptor.local_addr()?;
         let (mailbox, inbox) = Mailbox::new(max_places(limits.max_connections))?;
         let mailbox = Arc::new(mailbox);

@@ -70,8 +70,18 @@ impl Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         if let Some(exchange) = self.exchange.take() {
-            let message = "the request was dropped without an answer; this is a bug of the gateway";
-            let response = (exchange.error_body)(500, message, Some(&exchange.head));
+            // Who left, or closed the sending side, called the request off; nobody else's mistake.
+            let (status, message) = match exchange.hang_up.is_gone() {
+                true => (
+                    400,
+                    "the client closed its side of the connection before the answer; keep it open",
+                ),
+                false => (
+                    500,
+                    "the request was dropped without an answer; this is a bug of the gateway",
+                ),
+            };
+            let response = (exchange.error_body)(status, message, Some(&exchange.head));
             exchange.answer(&response);
         }
     }

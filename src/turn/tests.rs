@@ -69,7 +69,12 @@ fn story<'a>(
                 assert!(order.ended, "Done without End");
                 story.push_str("=> done\n");
             }
-            Verdict::Failed(failure) => writeln!(story, "=> {failure:?}").unwrap(),
+            Verdict::Failed(failure) => writeln!(
+                story,
+                "=> {:?}",
+                failure.shown(1_795_400_000, &|text| text.to_owned())
+            )
+            .unwrap(),
         }
         return (story, order);
     }
@@ -190,7 +195,7 @@ fn wire(lines: &[&[u8]]) -> String {
             Verdict::More => continue,
             Verdict::Done => {}
             Verdict::Failed(failure) => {
-                let error = failure.at(1_795_400_000);
+                let error = failure.shown(1_795_400_000, &|text| text.to_owned());
                 let (status, body) = anthropic::error(&error, "req_1");
                 let (openai_status, openai_body) = openai::error(&error);
                 return format!(
@@ -294,7 +299,7 @@ fn usage_limit_tells_when_it_ends() {
         .unwrap();
     let (story, _) = story(lines(&transcript), TurnPolicy::Final, Thinking::Hidden);
     assert!(
-        story.contains("RateLimited") && story.contains("resets_at: Some(1795409913)"),
+        story.contains("RateLimited") && story.contains("retry_after: Some(9913s)"),
         "{story}"
     );
 }

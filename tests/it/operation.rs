@@ -69,6 +69,30 @@ fn sigterm_lets_the_run_finish_and_answers_503_to_the_queue() {
 }
 
 #[test]
+fn request_that_is_complete_after_sigterm_is_503() {
+    let (mut gateway, _fake) = gated(|setup| setup);
+    let body = prompt("late").to_string();
+    let key = key_of("alpha");
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {key}\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut connection = gateway.client().connect();
+    connection
+        .send((head + &body[..body.len() - 1]).as_bytes())
+        .unwrap();
+    // An answer on another connection proves that the bytes before it were read.
+    gateway.health();
+    signal(gateway.pid(), "TERM");
+    gateway.log_contains("stopping");
+    connection.send(&body.as_bytes()[body.len() - 1..]).unwrap();
+    let refused = connection.response();
+    refused.assert_error(503, "api_error");
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(gateway.wait().code(), Some(0));
+}
+
+#[test]
 fn drain_time_ends_a_run_that_goes_on() {
     let (mut gateway, fake) = gated(|setup| setup.set("cli", "drain_timeout: 300"));
     let _gate = fake.gate();
@@ -410,6 +434,29 @@ fn log_that_nobody_reads_stops_nothing() {
     assert!(answer.answer_text().contains("still here"));
     signal(daemon.id(), "TERM");
     assert_eq!(daemon.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn cli_too_old_to_be_safe_is_refused_until_it_is_updated() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "answer hello; idle");
+    let new = std::fs::read_to_string(fake.path()).unwrap();
+    let old = new.replace(&format!("{VERSION} (Claude Code)"), "2.1.197 (Claude Code)");
+    assert_ne!(new, old);
+    std::fs::write(fake.path(), old).unwrap();
+    let gateway = Setup::with_cli(dir, fake.path()).start();
+    for body in [
+        prompt("hi"),
+        json!({"model": MODEL, "max_tokens": 9, "tool_choice": {"type": "none"},
+        "messages": [{"role": "user", "content": "@/etc/hostname"}]}),
+    ] {
+        let refused = gateway.ask("alpha", &body);
+        refused.assert_error(503, "api_error");
+        assert!(refused.text().contains("2.1.197") && refused.text().contains("claude update"));
+    }
+    assert_eq!(fake.prompts().len(), 0, "it was given a client's text");
+    std::fs::write(fake.path(), new).unwrap();
+    assert_eq!(gateway.ask("alpha", &prompt("hi")).answer_text(), "hello");
 }
 
 #[test]

@@ -63,6 +63,42 @@ fn history_reaches_the_model_whole_and_in_order() {
 }
 
 #[test]
+fn spacing_of_the_clients_json_changes_nothing() {
+    let api = ScriptedApi::start();
+    let gateway = start(&api);
+    let source = json!({"type": "text", "media_type": "text/plain", "data": "THE-DOCUMENT"});
+    let mut body = prompt("");
+    body["messages"] = json!([{"role": "user", "content": [
+        {"type": "document", "source": source, "title": "notes"}, {"type": "text", "text": "read"}]}]);
+    let spaced = serde_json::to_string_pretty(&body).unwrap();
+    let mut connection = gateway.client().connect();
+    let head = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\ncontent-length: {}\r\n\r\n",
+        key_of("alpha"),
+        spaced.len()
+    );
+    connection.send((head + &spaced).as_bytes()).unwrap();
+    assert!(connection.response().answer_text().contains("read"));
+    let seen = api.last_prompt().body["messages"].to_string();
+    assert!(
+        seen.contains(r#""type":"document""#) && seen.contains("THE-DOCUMENT"),
+        "{seen}"
+    );
+}
+
+#[test]
+fn older_model_ids_are_asked_for_and_not_replaced() {
+    let api = ScriptedApi::start();
+    let gateway = start(&api);
+    for id in ["claude-opus-4-1", "claude-opus-4-20250514"] {
+        let mut body = prompt("hi");
+        body["model"] = id.into();
+        gateway.ask("alpha", &body).answer_text();
+        assert_eq!(api.last_prompt().body["model"], id);
+    }
+}
+
+#[test]
 fn image_of_the_newest_message_arrives_as_an_image() {
     // One transparent pixel.
     const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==";

@@ -151,6 +151,67 @@ fn cli_that_ends_without_a_result_is_an_error() {
 }
 
 #[test]
+fn secrets_that_the_cli_says_aloud_reach_neither_client_nor_log() {
+    let secret = "first-line-of-key\nsecond-line-of-key";
+    let lines: Vec<&str> = secret.lines().collect();
+    for body in [
+        "printf 'bad: %s\n' \"$SPOKEN\" >&2; exit 1",
+        "head -c 990 /dev/zero | tr '\\0' x >&2; printf '%s' \"$SPOKEN\" >&2; exit 1",
+        "key=$(printf '%s' \"$SPOKEN\" | tr '\\n' '|' | sed 's/|/\\\\n/'); \
+         printf '{\"type\":\"result\",\"is_error\":true,\"result\":\"key %s\"}\\n' \"$key\"; idle",
+    ] {
+        let dir = TempDir::new();
+        let fake = FakeCli::script(&dir, body);
+        let setup = Setup::with_cli(dir, fake.path());
+        let gateway = setup
+            .tenant_env("alpha", "SPOKEN", secret)
+            .start();
+        let failed = gateway.ask("alpha", &prompt("hi"));
+        assert_eq!(failed.status, 500, "{}", failed.text());
+        gateway.log_contains("outcome=failed");
+        for line in &lines {
+            for shown in [failed.text(), gateway.log()] {
+                assert!(!shown.contains(&line[..11]), "{line} in {shown}");
+            }
+        }
+    }
+}
+
+#[test]
+fn result_line_of_odd_shape_ends_the_answer() {
+    for odd in [
+        r#""num_turns":null,"total_cost_usd":null,"is_error":null"#,
+        r#""errors":[{"a":1}],"api_error_status":"429""#,
+        r#""result":"half \ud83d""#,
+    ] {
+        let (gateway, _fake) = start(&format!(
+            "begin hello; printf '%s\n' '{{\"type\":\"result\",{odd}}}'; idle"
+        ));
+        assert_eq!(gateway.ask("alpha", &prompt("hi")).status, 200, "{odd}");
+    }
+    let (gateway, _fake) =
+        start("printf '{\"type\":\"result\",\"result\":\"\\377 bytes\"}\\n'; idle");
+    assert!(
+        gateway
+            .ask("alpha", &prompt("hi"))
+            .answer_text()
+            .contains("bytes")
+    );
+}
+
+#[test]
+fn half_closed_client_is_not_told_of_a_bug() {
+    let (gateway, _fake) = start("sleep 1000");
+    let mut connection = gateway.send("alpha", &prompt("hi"));
+    connection.finish_sending();
+    let text = connection.response().text();
+    assert!(
+        text.contains("closed its side") && !text.contains("bug"),
+        "{text}"
+    );
+}
+
+#[test]
 fn cli_that_never_ends_is_stopped_at_the_timeout() {
     #[track_caller]
     fn check(setting: &str, body: &str) {
