@@ -163,9 +163,7 @@ fn secrets_that_the_cli_says_aloud_reach_neither_client_nor_log() {
         let dir = TempDir::new();
         let fake = FakeCli::script(&dir, body);
         let setup = Setup::with_cli(dir, fake.path());
-        let gateway = setup
-            .tenant_env("alpha", "SPOKEN", secret)
-            .start();
+        let gateway = setup.tenant_env("alpha", "SPOKEN", secret).start();
         let failed = gateway.ask("alpha", &prompt("hi"));
         assert_eq!(failed.status, 500, "{}", failed.text());
         gateway.log_contains("outcome=failed");
