@@ -35,8 +35,12 @@ use crate::{
     state::StateDir,
 };
 
-/// Requests read and not yet taken by an http worker; beyond that the listener answers 503.
-const REQUESTS_MAX: usize = 256;
+/// File descriptors of the process beside connections and runs: standard streams, listener, epoll,
+/// signals, a file or two being read.
+const OTHER_FDS: usize = 64;
+
+/// File descriptors of a run: its keeper, its pipes and what is being handed over.
+const FDS_PER_RUN: usize = 12;
 
 /// A tenant's waiting requests may come to this many times the largest body together.
 const QUEUED_BODIES: usize = 2;
@@ -71,7 +75,7 @@ impl Threads {
         let config = Arc::new(config);
         let (runs_in, runs) = bounded(config.cli.max_concurrent);
         let (refusals_in, refusals) = bounded(config.server.max_connections);
-        let (requests_in, requests) = bounded(REQUESTS_MAX);
+        let (requests_in, requests) = bounded(config.server.max_connections);
         let limits = scheduler::Limits {
             running_max: config.cli.max_concurrent,
             per_tenant_max: config.cli.max_per_tenant,
@@ -93,14 +97,28 @@ impl Threads {
         let address = SocketAddr::new(config.bind_address(), config.server.port);
         let admitting = Arc::clone(&gateway);
         let listener = Listener::start(
-            ListenerConfig { addr: address, limits: limits_of(&config.server), error_body: Gateway::listener_error },
-            move |head| admitting.admit(head),
+            ListenerConfig {
+                addr: address,
+                limits: limits_of(&config.server),
+                error_body: Gateway::listener_error,
+                reserved_fds: OTHER_FDS + FDS_PER_RUN * config.cli.max_concurrent,
+            },
+            move |head, peer| admitting.admit(head, peer),
             requests_in,
         )
         .map_err(|error| {
             format!("cannot listen on {address}: {error}; choose another server.port (or PORT) or server.host")
         })?;
         announce(&gateway, source, listener.local_addr());
+        if listener.max_connections() < config.server.max_connections {
+            log::warn(
+                "fewer connections than server.max_connections: the limit on open files is too low (ulimit -Hn, LimitNOFILE)",
+                &[
+                    ("wanted", &config.server.max_connections),
+                    ("possible", &listener.max_connections()),
+                ],
+            );
+        }
         Ok(Threads {
             gateway,
             listener,

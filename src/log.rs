@@ -6,7 +6,7 @@ use std::{
     fmt::{Display, Write as _},
     io::{self, Write as _},
     sync::{
-        OnceLock,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     thread,
@@ -73,6 +73,56 @@ pub(crate) fn finish() {
     {
         // Nothing can be done for the lines that are left.
         let _ = written.recv_timeout(FLUSH_WAIT);
+    }
+}
+
+/// A kind of line that strangers can cause as often as they like: at most [`SPARING_MAX`] are
+/// written in a second, and the next one tells how many were left out.
+pub(crate) struct Sparing(Mutex<Spared>);
+
+struct Spared {
+    second: u64,
+    written: u32,
+    left_out: u64,
+}
+
+const SPARING_MAX: u32 = 10;
+
+impl Sparing {
+    pub(crate) const fn new() -> Self {
+        Sparing(Mutex::new(Spared {
+            second: 0,
+            written: 0,
+            left_out: 0,
+        }))
+    }
+
+    pub(crate) fn info(&self, message: &str, fields: &[Field<'_>]) {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |it| it.as_secs());
+        if let Some(left_out) = self.take(now) {
+            if left_out > 0 {
+                let message = &format!("more lines like the next were left out ({message})");
+                write(Level::Info, message, &[("lines", &left_out)]);
+            }
+            write(Level::Info, message, fields);
+        }
+    }
+
+    /// Whether a line may be written in this second, and how many were not since the last one.
+    fn take(&self, second: u64) -> Option<u64> {
+        let mut spared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spared.second != second {
+            spared.second = second;
+            spared.written = 0;
+        }
+        if spared.written >= SPARING_MAX {
+            spared.left_out += 1;
+            return None;
+        }
+        spared.written += 1;
+        Some(std::mem::take(&mut spared.left_out))
     }
 }
 
@@ -265,6 +315,18 @@ mod tests {
             &[("n", &2)],
             "{\"time\":\"2000-02-29T00:00:00.123Z\",\"level\":\"warn\",\"message\":\"say \\\"hi\\\"\",\"n\":\"2\"}\n",
         );
+    }
+
+    #[test]
+    fn lines_beyond_the_number_are_counted_until_the_next_second() {
+        let sparing = Sparing::new();
+        for _ in 0..SPARING_MAX {
+            assert_eq!(sparing.take(7), Some(0));
+        }
+        assert_eq!(sparing.take(7), None);
+        assert_eq!(sparing.take(7), None);
+        assert_eq!(sparing.take(8), Some(2));
+        assert_eq!(sparing.take(8), Some(0));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod workers;
 
 use std::{
     ffi::OsString,
+    net::SocketAddr,
     path::PathBuf,
     sync::{
         Arc,
@@ -36,7 +37,7 @@ use crate::{
         probe::Cli,
     },
     config::{Config, ConfigDir},
-    http::{Head, Request, Response},
+    http::{Account, Head, Refused, Request, Response},
     ids, log,
     scheduler::{self, TenantId},
     state::{self, StateDir},
@@ -120,9 +121,20 @@ impl Gateway {
     ///
     /// # Errors
     /// The answer, when it may not.
-    pub(crate) fn admit(&self, head: &Head) -> Result<(), Response> {
+    pub(crate) fn admit(&self, head: &Head, peer: SocketAddr) -> Result<Account, Response> {
         let format = Format::of_path(head.path());
-        let refuse = |error: ApiError| error_response(format, &error, &ids::request_id());
+        let refuse = |error: ApiError| {
+            let request_id = ids::request_id();
+            let response = error_response(format, &error, &request_id);
+            log_refused(
+                &request_id,
+                response.status,
+                &error.message,
+                Some(head),
+                peer,
+            );
+            response
+        };
         let route = Route::find(head.method(), head.path()).map_err(|error| {
             let allow =
                 allowed_methods(head.path()).filter(|_| error.kind == ErrorKind::MethodNotAllowed);
@@ -131,10 +143,11 @@ impl Gateway {
                 None => refuse(error),
             }
         })?;
-        if route.needs_key() {
-            self.keys.identify(head).map_err(refuse)?;
+        match route.needs_key() {
+            true => self.keys.identify(head).map_err(refuse).map(Account),
+            // These have no body that could cost anything.
+            false => Ok(Account(usize::MAX)),
         }
-        Ok(())
     }
 
     /// Answers a request, or gives it to the scheduler which will see to it.
@@ -166,7 +179,13 @@ impl Gateway {
     }
 
     /// What the listener answers by itself: framing errors and limits.
-    pub(crate) fn listener_error(status: u16, message: &str, head: Option<&Head>) -> Response {
+    pub(crate) fn listener_error(refused: &Refused<'_>) -> Response {
+        let &Refused {
+            status,
+            message,
+            head,
+            peer,
+        } = refused;
         let kind = match status {
             404 => ErrorKind::NotFound,
             405 => ErrorKind::MethodNotAllowed,
@@ -178,8 +197,9 @@ impl Gateway {
             _ => ErrorKind::InvalidRequest,
         };
         let format = head.map_or(Format::Anthropic, |head| Format::of_path(head.path()));
-        let mut response =
-            error_response(format, &ApiError::new(kind, message), &ids::request_id());
+        let request_id = ids::request_id();
+        log_refused(&request_id, status, message, head, peer);
+        let mut response = error_response(format, &ApiError::new(kind, message), &request_id);
         // HTTP's own statuses (414, 417, 431, 501, 505) are finer than the API's kinds.
         response.status = status;
         response
@@ -333,6 +353,32 @@ fn parse(
             Ok((request.prompt, encoder))
         }
     }
+}
+
+/// Nobody's key is known yet, or it is wrong: without a bound a stranger could fill the disk.
+static REFUSED: log::Sparing = log::Sparing::new();
+
+/// So much of a path is logged.
+const LOGGED_PATH_MAX: usize = 80;
+
+fn log_refused(request_id: &str, status: u16, why: &str, head: Option<&Head>, peer: SocketAddr) {
+    let method = head.map_or("-", Head::method);
+    let path: String = head
+        .map_or("-", Head::path)
+        .chars()
+        .take(LOGGED_PATH_MAX)
+        .collect();
+    REFUSED.info(
+        "refused",
+        &[
+            ("request", &request_id),
+            ("peer", &peer),
+            ("method", &method),
+            ("path", &path),
+            ("status", &status),
+            ("why", &why),
+        ],
+    );
 }
 
 fn allowed_methods(path: &str) -> Option<&'static [&'static str]> {

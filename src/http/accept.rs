@@ -82,6 +82,7 @@ pub(super) struct Seats {
     max_per_address: usize,
     taken: usize,
     turned_away: usize,
+    turned_away_max: usize,
     per_address: HashMap<IpAddr, usize>,
 }
 
@@ -100,12 +101,14 @@ pub(super) enum Full {
 }
 
 impl Seats {
-    pub(super) fn new(limits: &Limits) -> Seats {
+    /// At most `turned_away_max` connections beyond the limits get to read why.
+    pub(super) fn new(limits: &Limits, turned_away_max: usize) -> Seats {
         Seats {
             max: limits.max_connections,
             max_per_address: limits.max_connections_per_ip,
             taken: 0,
             turned_away: 0,
+            turned_away_max,
             per_address: HashMap::new(),
         }
     }
@@ -126,7 +129,7 @@ impl Seats {
 
     /// A place for a connection that only gets to know that there is none.
     pub(super) fn turn_away(&mut self) -> Option<Seat> {
-        let free = self.turned_away < MAX_TURNED_AWAY;
+        let free = self.turned_away < self.turned_away_max;
         self.turned_away += usize::from(free);
         free.then_some(Seat::TurnedAway)
     }
@@ -165,7 +168,7 @@ mod tests {
             max_connections_per_ip: max_per_address,
             ..Limits::default()
         };
-        Seats::new(&limits)
+        Seats::new(&limits, 3)
     }
 
     #[test]
@@ -189,7 +192,7 @@ mod tests {
     #[test]
     fn turned_away_connections_are_bounded() {
         let mut seats = seats(0, 0);
-        for _ in 0..MAX_TURNED_AWAY {
+        for _ in 0..3 {
             assert_eq!(seats.turn_away(), Some(Seat::TurnedAway));
         }
         assert_eq!(seats.turn_away(), None);

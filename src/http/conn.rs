@@ -19,7 +19,7 @@ use super::reply::Request;
 use super::response::Response;
 use super::slab::Key;
 use super::socket::{Received, Socket};
-use super::{Admit, ErrorBody, Limits};
+use super::{Admit, ErrorBody, Limits, Refused};
 
 /// One read while a head is awaited: enough for most, and little to keep if the peer pipelines.
 const HEAD_READ_BYTES: usize = 16 * 1024;
@@ -226,7 +226,7 @@ impl Conn {
 
     /// Answers a request that the listener itself refuses, and closes the connection.
     pub(super) fn refuse(&mut self, refusal: &Refusal, head: Option<&Head>, cx: &mut Service) {
-        let response = cx.error(refusal.status, &refusal.message, head);
+        let response = cx.error(refusal, head, self.peer);
         self.answer(&response, head, After::Linger, cx);
     }
 
@@ -348,9 +348,19 @@ impl Service {
     }
 
     /// An answer of the listener's own.
-    pub(super) fn error(&self, status: u16, message: &str, head: Option<&Head>) -> Response {
-        let response = (self.error_body)(status, message, head);
-        match status {
+    pub(super) fn error(
+        &self,
+        refusal: &Refusal,
+        head: Option<&Head>,
+        peer: SocketAddr,
+    ) -> Response {
+        let response = (self.error_body)(&Refused {
+            status: refusal.status,
+            message: &refusal.message,
+            head,
+            peer,
+        });
+        match refusal.status {
             // Both pass soon: another connection ends, a queue moves.
             429 | 503 => response.header("Retry-After", "1"),
             _ => response,

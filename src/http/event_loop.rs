@@ -54,7 +54,12 @@ pub(super) fn max_places(max_connections: usize) -> usize {
 }
 
 impl EventLoop {
-    pub(super) fn new(acceptor: Acceptor, service: Service, inbox: Inbox) -> io::Result<EventLoop> {
+    pub(super) fn new(
+        acceptor: Acceptor,
+        service: Service,
+        seats: Seats,
+        inbox: Inbox,
+    ) -> io::Result<EventLoop> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(
             &epoll,
@@ -72,7 +77,7 @@ impl EventLoop {
             epoll,
             acceptor: Some(acceptor),
             accept_again: None,
-            seats: Seats::new(&service.limits),
+            seats,
             conns: Slab::new(),
             last_sweep: service.now,
             service,

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::accept::Acceptor;
+use super::accept::{Acceptor, MAX_TURNED_AWAY, Seats};
 use super::budget::Budget;
 use super::conn::Service;
 use super::event_loop::{EventLoop, max_places};
@@ -17,16 +17,15 @@ use super::head::Head;
 use super::mailbox::{Mailbox, Order};
 use super::reply::Request;
 use super::response::Response;
-use super::{Limits, ListenerConfig};
+use super::{Account, ListenerConfig};
 
 /// Bodies on their way may take this many times the largest body together.
 const BODIES_AT_ONCE: usize = 4;
-/// File descriptors for everything that is not a connection: the pipes of the runs above all.
-const OTHER_FDS: usize = 512;
 
 /// A running listener. [`Listener::close`] ends it in order; dropping it cuts everybody off.
 pub(crate) struct Listener {
     local_addr: SocketAddr,
+    max_connections: usize,
     mailbox: Arc<Mailbox>,
     /// `None` once it is being waited for.
     thread: Option<JoinHandle<io::Result<()>>>,
@@ -39,11 +38,14 @@ impl Listener {
     /// quick. When `requests` is full or closed, the answer is 503.
     pub(crate) fn start(
         config: ListenerConfig,
-        admit: impl Fn(&Head) -> Result<(), Response> + Send + 'static,
+        admit: impl Fn(&Head, SocketAddr) -> Result<Account, Response> + Send + 'static,
         requests: Sender<Request>,
     ) -> io::Result<Listener> {
-        let limits = config.limits;
-        raise_fd_limit(&limits);
+        let mut limits = config.limits;
+        let places = places_within_fds(max_places(limits.max_connections), config.reserved_fds);
+        // The same part of the places as with plenty of them goes to those turned away.
+        let turned_away = MAX_TURNED_AWAY.min(places / 8);
+        limits.max_connections = limits.max_connections.min(places - turned_away);
         let acceptor = Acceptor::bind(config.addr, &limits)?;
         let local_addr = acceptor.local_addr()?;
         let (mailbox, inbox) = Mailbox::new(max_places(limits.max_connections))?;
@@ -58,12 +60,14 @@ impl Listener {
             now: Instant::now(),
             output: Vec::new(),
         };
-        let event_loop = EventLoop::new(acceptor, service, inbox)?;
+        let seats = Seats::new(&limits, turned_away);
+        let event_loop = EventLoop::new(acceptor, service, seats, inbox)?;
         let thread = thread::Builder::new()
             .name("loop".into())
             .spawn(|| event_loop.run())?;
         Ok(Listener {
             local_addr,
+            max_connections: limits.max_connections,
             mailbox,
             thread: Some(thread),
         })
@@ -72,6 +76,12 @@ impl Listener {
     /// Where it listens; the port is the real one if the config said 0.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Connections that there can be at a time: fewer than configured where the process may not
+    /// have so many file descriptors.
+    pub(crate) fn max_connections(&self) -> usize {
+        self.max_connections
     }
 
     /// Takes no more connections and closes idle ones. Requests under way are answered, and then
@@ -109,12 +119,13 @@ impl Drop for Listener {
     }
 }
 
-/// Raises the soft limit on file descriptors to the hard one if the connections need it.
-fn raise_fd_limit(limits: &Limits) {
-    let needed = max_places(limits.max_connections).saturating_add(OTHER_FDS) as u64;
+/// How many of `wanted` connections the process has file descriptors for beside the `reserved` ones.
+/// Raises the soft limit to the hard one if they need it.
+fn places_within_fds(wanted: usize, reserved: usize) -> usize {
+    let needed = wanted.saturating_add(reserved) as u64;
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current.is_some_and(|current| current < needed) {
-        // Without it fewer connections fit; the loop copes with that by pausing.
+        // Where it cannot be raised fewer connections fit, which is counted below.
         let _ = setrlimit(
             Resource::Nofile,
             Rlimit {
@@ -122,5 +133,12 @@ fn raise_fd_limit(limits: &Limits) {
                 maximum,
             },
         );
+    }
+    match getrlimit(Resource::Nofile).current {
+        None => wanted,
+        Some(fds) => {
+            let fds = usize::try_from(fds).unwrap_or(usize::MAX);
+            wanted.min(fds - reserved.min(fds / 2))
+        }
     }
 }

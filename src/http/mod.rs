@@ -43,13 +43,28 @@ pub(crate) struct ListenerConfig {
     pub(crate) limits: Limits,
     /// Makes the answers that the listener gives on its own.
     pub(crate) error_body: ErrorBody,
+    /// File descriptors to leave for the rest of the process, up to half of what it may have.
+    pub(crate) reserved_fds: usize,
 }
 
-/// An answer for this status and message to this request, if it could be read that far.
-pub(crate) type ErrorBody = fn(u16, &str, Option<&Head>) -> Response;
+/// Makes the answer to what the listener refuses by itself.
+pub(crate) type ErrorBody = fn(&Refused<'_>) -> Response;
+
+/// A request, or a connection, that the listener refuses by itself.
+pub(crate) struct Refused<'a> {
+    pub(crate) status: u16,
+    pub(crate) message: &'a str,
+    /// `None` if it could not be read that far.
+    pub(crate) head: Option<&'a Head>,
+    pub(crate) peer: SocketAddr,
+}
+
+/// Whom a request's memory is counted under. The listener knows nothing else of who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Account(pub(crate) usize);
 
 /// Decides on the head alone, before a byte of the body is kept, whether a request is served.
-pub(crate) type Admit = Box<dyn Fn(&Head) -> Result<(), Response> + Send>;
+pub(crate) type Admit = Box<dyn Fn(&Head, SocketAddr) -> Result<Account, Response> + Send>;
 
 /// What one peer, and all of them together, may take. Every deadline is absolute: a byte a second
 /// does not extend it.

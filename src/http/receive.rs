@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crossbeam_channel::TrySendError;
 
 use super::body::{Decoder, Progress};
-use super::budget::Charge;
+use super::budget::{Body, Charge};
 use super::conn::{After, Conn, Phase, Service, Watch};
 use super::fields::Framing;
 use super::hangup::HangUp;
@@ -107,22 +107,24 @@ impl Conn {
     fn begin(&mut self, head: Head, cx: &mut Service) {
         self.served += 1;
         // A panic in it has been printed by the panic hook; the loop serves everybody else.
-        match catch_unwind(AssertUnwindSafe(|| (cx.admit)(&head))) {
-            Ok(Ok(())) => {}
+        let admitted = catch_unwind(AssertUnwindSafe(|| (cx.admit)(&head, self.peer)));
+        let account = match admitted {
+            Ok(Ok(account)) => account,
             Ok(Err(response)) => return self.reject(&response, &head, cx),
             Err(_) => {
                 let refusal = Refusal::new(500, "the gateway failed to check this request");
                 return self.refuse(&refusal, Some(&head), cx);
             }
-        }
+        };
         let decoder = match Decoder::new(head.framing, max_body(&head, cx)) {
             Ok(decoder) => decoder,
             Err(refusal) => return self.refuse(&refusal, Some(&head), cx),
         };
+        let charge = cx.bodies.open(account);
         if head.framing == Framing::Empty {
-            return self.dispatch(head, Vec::new(), cx);
+            return self.dispatch(head, Body::new(Vec::new(), charge), cx);
         }
-        if cx.bodies.is_exceeded() {
+        if !cx.bodies.allows(&charge) {
             return self.refuse(&no_room(), Some(&head), cx);
         }
         if head.expectation == Expectation::Continue && !self.send_continue() {
@@ -130,7 +132,6 @@ impl Conn {
             return;
         }
         self.deadline = cx.deadline(cx.limits.body_timeout);
-        let charge = cx.bodies.open();
         let body = Vec::new();
         self.phase = Phase::Body(Box::new(Receiving {
             head,
@@ -168,13 +169,18 @@ impl Conn {
             }
         };
         receiving.charge.grow_to(receiving.body.capacity());
-        if cx.bodies.is_exceeded() {
+        if !cx.bodies.allows(&receiving.charge) {
             self.refuse(&no_room(), Some(&receiving.head), cx);
             return bytes.len();
         }
         match fed.progress {
             Progress::More => self.phase = Phase::Body(receiving),
-            Progress::Complete => self.dispatch(receiving.head, receiving.body, cx),
+            Progress::Complete => {
+                let Receiving {
+                    head, body, charge, ..
+                } = *receiving;
+                self.dispatch(head, Body::new(body, charge), cx);
+            }
         }
         fed.used
     }
@@ -189,7 +195,7 @@ impl Conn {
     }
 
     /// Hands a complete request to the workers.
-    fn dispatch(&mut self, head: Head, body: Vec<u8>, cx: &Service) {
+    fn dispatch(&mut self, head: Head, body: Body, cx: &Service) {
         let hang_up = HangUp::new();
         let persistence = self.persistence(&head, cx);
         let head = Arc::new(head);
@@ -199,6 +205,7 @@ impl Conn {
             hang_up: hang_up.clone(),
             mailbox: Arc::clone(&cx.mailbox),
             key: self.key,
+            peer: self.peer,
             persistence,
             write_timeout: cx.limits.write_timeout,
             error_body: cx.error_body,
@@ -219,9 +226,9 @@ impl Conn {
         {
             // The connection comes back through the mailbox, as if a worker had answered.
             let message = "too many requests are waiting; try again in a moment";
-            request
-                .reply
-                .send(cx.error(503, message, Some(&request.head)));
+            let refusal = Refusal::new(503, message);
+            let response = cx.error(&refusal, Some(&request.head), self.peer);
+            request.reply.send(response);
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::ErrorBody;
+use super::budget::Body;
 use super::hangup::HangUp;
 use super::head::{Head, Persistence};
 use super::mailbox::{End, Mailbox};
@@ -12,11 +12,12 @@ use super::response::Response;
 use super::slab::Key;
 use super::socket::Socket;
 use super::stream::Stream;
+use super::{ErrorBody, Refused};
 
 /// A complete request.
 pub(crate) struct Request {
     pub(crate) head: Arc<Head>,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Body,
     pub(crate) peer: SocketAddr,
     pub(crate) reply: Reply,
 }
@@ -35,6 +36,7 @@ pub(super) struct Exchange {
     pub(super) hang_up: HangUp,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) key: Key,
+    pub(super) peer: SocketAddr,
     /// What the client asked for and the connection's age allows.
     pub(super) persistence: Persistence,
     pub(super) write_timeout: Duration,
@@ -81,7 +83,12 @@ impl Drop for Reply {
                     "the request was dropped without an answer; this is a bug of the gateway",
                 ),
             };
-            let response = (exchange.error_body)(status, message, Some(&exchange.head));
+            let response = (exchange.error_body)(&Refused {
+                status,
+                message,
+                head: Some(&exchange.head),
+                peer: exchange.peer,
+            });
             exchange.answer(&response);
         }
     }

@@ -239,7 +239,19 @@ fn daemon_survives_more_connections_than_file_descriptors() {
         .set("server", "max_connections_per_ip: 10000")
         .set("server", "max_connections: 10000");
     let gateway = setup.files_limit(96).start();
+    gateway.log_contains("the limit on open files is too low");
+    let mut first = gateway.client().open("GET", "/health", &[], None);
+    assert_eq!(first.next_response().status, 200);
     let held: Vec<_> = (0..400).map(|_| gateway.client().connect()).collect();
+    // The flood stands, and a run has all the descriptors it needs.
+    let body = prompt("hi").to_string();
+    let ask = format!(
+        "POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\ncontent-length: {}\r\n\r\n{body}",
+        key_of("alpha"),
+        body.len()
+    );
+    first.send(ask.as_bytes()).unwrap();
+    assert_eq!(first.next_response().status, 200);
     drop(held);
     wait_until(Duration::from_secs(30), "an answer after the flood", || {
         let mut connection = gateway.client().connect();

@@ -139,6 +139,39 @@ fn all_bodies_together_are_limited() {
 }
 
 #[test]
+fn bodies_of_one_account_keep_no_other_from_being_served() {
+    let Server { listener, requests } = start(Limits {
+        max_body_bytes: 65_536,
+        ..Limits::default()
+    });
+    // Unfinished ones, and ones that wait for a worker, count alike.
+    let mut greedy: Vec<Client> = (0..4).map(|_| connect(&listener)).collect();
+    for (n, client) in greedy.iter_mut().enumerate() {
+        let body = "x".repeat(65_536 - n % 2);
+        client.send(post("Content-Length: 65536\r\n", &body));
+    }
+    let waiting: Vec<Request> = (0..2)
+        .map(|_| requests.recv_timeout(PATIENCE).unwrap())
+        .collect();
+    let mut other = connect(&listener);
+    let whole = "x".repeat(65_536);
+    other.send(post("X-Key: other\r\nContent-Length: 65536\r\n", &whole));
+    let served = requests.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(served.head.header("x-key"), Some("other"));
+    let mut one_more = connect(&listener);
+    one_more.send(post("Content-Length: 65536\r\n", &whole));
+    assert_eq!(one_more.answer().0, 503);
+    // Parsed is as good as gone.
+    for Request { body, .. } in waiting {
+        drop(body);
+    }
+    let mut after = connect(&listener);
+    after.send(post("Content-Length: 65536\r\n", &whole));
+    echo(requests.recv_timeout(PATIENCE).unwrap());
+    assert_eq!(after.answer().0, 200);
+}
+
+#[test]
 fn reader_that_stalls_in_a_whole_answer_is_cut_off() {
     let listener = start_echo(Limits {
         write_timeout: SHORT,

@@ -27,18 +27,21 @@ struct Server {
 }
 
 /// Starts a listener that rejects every head with `x-key: bad`, and panics at `x-key: panic`.
+/// Other keys are accounts by their length.
 fn start_with(limits: Limits, queue: usize) -> Server {
     let addr = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = ListenerConfig {
         addr,
         limits,
         error_body: plain_error,
+        reserved_fds: 10,
     };
     let (sender, requests) = bounded(queue);
-    let admit = |head: &Head| match head.header("x-key") {
+    let admit = |head: &Head, _peer: SocketAddr| match head.header("x-key") {
         Some("bad") => Err(Response::new(401).body(b"no".as_slice())),
         Some("panic") => panic!("on purpose"),
-        _ => Ok(()),
+        Some(other) => Ok(Account(other.len())),
+        None => Ok(Account(0)),
     };
     Server {
         listener: Listener::start(config, admit, sender).unwrap(),
@@ -46,8 +49,8 @@ fn start_with(limits: Limits, queue: usize) -> Server {
     }
 }
 
-fn plain_error(status: u16, message: &str, _request: Option<&Head>) -> Response {
-    Response::new(status).body(message.to_owned().into_bytes())
+fn plain_error(refused: &Refused<'_>) -> Response {
+    Response::new(refused.status).body(refused.message.to_owned().into_bytes())
 }
 
 fn start(limits: Limits) -> Server {
