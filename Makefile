@@ -2,14 +2,14 @@
 CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
-CONFIG ?= config.yaml
+CONFIG ?=
 
 .PHONY: run build test check bench install uninstall static clean
 
-# Serves on 127.0.0.1:3456 (or as CONFIG says) and prints a request to try. Without a `claude` on
-# PATH the built-in stand-in answers, and says so.
+# Serves as CONFIG says (config.yaml, or without one on 127.0.0.1:3456) and prints a request to try.
+# Where the Claude Code CLI is missing the built-in stand-in answers, and says so.
 run: build
-	@packaging/run.sh target/release/ccgw $(CONFIG)
+	@target/release/ccgw --try $(CONFIG)
 
 build:
 	$(CARGO) build --release --locked

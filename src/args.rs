@@ -44,6 +44,8 @@ pub(crate) enum Demo {
     Off,
     /// The built-in stand-in.
     On,
+    /// The configured CLI, and the stand-in where it is missing; a request to send is printed.
+    Try,
 }
 
 /// Why the words make no command, for stderr; the exit status is 2.
@@ -94,6 +96,10 @@ struct Arguments {
     #[argh(switch)]
     demo: bool,
 
+    /// print a request to send; where the Claude Code CLI is missing, answer with the stand-in
+    #[argh(switch, long = "try")]
+    trial: bool,
+
     /// print the version and exit
     #[argh(switch)]
     version: bool,
@@ -114,20 +120,23 @@ impl Arguments {
             ));
         }
         let config = self.config;
-        match (self.check, self.demo) {
-            (true, true) => Err(UsageError::new(
-                "--check starts nothing, so --demo means nothing with it; leave one out.",
-            )),
-            (true, false) => Ok(Command::Check { config }),
-            (false, true) => Ok(Command::Serve {
-                config,
-                demo: Demo::On,
-            }),
-            (false, false) => Ok(Command::Serve {
-                config,
-                demo: Demo::Off,
-            }),
-        }
+        let demo = match (self.check, self.demo, self.trial) {
+            (true, false, false) => return Ok(Command::Check { config }),
+            (true, ..) => {
+                return Err(UsageError::new(
+                    "--check starts nothing, so --demo and --try mean nothing with it; leave one out.",
+                ));
+            }
+            (_, true, true) => {
+                return Err(UsageError::new(
+                    "--try uses the stand-in where it must, --demo always; leave one out.",
+                ));
+            }
+            (_, true, _) => Demo::On,
+            (_, _, true) => Demo::Try,
+            _ => Demo::Off,
+        };
+        Ok(Command::Serve { config, demo })
     }
 }
 
@@ -136,7 +145,7 @@ impl Arguments {
 fn foreign_spelling(word: &str) -> Option<UsageError> {
     let (option, value) = word.split_once('=').unwrap_or((word, ""));
     match option {
-        "--check" | "--demo" | "--version" | "--help" if word.contains('=') => {
+        "--check" | "--demo" | "--try" | "--version" | "--help" if word.contains('=') => {
             let text = format!("{option} takes no value, write {option} without `={value}`.");
             Some(UsageError::new(&text))
         }
@@ -181,6 +190,8 @@ mod tests {
         check(&["--demo"], serve(None, Demo::On));
         check(&["--demo", "a.yaml"], serve(Some("a.yaml"), Demo::On));
         check(&["a.yaml", "--demo"], serve(Some("a.yaml"), Demo::On));
+        check(&["--try"], serve(None, Demo::Try));
+        check(&["--try", "a.yaml"], serve(Some("a.yaml"), Demo::Try));
         check(&["--check"], checks(None));
         check(&["--check", "a=b.yaml"], checks(Some("a=b.yaml")));
         check(&["--", "--check"], serve(Some("--check"), Demo::Off));
@@ -203,6 +214,8 @@ mod tests {
         check(&["a", "b"], "Unrecognized argument: b");
         check(&[""], "name is empty");
         check(&["--check", "--demo"], "leave one out");
+        check(&["--check", "--try"], "leave one out");
+        check(&["--demo", "--try"], "leave one out");
         check(&["--check=a.yaml"], "--check takes no value");
         check(&["--config=a.yaml"], "without an option: ccgw");
         check(&["-c", "a.yaml"], "without an option: ccgw");
@@ -231,6 +244,7 @@ mod tests {
                 "CONFIG",
                 "--check",
                 "--demo",
+                "--try",
                 "--version",
                 "Examples:",
             ];

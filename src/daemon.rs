@@ -5,7 +5,7 @@
 //! is left then is told so and ended with all its processes. A second signal skips the waiting.
 
 use std::{
-    io,
+    io::{self, Write as _},
     net::{IpAddr, SocketAddr},
     path::Path,
     process::ExitCode,
@@ -110,6 +110,9 @@ impl Threads {
             format!("cannot listen on {address}: {error}; choose another server.port (or PORT) or server.host")
         })?;
         announce(&gateway, source, listener.local_addr());
+        if demo == Demo::Try {
+            print_request_to_try(&gateway, listener.local_addr());
+        }
         if listener.max_connections() < config.server.max_connections {
             log::warn(
                 "fewer connections than server.max_connections: the limit on open files is too low (ulimit -Hn, LimitNOFILE)",
@@ -271,27 +274,62 @@ fn gateway(
 }
 
 fn program(config: &Config, demo: Demo) -> Result<Program, String> {
-    match demo {
-        Demo::On => {
-            let path =
-                std::env::current_exe().map_err(|it| format!("cannot find this program: {it}"))?;
-            log::warn(
-                "DEMO: answers are made up by a built-in stand-in, no model is asked",
-                &[],
-            );
-            Ok(Program {
-                path,
-                kind: Kind::StandIn,
-            })
-        }
-        Demo::Off => {
-            let path = program::find(&config.cli.bin, std::env::var_os("PATH").as_ref())?;
-            Ok(Program {
-                path,
-                kind: Kind::ClaudeCode,
-            })
-        }
+    let found = || program::find(&config.cli.bin, std::env::var_os("PATH").as_ref());
+    let path = match demo {
+        Demo::On => return stand_in(),
+        Demo::Off => found()?,
+        Demo::Try => match found() {
+            Ok(path) => path,
+            Err(why) => {
+                log::warn(&why, &[]);
+                return stand_in();
+            }
+        },
+    };
+    Ok(Program {
+        path,
+        kind: Kind::ClaudeCode,
+    })
+}
+
+fn stand_in() -> Result<Program, String> {
+    let path = std::env::current_exe().map_err(|it| format!("cannot find this program: {it}"))?;
+    log::warn(
+        "DEMO: answers are made up by a built-in stand-in, no model is asked",
+        &[],
+    );
+    Ok(Program {
+        path,
+        kind: Kind::StandIn,
+    })
+}
+
+/// A request for a newcomer to send. Without tools its answer streams as it is made, whatever
+/// `cli.stream` says.
+fn print_request_to_try(gateway: &Gateway, address: SocketAddr) {
+    let host = match address.ip() {
+        ip if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        ip => ip,
+    };
+    let address = SocketAddr::new(host, address.port());
+    let mut text = String::from("\n");
+    if gateway.cli.program.kind == Kind::StandIn {
+        text +=
+            "  *** No Claude Code CLI here: a built-in STAND-IN answers, no model is asked. ***\n";
+        text += "  *** Install the real one: npm install -g @anthropic-ai/claude-code           ***\n\n";
     }
+    text += "  In another terminal:\n\n";
+    if !gateway.config.tenants.is_empty() {
+        text += "  KEY=...  # a tenant's api_key from the configuration\n";
+    }
+    text +=
+        &format!("  curl -N http://{address}/v1/messages -H 'content-type: application/json' \\\n");
+    if !gateway.config.tenants.is_empty() {
+        text += "    -H \"x-api-key: $KEY\" \\\n";
+    }
+    text += r#"    -d '{"model":"sonnet","max_tokens":1024,"stream":true,"tool_choice":{"type":"none"},"messages":[{"role":"user","content":"Say hello"}]}'"#;
+    // A closed stdout has nobody to tell.
+    let _ = writeln!(io::stdout(), "{text}\n");
 }
 
 /// The built-in text, for a daemon that was installed without the file.

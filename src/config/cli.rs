@@ -102,7 +102,7 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, node: Option<&'t Node>) -> Resul
     let timeout = s.get("timeout", Duration::from_secs(900), millis);
     let idle_timeout = s.get("idle_timeout", Duration::from_secs(300), millis);
     let runs = read_runs(&mut s);
-    let queue_depth = s.get("queue_depth", 20, |text| number(text, 0..=1000));
+    let queue_depth = s.get("queue_depth", 20, |text| number(text, 1..=1000));
     let queue_timeout = s.get("queue_timeout", Duration::from_secs(300), millis);
     let drain_timeout = s.get("drain_timeout", Duration::from_secs(30), millis);
     let effort = s.get("effort", None, |text| choice(text, &EFFORTS));

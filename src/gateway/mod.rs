@@ -5,6 +5,7 @@ mod answer;
 mod auth;
 mod health;
 mod job;
+mod ledger;
 mod route;
 mod run;
 mod workers;

@@ -14,6 +14,7 @@ use super::{
     Gateway, Tenant,
     answer::{Patience, unix_now},
     job::Job,
+    ledger::{Ledger, Outcome},
 };
 use crate::{
     api::{AnswerEvent, ApiError, BuiltInTools, ErrorKind, Prompt},
@@ -26,7 +27,6 @@ use crate::{
     },
     config::StreamPolicy,
     http::Limit,
-    log,
     scheduler::Permit,
     turn::{TurnPolicy, Turns, Verdict},
 };
@@ -104,25 +104,6 @@ pub(crate) struct Hands<'a> {
     pub(crate) cancel: &'a Arc<Cancel>,
 }
 
-enum Outcome {
-    Answered,
-    ClientGone,
-    Failed(ApiError),
-}
-
-/// What the log says of a run.
-#[derive(Default)]
-struct Ledger {
-    pid: i32,
-    first_event: Option<Duration>,
-    turns: u64,
-    cost_usd: f64,
-    usage: String,
-    left_over: usize,
-    /// Lines that are not JSON; skipped.
-    garbage: u64,
-}
-
 fn prepare(gateway: &Gateway, job: &Job) -> Result<(Launch, Vec<u8>), ApiError> {
     let place = gateway.place_of(&job.tenant)?;
     let safe = gateway.cli.ensure_safe();
@@ -184,7 +165,7 @@ fn execute(
         Ending::Failed(error) => failed(job, error),
         Ending::Stopped(Reason::Shutdown) => failed(job, shutting_down()),
     };
-    ledger.left_over = stop(worker, progress.cli_is_done);
+    ledger.left_over = stop(worker, progress.task);
     outcome
 }
 
@@ -205,16 +186,27 @@ fn shutting_down() -> ApiError {
     ApiError::new(ErrorKind::Unavailable, text).retry_after(Duration::from_secs(5))
 }
 
+/// What the CLI is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    Working,
+    /// It has written its `result`.
+    Done,
+}
+
 /// Ends the process tree, gently where there is something to be gentle with.
-fn stop(mut worker: Worker<'_>, cli_is_done: bool) -> usize {
+fn stop(mut worker: Worker<'_>, task: Task) -> usize {
     if worker.exit().is_none() {
-        if cli_is_done {
-            worker.close_stdin();
-            worker.wait_exit(EXIT_WAIT);
-        } else {
-            // It ends its own tools first; a kill alone would leave them to the keeper.
-            worker.interrupt();
-            worker.wait_turn_end(INTERRUPT_WAIT);
+        match task {
+            Task::Done => {
+                worker.close_stdin();
+                worker.wait_exit(EXIT_WAIT);
+            }
+            Task::Working => {
+                // It ends its own tools first; a kill alone would leave them to the keeper.
+                worker.interrupt();
+                worker.wait_turn_end(INTERRUPT_WAIT);
+            }
         }
     }
     worker.end().left_over
@@ -237,7 +229,7 @@ struct Progress<'a> {
     deadline: Instant,
     idle_since: Instant,
     answered: bool,
-    cli_is_done: bool,
+    task: Task,
 }
 
 impl<'a> Progress<'a> {
@@ -261,7 +253,7 @@ impl<'a> Progress<'a> {
             deadline: now + gateway.config.cli.timeout,
             idle_since: now,
             answered: false,
-            cli_is_done: false,
+            task: Task::Working,
         }
     }
 
@@ -377,8 +369,8 @@ impl<'a> Progress<'a> {
             Err(_) => return self.odd_line(line, job, ledger),
         };
         if let Event::Result(result) = &event {
-            self.cli_is_done = true;
-            ledger.note(result);
+            self.task = Task::Done;
+            ledger.note_result(result);
         }
         let answer = &mut job.answer;
         let started = self.started;
@@ -388,6 +380,7 @@ impl<'a> Progress<'a> {
                 if !std::mem::replace(answered, true) {
                     ledger.first_event = Some(started.elapsed());
                 }
+                ledger.note_answer(&event);
                 answer.event(&event);
             })
     }
@@ -433,59 +426,4 @@ fn cannot_start(error: &SpawnError) -> ApiError {
         ErrorKind::Internal,
         format!("cannot start the Claude Code CLI: {error}"),
     )
-}
-
-impl Ledger {
-    fn note(&mut self, result: &event::ResultLine<'_>) {
-        self.turns = result.num_turns;
-        self.cost_usd = result.total_cost_usd;
-        self.usage = result.usage.map_or_else(String::new, event::usage_summary);
-    }
-
-    fn log(&self, job: &Job, outcome: &Outcome, queued: Duration, ran: Duration) {
-        let (name, why) = match outcome {
-            Outcome::Answered => ("answered", ""),
-            Outcome::ClientGone => ("client gone", ""),
-            Outcome::Failed(error) => ("failed", error.message.as_str()),
-        };
-        let first = self
-            .first_event
-            .map_or_else(|| "-".to_owned(), |it| it.as_millis().to_string());
-        let fields: [log::Field<'_>; 12] = [
-            ("request", &job.answer.request_id()),
-            ("tenant", &job.tenant.name),
-            ("model", &job.prompt.model),
-            ("outcome", &name),
-            ("pid", &self.pid),
-            ("queued_ms", &queued.as_millis()),
-            ("first_ms", &first),
-            ("ran_ms", &ran.as_millis()),
-            ("turns", &self.turns),
-            ("cost_usd", &format_args!("{:.6}", self.cost_usd)),
-            ("tokens", &self.usage),
-            ("why", &why),
-        ];
-        match outcome {
-            Outcome::Failed(_) => log::warn("run", &fields),
-            Outcome::Answered | Outcome::ClientGone => log::info("run", &fields[..11]),
-        }
-        if self.garbage > 0 {
-            log::warn(
-                "the CLI wrote lines that are not JSON; they were skipped",
-                &[
-                    ("request", &job.answer.request_id()),
-                    ("lines", &self.garbage),
-                ],
-            );
-        }
-        if self.left_over > 0 {
-            log::error(
-                "processes of a run could not be ended",
-                &[
-                    ("request", &job.answer.request_id()),
-                    ("left", &self.left_over),
-                ],
-            );
-        }
-    }
 }

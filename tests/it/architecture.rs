@@ -131,6 +131,7 @@ fn architecture_pure_cores_have_no_clock_and_touch_nothing() {
             "claude/event.rs",
             "claude/failure.rs",
             "claude/input.rs",
+            "scheduler/queue.rs",
         ],
         &outside,
     );

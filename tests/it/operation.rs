@@ -493,6 +493,61 @@ fn demo_serves_without_a_cli_and_says_so() {
     gateway.log_contains("stand-in");
 }
 
+/// What `make run` does. The printed request is sent as it is printed.
+#[test]
+fn trial_without_a_cli_prints_a_request_that_streams_an_answer() {
+    let dir = TempDir::new();
+    let missing = dir.path().join("no-such-claude");
+    let mut child = ccgw(&dir)
+        .arg("--try")
+        .env("CLAUDE_BIN", &missing)
+        .env("PORT", "0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
+    let told = lines.find(|line| line.contains("STAND-IN")).unwrap();
+    assert!(told.contains("no model is asked"), "{told}");
+    let curl = lines.find(|line| line.contains("curl -N")).unwrap();
+    let address = curl.split("http://").nth(1).unwrap();
+    let address = address.split("/v1/messages").next().unwrap();
+    let data = lines.find(|line| line.contains("-d '")).unwrap();
+    let body: Value = serde_json::from_str(data.split('\'').nth(1).unwrap()).unwrap();
+    let answer = Client::new(address.parse().unwrap()).stream("/v1/messages", &[], &body);
+    let deltas = answer.filter(|event| event.event == "content_block_delta");
+    assert!(deltas.count() > 1);
+    signal(child.id(), "TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn refused_requests_are_logged_without_their_key_and_not_all_of_a_flood() {
+    let (gateway, _fake) = gated(|setup| setup);
+    let mut refused = 0;
+    // The line that counts the others comes with the first of a later second.
+    wait_until(PATIENCE, "a count of the lines left out", || {
+        let headers = [("x-api-key", "a-key-that-is-wrong")];
+        let answer = gateway
+            .client()
+            .post("/v1/messages", &headers, &prompt("hi"));
+        answer.assert_error(401, "authentication_error");
+        refused += 1;
+        gateway.log().contains("were left out")
+    });
+    let logged = gateway.log();
+    let lines = logged.lines().filter(|line| line.contains("status=401"));
+    assert!(lines.count() < refused, "{logged}");
+    let line = gateway.log_contains("refused");
+    assert!(
+        line.contains("peer=127.0.0.1:") && line.contains("path=/v1/messages"),
+        "{line}"
+    );
+    assert!(!gateway.log().contains("a-key-that-is-wrong"));
+}
+
 #[test]
 fn daemon_without_tenants_serves_loopback_and_says_so() {
     let dir = TempDir::new();

@@ -116,8 +116,7 @@ impl fmt::Display for SpawnError {
             ),
             SpawnError::Other(error) => write!(
                 f,
-                "the Claude Code CLI could not be started: {error}; the machine may be \
-                 short of memory, processes or open files"
+                "{error}; the machine may be short of memory, processes or open files"
             ),
         }
     }

@@ -224,7 +224,8 @@ fn run_out_of_file_descriptors() {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         clients.push(Client(BufReader::new(stream)));
     }
-    assert!(clients.len() as u64 > FDS / 4 && (clients.len() as u64) < FDS);
+    let count = clients.len() as u64;
+    assert!(count > FDS / 4 && count < FDS, "{count} clients");
     // The last one waits in the kernel's queue until another one leaves.
     let mut last = clients.pop().unwrap();
     last.send(get("/a"));

@@ -34,7 +34,7 @@ fn start_with(limits: Limits, queue: usize) -> Server {
         addr,
         limits,
         error_body: plain_error,
-        reserved_fds: 10,
+        reserved_fds: 0,
     };
     let (sender, requests) = bounded(queue);
     let admit = |head: &Head, _peer: SocketAddr| match head.header("x-key") {
