@@ -63,7 +63,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// What `GET /v1/models` lists: id and name.
-const LISTED: [(&str, &str); 10] = [
+const LISTED: [(&str, &str); 11] = [
     ("claude-opus-5-5", "Claude Opus 5.5"),
     ("claude-sonnet-5-5", "Claude Sonnet 5.5"),
     ("claude-haiku-5-5", "Claude Haiku 5.5"),
@@ -74,6 +74,7 @@ const LISTED: [(&str, &str); 10] = [
     ("opus", "Newest Claude Opus"),
     ("sonnet", "Newest Claude Sonnet"),
     ("haiku", "Newest Claude Haiku"),
+    ("fable", "Newest Claude Fable"),
 ];
 
 /// The list as OpenAI shapes it.
@@ -264,7 +265,7 @@ mod tests {
             (
                 &json!(false),
                 &json!("claude-opus-5-5"),
-                &json!("haiku"),
+                &json!("fable"),
                 &json!({"type": "model", "id": "claude-opus-5-5", "display_name": "Claude Opus 5.5", "created_at": "1970-01-01T00:00:00Z"})
             )
         );

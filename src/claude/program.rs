@@ -106,8 +106,8 @@ mod tests {
             );
         }
         assert_eq!(
-            find(Path::new("sh"), Some(&"/bin".into())).unwrap(),
-            Path::new("/bin/sh")
+            find(Path::new("ls"), Some(&"/bin".into())).unwrap(),
+            Path::new("/bin/ls")
         );
     }
 }

@@ -58,8 +58,7 @@ pub(crate) struct LineTooLong;
 /// tokens stays below 2 MB, a tool result with images can reach tens. Beyond this, something is wrong.
 const LINE_MAX: usize = 64 << 20;
 
-/// What is kept of stderr: its end. Far more than is shown, so that no secret in what is shown is
-/// cut at the beginning and not recognised.
+/// What is kept of stderr: its end. Far more than is shown, so that no secret shown is cut in two.
 const STDERR_TAIL_MAX: usize = 64 << 10;
 
 /// How much is read at once.
