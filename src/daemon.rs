@@ -133,20 +133,10 @@ impl Threads {
 
     fn run(self, signals: &Receiver<i32>) -> ExitCode {
         let first = wait_for_end(signals, &never(), None);
-        log::info(
-            "stopping: no new connections, runs may finish",
-            &[
-                ("signal", &signal_name(first)),
-                (
-                    "drain_ms",
-                    &self.gateway.config.cli.drain_timeout.as_millis(),
-                ),
-            ],
-        );
-        self.stop(signals)
+        self.stop(first, signals)
     }
 
-    fn stop(self, signals: &Receiver<i32>) -> ExitCode {
+    fn stop(self, first: Option<i32>, signals: &Receiver<i32>) -> ExitCode {
         let Threads {
             gateway,
             listener,
@@ -157,6 +147,13 @@ impl Threads {
         listener.stop_accepting();
         gateway.start_draining();
         let drain = gateway.config.cli.drain_timeout;
+        log::info(
+            "stopping: no new connections, runs may finish",
+            &[
+                ("signal", &signal_name(first)),
+                ("drain_ms", &drain.as_millis()),
+            ],
+        );
         let idle = closed_when_idle(scheduler);
         if wait_for_end(signals, &idle, Some(Instant::now() + drain)) != Some(IDLE) {
             log::warn("ending the runs that are left", &[]);

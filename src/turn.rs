@@ -5,8 +5,9 @@
 //! blocks one after the other numbered from 0, one `End`; the CLI's own tool calls never.
 
 mod message;
+mod stop;
 
-use self::message::Message;
+use self::{message::Message, stop::Stops};
 use crate::{
     api::{AnswerEvent, ApiError, ErrorKind, Thinking},
     claude::{
@@ -24,6 +25,8 @@ pub(crate) enum TurnPolicy {
     Live,
     /// There can be one turn only (no tools): as it comes.
     Single,
+    /// The JSON that the CLI took from the model's turns and checked, once it has it.
+    Structured,
 }
 
 /// What the caller is to do after an event.
@@ -43,6 +46,7 @@ pub(crate) struct Turns {
     held: Vec<u8>,
     turn: Turn,
     clues: Clues,
+    stops: Stops,
     over: Over,
 }
 
@@ -84,13 +88,14 @@ const HELD_MAX: usize = 64 << 20;
 type Sink<'s> = &'s mut dyn FnMut(AnswerEvent<'_>);
 
 impl Turns {
-    pub(crate) fn new(policy: TurnPolicy, thinking: Thinking) -> Self {
+    pub(crate) fn new(policy: TurnPolicy, thinking: Thinking, stop_sequences: &[String]) -> Self {
         Turns {
             policy,
             message: Message::new(thinking),
             held: Vec::new(),
             turn: Turn::default(),
             clues: Clues::default(),
+            stops: Stops::new(stop_sequences),
             over: Over::No,
         }
     }
@@ -100,7 +105,36 @@ impl Turns {
         if self.over == Over::Yes {
             return Verdict::More;
         }
-        let verdict = match event {
+        let verdict = match self.stops.are_none() {
+            true => self.take(event, line, sink),
+            false => self.take_up_to_a_stop(event, line, sink),
+        };
+        if !matches!(verdict, Verdict::More) {
+            self.over = Over::Yes;
+        }
+        verdict
+    }
+
+    fn take_up_to_a_stop(&mut self, event: &Event<'_>, line: &[u8], sink: Sink<'_>) -> Verdict {
+        let mut stops = std::mem::take(&mut self.stops);
+        let verdict = self.take(event, line, &mut |event| stops.filter(event, sink));
+        let verdict = match stops.found() {
+            None => verdict,
+            Some(sequence) => {
+                sink(AnswerEvent::End {
+                    stop_reason: "stop_sequence",
+                    stop_sequence: Some(sequence),
+                    usage: self.message.usage(),
+                });
+                Verdict::Done
+            }
+        };
+        self.stops = stops;
+        verdict
+    }
+
+    fn take(&mut self, event: &Event<'_>, line: &[u8], sink: Sink<'_>) -> Verdict {
+        match event {
             Event::Stream(stream) => self.stream(stream, line, sink),
             Event::Assistant(assistant) => self.assistant(assistant, sink),
             Event::LimitReached { resets_at } => {
@@ -116,11 +150,7 @@ impl Turns {
             )),
             Event::Result(result) => self.result(result, sink),
             Event::Other => Verdict::More,
-        };
-        if !matches!(verdict, Verdict::More) {
-            self.over = Over::Yes;
         }
-        verdict
     }
 
     fn stream(&mut self, event: &Stream<'_>, line: &[u8], sink: Sink<'_>) -> Verdict {
@@ -129,6 +159,7 @@ impl Turns {
                 return broken;
             }
             self.forget_held();
+            self.message.forget_usage();
             self.turn = Turn {
                 id: id.to_string(),
                 state: State::Streaming,
@@ -145,7 +176,7 @@ impl Turns {
             return Verdict::More;
         }
         match self.policy {
-            TurnPolicy::Final => self.hold(event, line, sink),
+            TurnPolicy::Final | TurnPolicy::Structured => self.hold(event, line, sink),
             TurnPolicy::Live | TurnPolicy::Single => self.pass(event, sink),
         }
     }
@@ -159,10 +190,16 @@ impl Turns {
     fn hold(&mut self, event: &Stream<'_>, line: &[u8], sink: Sink<'_>) -> Verdict {
         if let Stream::MessageDelta { stop_reason, .. } = event {
             return match stop_reason.as_deref() {
-                Some("tool_use") => self.forget(State::Closed),
+                Some("tool_use") => self.forget(event),
                 // The CLI closes a turn so when the connection broke; it is not the last one.
-                None => self.forget(State::Broken),
+                None => self.forget(event),
+                // What the CLI does not take as the answer it asks for again.
+                Some(reason) if self.policy == TurnPolicy::Structured && !cut_short(reason) => {
+                    self.forget(event)
+                }
                 Some(_) => {
+                    // Known before the text that a stop sequence may end.
+                    self.message.note_end(event);
                     self.release(sink);
                     self.pass(event, sink)
                 }
@@ -176,10 +213,29 @@ impl Turns {
         Verdict::More
     }
 
-    fn forget(&mut self, state: State) -> Verdict {
-        self.turn.state = state;
+    /// A turn that is not shown is over.
+    fn forget(&mut self, end: &Stream<'_>) -> Verdict {
+        self.turn.state = match end {
+            Stream::MessageDelta {
+                stop_reason: None, ..
+            } => State::Broken,
+            _ => {
+                self.note_turn(end);
+                State::Closed
+            }
+        };
         self.forget_held();
         Verdict::More
+    }
+
+    /// Should no other turn follow, then this one's id and usage are the answer's.
+    fn note_turn(&mut self, end: &Stream<'_>) {
+        let first = self.held.split(|byte| *byte == b'\n').next();
+        if let Some(Ok(Event::Stream(Stream::MessageStart { id, usage }))) = first.map(event::parse)
+        {
+            self.message.prepare(&id, usage);
+        }
+        self.message.note_end(end);
     }
 
     fn release(&mut self, sink: Sink<'_>) {
@@ -211,14 +267,11 @@ impl Turns {
         } else {
             State::Broken
         };
-        match stop_reason.as_deref() {
-            // By itself the CLI would go on after these; the client is told the truth instead.
-            Some("max_tokens" | "refusal" | "model_context_window_exceeded") => {
-                self.message.end(sink);
-                Verdict::Done
-            }
-            _ => Verdict::More,
+        if stop_reason.as_deref().is_some_and(cut_short) {
+            self.message.end(sink);
+            return Verdict::Done;
         }
+        Verdict::More
     }
 
     /// An answer that was not streamed comes as `assistant` lines alone, and so do failures.
@@ -235,9 +288,11 @@ impl Turns {
         }
         self.forget_held();
         self.turn.state = State::Closed;
-        if self.policy == TurnPolicy::Final && assistant.stop_reason.as_deref() == Some("tool_use")
-        {
-            return Verdict::More;
+        let is_over = assistant.stop_reason.as_deref() != Some("tool_use");
+        match self.policy {
+            TurnPolicy::Structured => return Verdict::More,
+            TurnPolicy::Final if !is_over => return Verdict::More,
+            _ => {}
         }
         self.message.whole(assistant, sink);
         Verdict::More
@@ -250,10 +305,23 @@ impl Turns {
         if let Some(broken) = self.doubled() {
             return broken;
         }
+        if self.policy == TurnPolicy::Structured && result.structured_output.is_none() {
+            return failed(NO_STRUCTURE.to_owned());
+        }
         self.message.complete(result, sink);
         self.message.end(sink);
         Verdict::Done
     }
+}
+
+const NO_STRUCTURE: &str = "the model gave no answer that fits the JSON schema; check that the schema is valid and can be fulfilled";
+
+/// By itself the CLI would go on after these; the client is told the truth instead.
+fn cut_short(stop_reason: &str) -> bool {
+    matches!(
+        stop_reason,
+        "max_tokens" | "refusal" | "model_context_window_exceeded"
+    )
 }
 
 fn failed(message: String) -> Verdict {

@@ -261,6 +261,22 @@ pub(super) fn positive(raw: &RawValue) -> Result<u64, Fault> {
     }
 }
 
+/// A number of at least 0 and at most `max`.
+pub(super) fn number_up_to(max: f64) -> impl Fn(&RawValue) -> Result<f64, Fault> {
+    move |raw| match serde_json::from_str::<f64>(raw.get()) {
+        Ok(number) if (0.0..=max).contains(&number) => Ok(number),
+        _ => Err(Fault::invalid(format!(
+            "Input should be a number from 0 to {max}"
+        ))),
+    }
+}
+
+/// A whole number of at least 0.
+pub(super) fn whole(raw: &RawValue) -> Result<u64, Fault> {
+    serde_json::from_str(raw.get())
+        .map_err(|_| Fault::invalid("Input should be a whole number of at least 0"))
+}
+
 /// How many messages and content blocks a request may have in all. The API takes 100,000 messages;
 /// each of ours costs some hundred bytes beside its text, so that bodies of tiny blocks stay small.
 pub(super) struct Allowance(u32);

@@ -10,11 +10,14 @@ pub(crate) mod text;
 
 mod field;
 mod frame;
+mod parameters;
 mod usage;
 
 use std::time::Duration;
 
 use serde_json::value::RawValue;
+
+pub(crate) use self::parameters::{Parameters, Reasoning, Sampling};
 
 /// How the client wants its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +40,7 @@ pub(crate) struct Prompt {
     /// At least one of them is the user's; the last may be the assistant's, to be continued.
     pub(crate) messages: Vec<Message>,
     pub(crate) effort: Option<Effort>,
+    pub(crate) parameters: Parameters,
     /// Whether the client can take thinking blocks (it sent an enabled or adaptive `thinking`).
     pub(crate) thinking: Thinking,
     /// Whether the CLI's built-in tools may run; off for `tool_choice: none`.

@@ -33,6 +33,24 @@ pub(crate) fn resolve(requested: &str) -> Result<String, ApiError> {
     }
 }
 
+/// Whether the API takes temperature, top_p and top_k for a model of this name, as far as the CLI
+/// knows: it sends `temperature` up to version 4.6 and to no later model (measured with 2.1.330).
+/// What an alias stands for changes, and is the newest.
+pub(super) fn takes_sampling(model: &str) -> bool {
+    let words = model
+        .strip_suffix(LONG_CONTEXT)
+        .unwrap_or(model)
+        .split(['-', '.']);
+    // A date is no version.
+    let mut numbers = words
+        .filter(|word| word.len() <= 2)
+        .filter_map(|word| word.parse::<u32>().ok());
+    let Some(major) = numbers.next() else {
+        return false;
+    };
+    (major, numbers.next().unwrap_or(0)) < (4, 7)
+}
+
 /// Names that the CLI resolves to its newest models; the families are others.
 const ALIASES: [&str; 3] = ["best", "default", "opusplan"];
 
@@ -162,6 +180,24 @@ mod tests {
             ("claude-opus[1m]", "opus[1m]"),
         ] {
             check(id, Some(alias));
+        }
+    }
+
+    #[test]
+    fn sampling_depends_on_the_version() {
+        for (model, expect) in [
+            ("claude-3-5-haiku-20241022", true),
+            ("claude-sonnet-4-20250514", true),
+            ("claude-opus-4-1", true),
+            ("claude-sonnet-4.6", true),
+            ("claude-sonnet-4-6[1m]", true),
+            ("claude-opus-4-7", false),
+            ("claude-sonnet-5", false),
+            ("claude-opus-5-5", false),
+            ("opus", false),
+            ("sonnet[1m]", false),
+        ] {
+            assert_eq!(takes_sampling(model), expect, "{model}");
         }
     }
 

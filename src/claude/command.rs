@@ -3,16 +3,19 @@
 //! Every choice here was measured against the real CLI; nothing long or secret is in argv.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     path::{Path, PathBuf},
 };
+
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     keeper::Launch,
     program::{Kind, Program},
 };
 use crate::{
-    api::{BuiltInTools, Effort, Prompt},
+    api::{BuiltInTools, Effort, Parameters, Prompt, Sampling},
     config::PermissionMode,
 };
 
@@ -92,7 +95,7 @@ pub(crate) fn launch(recipe: &Recipe<'_>, prompt: &Prompt) -> Launch {
     Launch {
         program: recipe.program.path.clone(),
         args: args.0,
-        env: environment(recipe),
+        env: environment(recipe, &prompt.parameters),
         cwd: recipe.place.working_dir.clone(),
     }
 }
@@ -142,7 +145,43 @@ const SETTINGS: [(&str, &str); 8] = [
     ("CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK", "1"),
 ];
 
-fn environment(recipe: &Recipe<'_>) -> Vec<(OsString, OsString)> {
+/// JSON that the CLI merges into every request that it sends to the API.
+const EXTRA_BODY: &str = "CLAUDE_CODE_EXTRA_BODY";
+
+/// What the API itself is asked for, beside what the CLI asks it.
+#[derive(Serialize)]
+struct ExtraBody<'a> {
+    /// The API refuses sequences of blanks; those are matched here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    stop_sequences: Vec<&'a str>,
+    #[serde(flatten)]
+    sampling: &'a Sampling,
+}
+
+/// `None` when there is nothing to ask for.
+fn extra_body(parameters: &Parameters, tenants_own: Option<&OsStr>) -> Option<String> {
+    let stops = parameters.stop_sequences.iter().map(String::as_str);
+    let ours = ExtraBody {
+        stop_sequences: stops.filter(|it| !it.trim().is_empty()).collect(),
+        sampling: &parameters.sampling,
+    };
+    let Ok(Value::Object(mut body)) = serde_json::to_value(&ours) else {
+        return None;
+    };
+    if body.is_empty() {
+        return None;
+    }
+    // The tenant's own environment has the last word here too.
+    let own = tenants_own
+        .and_then(OsStr::to_str)
+        .map(serde_json::from_str);
+    if let Some(Ok(Value::Object(own))) = own {
+        body.extend(own);
+    }
+    Some(Value::Object(body).to_string())
+}
+
+fn environment(recipe: &Recipe<'_>, parameters: &Parameters) -> Vec<(OsString, OsString)> {
     let mut env: Vec<(OsString, OsString)> = recipe.base_env.to_vec();
     let mut set = |name: OsString, value: OsString| {
         env.retain(|(known, _)| *known != name);
@@ -154,8 +193,21 @@ fn environment(recipe: &Recipe<'_>) -> Vec<(OsString, OsString)> {
     if let Some(dir) = &recipe.place.config_dir {
         set("CLAUDE_CONFIG_DIR".into(), dir.into());
     }
+    if let Some(max) = parameters.max_tokens {
+        set(
+            "CLAUDE_CODE_MAX_OUTPUT_TOKENS".into(),
+            max.to_string().into(),
+        );
+    }
     for (name, value) in recipe.tenant_env {
         set(name.clone(), value.clone());
+    }
+    let own = recipe
+        .tenant_env
+        .iter()
+        .find(|(name, _)| name == EXTRA_BODY);
+    if let Some(body) = extra_body(parameters, own.map(|(_, value)| value.as_os_str())) {
+        set(EXTRA_BODY.into(), body.into());
     }
     env
 }
@@ -233,6 +285,7 @@ mod tests {
             system: "SECRET SYSTEM".to_owned(),
             messages: vec![],
             effort: None,
+            parameters: Parameters::default(),
             thinking: Thinking::Hidden,
             tools,
         }
@@ -283,6 +336,35 @@ mod tests {
             User::Root,
             PermissionMode::AcceptEdits,
             "--permission-mode acceptEdits",
+        );
+    }
+
+    #[test]
+    fn extra_body_holds_what_the_api_takes_and_the_tenants_own() {
+        let parameters = Parameters {
+            stop_sequences: vec!["END".to_owned(), "\n\n".to_owned()],
+            sampling: Sampling {
+                temperature: Some(0.5),
+                ..Sampling::default()
+            },
+            ..Parameters::default()
+        };
+        let check = |own: Option<&str>, expect: &str| {
+            let body = extra_body(&parameters, own.map(OsStr::new)).unwrap();
+            assert_eq!(body, expect);
+        };
+        check(None, r#"{"stop_sequences":["END"],"temperature":0.5}"#);
+        check(
+            Some("no json"),
+            r#"{"stop_sequences":["END"],"temperature":0.5}"#,
+        );
+        check(
+            Some(r#"{"temperature":0.1,"x":[1]}"#),
+            r#"{"stop_sequences":["END"],"temperature":0.1,"x":[1]}"#,
+        );
+        assert_eq!(
+            extra_body(&Parameters::default(), Some(OsStr::new("{\"x\":1}"))),
+            None
         );
     }
 

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::input::INITIALIZE_ID;
 use crate::api::text::Text;
 
 /// What a line says.
@@ -22,7 +23,8 @@ pub(crate) enum Event<'a> {
     LimitReached { resets_at: Option<u64> },
     /// The CLI will ask again after a delay.
     Retry { delay_ms: u64 },
-    /// A control request of ours was refused.
+    /// `initialize` was refused, without which there is no system prompt. The CLI goes on after any
+    /// other control request that it does not take.
     ControlFailed { error: String },
     /// The end of the answer, good or bad.
     Result(Box<ResultLine<'a>>),
@@ -100,6 +102,9 @@ pub(crate) struct ResultLine<'a> {
     pub(crate) total_cost_usd: f64,
     #[serde(default, borrow)]
     pub(crate) usage: Option<&'a RawValue>,
+    /// The answer, where a JSON schema was asked for and the model fitted it; `result` is its text.
+    #[serde(default, borrow)]
+    pub(crate) structured_output: Option<&'a RawValue>,
 }
 
 /// Reads one line.
@@ -325,11 +330,14 @@ fn control_response(line: &[u8]) -> serde_json::Result<Event<'_>> {
     struct Response {
         subtype: String,
         #[serde(default)]
+        request_id: String,
+        #[serde(default)]
         error: String,
     }
     let line: Line = serde_json::from_slice(line)?;
+    let for_all = line.response.request_id == INITIALIZE_ID;
     Ok(match line.response.subtype.as_str() {
-        "error" => Event::ControlFailed {
+        "error" if for_all => Event::ControlFailed {
             error: line.response.error,
         },
         _ => Event::Other,
@@ -368,8 +376,12 @@ mod tests {
             "LimitReached { resets_at: Some(5) }",
         );
         check(
-            r#"{"type":"control_response","response":{"subtype":"error","request_id":"x","error":"no"}}"#,
+            r#"{"type":"control_response","response":{"subtype":"error","request_id":"ccgw-initialize","error":"no"}}"#,
             r#"ControlFailed { error: "no" }"#,
+        );
+        check(
+            r#"{"type":"control_response","response":{"subtype":"error","request_id":"x","error":"no"}}"#,
+            "Other",
         );
     }
 

@@ -1,4 +1,5 @@
-//! What goes down the CLI's stdin for one prompt: two JSON lines, `initialize` and the user's.
+//! What goes down the CLI's stdin for one prompt: `initialize`, how much to think where the request
+//! says, and the user's line.
 //!
 //! A text goes in as text. The user line carries `text_not_typed`, which tells the CLI that a program
 //! composed it: no `@path` is read and no `/command` is run. Versions that do not know the mark are
@@ -9,7 +10,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::api::{Block, MediaKind, Message, Prompt, Role};
+use crate::api::{Block, MediaKind, Message, Prompt, Reasoning, Role};
 
 /// The id of our `initialize` request; its answer is the only one with it.
 pub(crate) const INITIALIZE_ID: &str = "ccgw-initialize";
@@ -18,7 +19,7 @@ pub(crate) const INITIALIZE_ID: &str = "ccgw-initialize";
 pub(crate) const INTERRUPT: &[u8] =
     b"{\"type\":\"control_request\",\"request_id\":\"ccgw-interrupt\",\"request\":{\"subtype\":\"interrupt\"}}\n";
 
-/// Both lines, ready to write.
+/// All lines, ready to write.
 ///
 /// # Errors
 /// When a block cannot be written as JSON, which no parsed request can cause.
@@ -27,19 +28,20 @@ pub(crate) fn lines(prompt: &Prompt, system: &str) -> serde_json::Result<Vec<u8>
     let request = Initialize {
         subtype: "initialize",
         system_prompt: system,
+        json_schema: prompt.parameters.schema.as_deref(),
     };
-    serde_json::to_writer(
-        &mut out,
-        &Control {
-            kind: "control_request",
-            request_id: INITIALIZE_ID,
-            request,
-        },
-    )?;
+    control(&mut out, INITIALIZE_ID, &request)?;
+    if let Some(max_thinking_tokens) = thinking_tokens(prompt.parameters.reasoning) {
+        let request = Thinking {
+            subtype: "set_max_thinking_tokens",
+            max_thinking_tokens,
+        };
+        control(&mut out, "ccgw-thinking", &request)?;
+    }
     // Between JSON tokens a line break is only blank space, and inside a string it cannot stand raw.
-    // A client's media block keeps its own spacing, and must not become a line of the CLI's input.
-    let user_line = out.len() + 1;
-    out.push(b'\n');
+    // A client's media block, or its schema, keeps its own spacing, and must not become a line of
+    // the CLI's input.
+    let user_line = out.len();
     let message = UserMessage {
         role: "user",
         content: content(&prompt.messages),
@@ -52,21 +54,57 @@ pub(crate) fn lines(prompt: &Prompt, system: &str) -> serde_json::Result<Vec<u8>
             text_not_typed: true,
         },
     )?;
-    for byte in &mut out[user_line..] {
+    end_line(&mut out, user_line);
+    Ok(out)
+}
+
+fn control(
+    out: &mut Vec<u8>,
+    request_id: &str,
+    request: &impl Serialize,
+) -> serde_json::Result<()> {
+    let start = out.len();
+    let control = Control {
+        kind: "control_request",
+        request_id,
+        request,
+    };
+    serde_json::to_writer(&mut *out, &control)?;
+    end_line(out, start);
+    Ok(())
+}
+
+/// Ends the line that began at `start`, and sees to it that it is one.
+fn end_line(out: &mut Vec<u8>, start: usize) {
+    for byte in &mut out[start..] {
         if matches!(byte, b'\n' | b'\r') {
             *byte = b' ';
         }
     }
     out.push(b'\n');
-    Ok(out)
+}
+
+/// 0 switches thinking off. Models that cannot do without it go on with their own (2.1.330: 5.5).
+fn thinking_tokens(reasoning: Reasoning) -> Option<u64> {
+    match reasoning {
+        Reasoning::Default => None,
+        Reasoning::Off => Some(0),
+        Reasoning::Budget(tokens) => Some(tokens),
+    }
 }
 
 #[derive(Serialize)]
-struct Control<'a> {
+struct Control<'a, R: Serialize> {
     #[serde(rename = "type")]
     kind: &'a str,
     request_id: &'a str,
-    request: Initialize<'a>,
+    request: &'a R,
+}
+
+#[derive(Serialize)]
+struct Thinking<'a> {
+    subtype: &'a str,
+    max_thinking_tokens: u64,
 }
 
 #[derive(Serialize)]
@@ -74,6 +112,8 @@ struct Initialize<'a> {
     subtype: &'a str,
     #[serde(rename = "systemPrompt")]
     system_prompt: &'a str,
+    #[serde(rename = "jsonSchema", skip_serializing_if = "Option::is_none")]
+    json_schema: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -364,13 +404,21 @@ mod tests {
                 },
             ])],
             effort: None,
+            parameters: crate::api::Parameters {
+                reasoning: Reasoning::Off,
+                schema: Some(raw("{\n\"type\":\"object\"}")),
+                ..crate::api::Parameters::default()
+            },
             thinking: crate::api::Thinking::Hidden,
             tools: crate::api::BuiltInTools::On,
         };
         let out = lines(&prompt, &prompt.system).unwrap();
         let lines: Vec<&[u8]> = out.split(|byte| matches!(byte, b'\n' | b'\r')).collect();
-        assert_eq!((lines.len(), lines[2]), (3, &b""[..]));
-        for (line, kind) in lines.iter().zip(["control_request", "user"]) {
+        assert_eq!((lines.len(), lines[3]), (4, &b""[..]));
+        for (line, kind) in lines
+            .iter()
+            .zip(["control_request", "control_request", "user"])
+        {
             let line: serde_json::Value = serde_json::from_slice(line).unwrap();
             assert_eq!(line["type"], kind);
         }

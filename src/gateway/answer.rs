@@ -25,6 +25,8 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// visibly broken stream.
 pub(crate) struct Answer {
     request_id: String,
+    /// What of the request has no effect, for `x-ccgw-ignored`.
+    ignored: Option<String>,
     format: Format,
     encoder: Encoder,
     channel: Channel,
@@ -54,6 +56,9 @@ pub(crate) enum Patience<'a> {
 /// ended after them, and must be gone within 3 s.
 const LAST_WORDS: Duration = Duration::from_millis(300);
 
+/// The header that names what was accepted and has no effect.
+const IGNORED: &str = "x-ccgw-ignored";
+
 enum Channel {
     /// Nothing sent yet.
     Held(Reply),
@@ -68,6 +73,7 @@ impl Answer {
         let now = Instant::now();
         Answer {
             request_id,
+            ignored: None,
             format,
             encoder,
             channel: Channel::Held(reply),
@@ -75,6 +81,12 @@ impl Answer {
             arrived: now,
             last_sent: now,
         }
+    }
+
+    /// Names the fields of the request that have no effect, in a header of a good answer.
+    pub(crate) fn ignoring(mut self, fields: &[&str]) -> Self {
+        self.ignored = (!fields.is_empty()).then(|| fields.join(", "));
+        self
     }
 
     pub(crate) fn request_id(&self) -> &str {
@@ -160,9 +172,13 @@ impl Answer {
         match (std::mem::replace(&mut self.channel, Channel::Closed), body) {
             (Channel::Open(stream), _) => stream.finish(),
             (Channel::Held(reply), Some(body)) => {
-                reply.send(
-                    json(200, body).header(self.request_id_header(), self.request_id.clone()),
-                );
+                let response = json(200, body);
+                let mut response =
+                    response.header(self.request_id_header(), self.request_id.clone());
+                if let Some(ignored) = &self.ignored {
+                    response = response.header(IGNORED, ignored.clone());
+                }
+                reply.send(response);
             }
             // A stream of no events is no answer: dropping the reply says 500.
             (Channel::Held(_), None) | (Channel::Closed, _) => {}
@@ -207,11 +223,12 @@ impl Answer {
         if let Channel::Held(_) = self.channel
             && let Channel::Held(reply) = std::mem::replace(&mut self.channel, Channel::Closed)
         {
-            let headers = [
+            let mut headers = vec![
                 ("content-type", "text/event-stream; charset=utf-8"),
                 ("cache-control", "no-cache"),
                 (self.request_id_header(), self.request_id.as_str()),
             ];
+            headers.extend(self.ignored.as_deref().map(|it| (IGNORED, it)));
             self.channel = Channel::Open(reply.stream(200, &headers));
         }
     }

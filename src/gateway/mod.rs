@@ -228,7 +228,8 @@ impl Gateway {
             }
             Ok((tenant_id, prompt, encoder)) => {
                 let tenant = Arc::clone(&self.tenants[tenant_id]);
-                let answer = Answer::new(request_id, format, encoder, reply);
+                let answer = Answer::new(request_id, format, encoder, reply)
+                    .ignoring(&prompt.parameters.ignored);
                 self.scheduler.enqueue(Box::new(Job {
                     tenant_id,
                     tenant,

@@ -238,17 +238,19 @@ impl<'a> Progress<'a> {
         prompt: &Prompt,
         (wake, cancel): (&'a OwnedFd, &'a Cancel),
     ) -> Self {
-        let policy = match (prompt.tools, gateway.config.cli.stream) {
-            (BuiltInTools::Off, _) => TurnPolicy::Single,
-            (BuiltInTools::On, StreamPolicy::Final) => TurnPolicy::Final,
-            (BuiltInTools::On, StreamPolicy::Live) => TurnPolicy::Live,
+        let stream = gateway.config.cli.stream;
+        let policy = match (&prompt.parameters.schema, prompt.tools, stream) {
+            (Some(_), ..) => TurnPolicy::Structured,
+            (None, BuiltInTools::Off, _) => TurnPolicy::Single,
+            (None, BuiltInTools::On, StreamPolicy::Final) => TurnPolicy::Final,
+            (None, BuiltInTools::On, StreamPolicy::Live) => TurnPolicy::Live,
         };
         let now = Instant::now();
         Progress {
             gateway,
             wake,
             cancel,
-            turns: Turns::new(policy, prompt.thinking),
+            turns: Turns::new(policy, prompt.thinking, &prompt.parameters.stop_sequences),
             started: now,
             deadline: now + gateway.config.cli.timeout,
             idle_since: now,

@@ -79,21 +79,39 @@ impl Message {
                 });
             }
             Stream::BlockStop { index } if self.open == Some(*index) => self.close(sink),
-            Stream::MessageDelta {
-                stop_reason,
-                stop_sequence,
-                usage,
-            } => {
+            Stream::MessageDelta { .. } => {
                 self.close(sink);
-                let owned = |it: &Option<Cow<'_, str>>| it.as_deref().map(str::to_owned);
-                self.last = Last {
-                    stop_reason: owned(stop_reason),
-                    stop_sequence: owned(stop_sequence),
-                    usage: usage.map(RawValue::to_owned),
-                };
+                self.note_end(event);
             }
             Stream::Delta { .. } | Stream::BlockStop { .. } | Stream::MessageStop => {}
         }
+    }
+
+    /// How a turn ended, shown or not: the last one counts.
+    pub(super) fn note_end(&mut self, end: &Stream<'_>) {
+        if let Stream::MessageDelta {
+            stop_reason,
+            stop_sequence,
+            usage,
+        } = end
+        {
+            let owned = |it: &Option<Cow<'_, str>>| it.as_deref().map(str::to_owned);
+            self.last = Last {
+                stop_reason: owned(stop_reason),
+                stop_sequence: owned(stop_sequence),
+                usage: usage.map(RawValue::to_owned),
+            };
+        }
+    }
+
+    /// Another turn has begun: the last one's usage says nothing of it.
+    pub(super) fn forget_usage(&mut self) {
+        self.last.usage = None;
+    }
+
+    /// The usage of the last turn, once it is over.
+    pub(super) fn usage(&self) -> Option<&RawValue> {
+        self.last.usage.as_deref()
     }
 
     fn visible(&self, kind: StreamBlock) -> Option<BlockKind> {
@@ -110,7 +128,8 @@ impl Message {
         self.next_index + u32::from(self.open.is_some())
     }
 
-    fn prepare(&mut self, id: &str, usage: Option<&RawValue>) {
+    /// Takes the message's id and its first usage from a turn, unless the client knows them already.
+    pub(super) fn prepare(&mut self, id: &str, usage: Option<&RawValue>) {
         if !matches!(self.head, Head::Sent) {
             self.head = Head::Ready {
                 id: id.to_owned(),

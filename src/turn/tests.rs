@@ -53,7 +53,7 @@ fn story<'a>(
     policy: TurnPolicy,
     thinking: Thinking,
 ) -> (String, Order) {
-    let mut turns = Turns::new(policy, thinking);
+    let mut turns = Turns::new(policy, thinking, &[]);
     let (mut story, mut order) = (String::new(), Order::default());
     for line in lines {
         let Ok(event) = event::parse(line) else {
@@ -180,7 +180,7 @@ fn wire(lines: &[&[u8]]) -> String {
         openai::StreamEncoder::new(&identity, openai::parse(asked).unwrap().usage_chunk);
     let mut completion = openai::Collector::new(&identity);
     let (mut anthropic_out, mut openai_out) = (Vec::new(), Vec::new());
-    let mut turns = Turns::new(TurnPolicy::Final, Thinking::Shown);
+    let mut turns = Turns::new(TurnPolicy::Final, Thinking::Shown, &[]);
     for line in lines {
         let Ok(event) = event::parse(line) else {
             continue;

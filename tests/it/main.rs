@@ -28,6 +28,7 @@ mod kit;
 mod operation;
 mod real_cli;
 mod real_cli_isolation;
+mod real_cli_parameters;
 mod real_cli_prompt;
 mod stand_in;
 mod with_fake_cli;

@@ -5,12 +5,14 @@ use serde_json::value::RawValue;
 
 use super::content::Reader;
 use crate::api::{
-    ApiError, BuiltInTools, Delivery, Effort, ErrorKind, Prompt, Thinking,
+    ApiError, BuiltInTools, Delivery, Effort, ErrorKind, Parameters, Prompt, Reasoning, Sampling,
+    Thinking,
     field::{
-        self, Fault, Problem, boolean, is_string, items, object, optional, positive, required,
-        string,
+        self, Fault, Problem, boolean, is_string, items, number_up_to, object, optional, positive,
+        required, string, whole,
     },
     models,
+    parameters::{object_schema, stop_list},
 };
 
 /// What a request asks, and how the answer is wanted.
@@ -59,31 +61,81 @@ struct Wire<'a> {
     #[serde(borrow)]
     output_config: Option<&'a RawValue>,
     #[serde(borrow)]
+    output_format: Option<&'a RawValue>,
+    #[serde(borrow)]
     tool_choice: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
+    #[serde(borrow)]
+    stop_sequences: Option<&'a RawValue>,
+    #[serde(borrow)]
+    temperature: Option<&'a RawValue>,
+    #[serde(borrow)]
+    top_p: Option<&'a RawValue>,
+    #[serde(borrow)]
+    top_k: Option<&'a RawValue>,
+    #[serde(borrow)]
+    service_tier: Option<&'a RawValue>,
+    #[serde(borrow)]
+    container: Option<&'a RawValue>,
+    #[serde(borrow)]
+    mcp_servers: Option<&'a RawValue>,
+    #[serde(borrow)]
+    context_management: Option<&'a RawValue>,
 }
 
 impl Wire<'_> {
     fn request(&self, model_requested: String, model: String) -> Result<Request, Fault> {
-        // The CLI decides how long an answer gets; the field is checked as the API does.
-        required("max_tokens", self.max_tokens, positive)?;
         let delivery = match optional("stream", self.stream, boolean)? {
             Some(true) => Delivery::Stream,
             Some(false) | None => Delivery::Whole,
         };
+        let max_tokens = required("max_tokens", self.max_tokens, positive)?;
+        let thinking = optional("thinking", self.thinking, |raw| thinking(raw, max_tokens))?;
+        // As in the API: who does not ask for thinking gets none.
+        let (thinking, reasoning) = thinking.unwrap_or((Thinking::Hidden, Reasoning::Off));
+        let output = optional("output_config", self.output_config, output_config)?;
+        let (effort, format) = output.unwrap_or_default();
+        let older = optional("output_format", self.output_format, format_schema)?.flatten();
+        let mut parameters = Parameters {
+            max_tokens: Some(max_tokens),
+            stop_sequences: optional("stop_sequences", self.stop_sequences, stop_sequences)?
+                .unwrap_or_default(),
+            reasoning,
+            schema: format.or(older),
+            ..Parameters::default()
+        };
+        parameters.settle_sampling(self.sampling()?, &model);
+        parameters.ignore([
+            ("tools", self.tools),
+            ("service_tier", self.service_tier),
+            ("container", self.container),
+            ("mcp_servers", self.mcp_servers),
+            ("context_management", self.context_management),
+        ]);
         let prompt = Prompt {
             model_requested,
             model,
             system: optional("system", self.system, system)?.unwrap_or_default(),
             messages: required("messages", self.messages, |it| Reader::new().messages(it))?,
-            effort: optional("output_config", self.output_config, effort)?.flatten(),
-            thinking: optional("thinking", self.thinking, thinking)?.unwrap_or(Thinking::Hidden),
+            effort,
+            parameters,
+            thinking,
             tools: optional("tool_choice", self.tool_choice, tools)?.unwrap_or(BuiltInTools::On),
         };
         Ok(Request { prompt, delivery })
     }
+
+    fn sampling(&self) -> Result<Sampling, Fault> {
+        Ok(Sampling {
+            temperature: optional("temperature", self.temperature, number_up_to(1.0))?,
+            top_p: optional("top_p", self.top_p, number_up_to(1.0))?,
+            top_k: optional("top_k", self.top_k, whole)?,
+        })
+    }
 }
 
-/// An object of which only the `type` and one text may count.
+/// An object of which only the `type` and a few more may count.
 #[derive(Deserialize)]
 struct Tagged<'a> {
     #[serde(rename = "type", borrow)]
@@ -93,7 +145,13 @@ struct Tagged<'a> {
     #[serde(borrow)]
     display: Option<&'a RawValue>,
     #[serde(borrow)]
+    budget_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
     effort: Option<&'a RawValue>,
+    #[serde(borrow)]
+    format: Option<&'a RawValue>,
+    #[serde(borrow)]
+    schema: Option<&'a RawValue>,
 }
 
 fn system(raw: &RawValue) -> Result<String, Fault> {
@@ -116,23 +174,66 @@ fn system(raw: &RawValue) -> Result<String, Fault> {
     Ok(system)
 }
 
-fn thinking(raw: &RawValue) -> Result<Thinking, Fault> {
+/// What is shown of the thinking, and how much there may be.
+fn thinking(raw: &RawValue, max_tokens: u64) -> Result<(Thinking, Reasoning), Fault> {
     let wire: Tagged<'_> = object(raw)?;
-    let display = optional("display", wire.display, string)?;
-    match (
-        required("type", wire.kind, string)?.as_str(),
-        display.as_deref(),
-    ) {
-        // The client asks for the model's thinking, but not to be shown its text.
-        ("enabled" | "adaptive", Some("omitted")) | ("disabled", _) => Ok(Thinking::Hidden),
-        ("enabled" | "adaptive", _) => Ok(Thinking::Shown),
+    let kind = required("type", wire.kind, string)?;
+    // The client may ask for the model's thinking, but not to be shown its text.
+    let shown = match optional("display", wire.display, string)?.as_deref() {
+        Some("omitted") => Thinking::Hidden,
+        _ => Thinking::Shown,
+    };
+    match kind.as_str() {
+        "disabled" => Ok((Thinking::Hidden, Reasoning::Off)),
+        "adaptive" => Ok((shown, Reasoning::Default)),
+        "enabled" => {
+            let budget = required("budget_tokens", wire.budget_tokens, |raw| {
+                budget(raw, max_tokens)
+            })?;
+            Ok((shown, Reasoning::Budget(budget)))
+        }
         _ => Err(Fault::invalid("Input should be 'enabled', 'adaptive' or 'disabled'").at("type")),
     }
 }
 
-fn effort(raw: &RawValue) -> Result<Option<Effort>, Fault> {
+/// The API's own bounds.
+fn budget(raw: &RawValue, max_tokens: u64) -> Result<u64, Fault> {
+    match positive(raw)? {
+        ..1024 => Err(Fault::invalid(
+            "Input should be greater than or equal to 1024",
+        )),
+        budget if budget >= max_tokens => {
+            Err(Fault::invalid("Input should be less than max_tokens"))
+        }
+        budget => Ok(budget),
+    }
+}
+
+fn output_config(raw: &RawValue) -> Result<(Option<Effort>, Option<Box<RawValue>>), Fault> {
     let wire: Tagged<'_> = object(raw)?;
-    optional("effort", wire.effort, |raw| match string(raw)?.as_str() {
+    let effort = optional("effort", wire.effort, effort)?;
+    let format = optional("format", wire.format, format_schema)?;
+    Ok((effort, format.flatten()))
+}
+
+fn format_schema(raw: &RawValue) -> Result<Option<Box<RawValue>>, Fault> {
+    let wire: Tagged<'_> = object(raw)?;
+    match required("type", wire.kind, string)?.as_str() {
+        "json_schema" => required("schema", wire.schema, object_schema).map(Some),
+        _ => Err(Fault::invalid("Input should be 'json_schema'").at("type")),
+    }
+}
+
+fn stop_sequences(raw: &RawValue) -> Result<Vec<String>, Fault> {
+    let stops = stop_list(raw)?;
+    match stops.iter().position(|it| it.trim().is_empty()) {
+        Some(at) => Err(Fault::invalid("each stop sequence must contain non-whitespace").item(at)),
+        None => Ok(stops),
+    }
+}
+
+fn effort(raw: &RawValue) -> Result<Effort, Fault> {
+    match string(raw)?.as_str() {
         "low" => Ok(Effort::Low),
         "medium" => Ok(Effort::Medium),
         "high" => Ok(Effort::High),
@@ -141,7 +242,7 @@ fn effort(raw: &RawValue) -> Result<Option<Effort>, Fault> {
         _ => Err(Fault::invalid(
             "Input should be 'low', 'medium', 'high', 'xhigh' or 'max'",
         )),
-    })
+    }
 }
 
 fn tools(raw: &RawValue) -> Result<BuiltInTools, Fault> {
@@ -153,200 +254,4 @@ fn tools(raw: &RawValue) -> Result<BuiltInTools, Fault> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A good request with one field replaced or added.
-    fn with(field: &str, json: &str) -> String {
-        let good = [
-            ("model", r#""claude-max/sonnet""#),
-            ("max_tokens", "5"),
-            ("messages", r#"[{"role":"user","content":"x"}]"#),
-        ];
-        let others = good.iter().filter(|(name, _)| *name != field);
-        let fields: Vec<String> = others
-            .chain([&(field, json)])
-            .map(|(name, value)| format!("\"{name}\":{value}"))
-            .collect();
-        format!("{{{}}}", fields.join(","))
-    }
-
-    #[track_caller]
-    fn check_error(body: &str, expect: &str) {
-        let error = parse(body.as_bytes()).unwrap_err();
-        assert_eq!(
-            (error.kind, error.message.as_str()),
-            (ErrorKind::InvalidRequest, expect),
-            "{body}"
-        );
-    }
-
-    #[test]
-    fn errors_name_the_field() {
-        for (field, json, expect) in [
-            ("model", "null", "model: Field required"),
-            ("model", "7", "model: Input should be a string"),
-            ("max_tokens", "null", "max_tokens: Field required"),
-            (
-                "max_tokens",
-                "0",
-                "max_tokens: Input should be a positive integer",
-            ),
-            (
-                "max_tokens",
-                "-1",
-                "max_tokens: Input should be a positive integer",
-            ),
-            (
-                "max_tokens",
-                "0.5",
-                "max_tokens: Input should be a positive integer",
-            ),
-            ("messages", "null", "messages: Field required"),
-            ("stream", "\"yes\"", "stream: Input should be true or false"),
-            ("system", "7", "system: Input should be a list"),
-            ("system", "[7]", "system.0: Input should be an object"),
-            (
-                "system",
-                r#"[{"type":"text"}]"#,
-                "system.0.text: Field required",
-            ),
-            (
-                "system",
-                r#"[{"type":"image"}]"#,
-                "system.0.type: Input should be 'text'",
-            ),
-            ("thinking", "true", "thinking: Input should be an object"),
-            ("thinking", "{}", "thinking.type: Field required"),
-            (
-                "thinking",
-                r#"{"type":"on"}"#,
-                "thinking.type: Input should be 'enabled', 'adaptive' or 'disabled'",
-            ),
-            (
-                "output_config",
-                r#"{"effort":"huge"}"#,
-                "output_config.effort: Input should be 'low', 'medium', 'high', 'xhigh' or 'max'",
-            ),
-            (
-                "output_config",
-                "[]",
-                "output_config: Input should be an object",
-            ),
-            (
-                "tool_choice",
-                "\"none\"",
-                "tool_choice: Input should be an object",
-            ),
-        ] {
-            check_error(&with(field, json), expect);
-        }
-        check_error("[]", "Input should be an object");
-        check_error("null", "Input should be an object");
-        check_error(
-            r#"{"model":"opus","model":"opus"}"#,
-            "duplicate field `model`",
-        );
-        check_error("{}", "model: Field required");
-    }
-
-    #[test]
-    fn unknown_model_is_a_404() {
-        let error = parse(with("model", "\"gpt-4o\"").as_bytes()).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::NotFound);
-    }
-
-    fn parsed(field: &str, json: &str) -> Request {
-        parse(with(field, json).as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn absent_fields_mean_what_the_api_says() {
-        let request = parsed("unknown_field", "{}");
-        assert_eq!(request.delivery, Delivery::Whole);
-        let prompt = request.prompt;
-        assert_eq!(
-            (
-                prompt.model_requested.as_str(),
-                prompt.model.as_str(),
-                prompt.system.as_str()
-            ),
-            ("claude-max/sonnet", "sonnet", "")
-        );
-        assert_eq!(
-            (prompt.effort, prompt.thinking, prompt.tools),
-            (None, Thinking::Hidden, BuiltInTools::On)
-        );
-    }
-
-    #[test]
-    fn stream_is_a_boolean() {
-        assert_eq!(parsed("stream", "true").delivery, Delivery::Stream);
-        assert_eq!(parsed("stream", "false").delivery, Delivery::Whole);
-        assert_eq!(parsed("stream", "null").delivery, Delivery::Whole);
-    }
-
-    #[test]
-    fn system_blocks_are_joined_by_a_blank_line() {
-        for (json, expect) in [
-            (r#""a\nb""#, "a\nb"),
-            ("[]", ""),
-            (
-                r#"[{"type":"text","text":"a","cache_control":{}},{"type":"text","text":""},{"type":"text","text":"b"}]"#,
-                "a\n\nb",
-            ),
-        ] {
-            assert_eq!(parsed("system", json).prompt.system, expect, "{json}");
-        }
-    }
-
-    #[test]
-    fn thinking_is_shown_to_who_asks_for_it() {
-        for (json, expect) in [
-            (
-                r#"{"type":"enabled","budget_tokens":1024}"#,
-                Thinking::Shown,
-            ),
-            (
-                r#"{"type":"adaptive","display":"summarized"}"#,
-                Thinking::Shown,
-            ),
-            (
-                r#"{"type":"adaptive","display":"omitted"}"#,
-                Thinking::Hidden,
-            ),
-            (r#"{"type":"disabled"}"#, Thinking::Hidden),
-            ("null", Thinking::Hidden),
-        ] {
-            assert_eq!(parsed("thinking", json).prompt.thinking, expect, "{json}");
-        }
-    }
-
-    #[test]
-    fn effort_has_five_levels() {
-        for (name, expect) in [
-            ("low", Effort::Low),
-            ("medium", Effort::Medium),
-            ("high", Effort::High),
-            ("xhigh", Effort::Xhigh),
-            ("max", Effort::Max),
-        ] {
-            let json = format!(r#"{{"effort":"{name}","format":null}}"#);
-            assert_eq!(parsed("output_config", &json).prompt.effort, Some(expect));
-        }
-        assert_eq!(parsed("output_config", "{}").prompt.effort, None);
-    }
-
-    #[test]
-    fn tool_choice_none_turns_the_tools_off() {
-        for (kind, expect) in [
-            ("none", BuiltInTools::Off),
-            ("auto", BuiltInTools::On),
-            ("any", BuiltInTools::On),
-            ("tool", BuiltInTools::On),
-        ] {
-            let json = format!(r#"{{"type":"{kind}"}}"#);
-            assert_eq!(parsed("tool_choice", &json).prompt.tools, expect, "{kind}");
-        }
-    }
-}
+mod tests;

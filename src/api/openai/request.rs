@@ -5,9 +5,14 @@ use serde_json::value::RawValue;
 
 use super::messages;
 use crate::api::{
-    ApiError, BuiltInTools, Delivery, Effort, ErrorKind, Prompt, Thinking,
-    field::{self, Fault, Problem, boolean, object, optional, positive, required, string},
+    ApiError, BuiltInTools, Delivery, Effort, ErrorKind, Parameters, Prompt, Reasoning, Sampling,
+    Thinking,
+    field::{
+        self, Fault, Problem, boolean, is_string, number_up_to, object, optional, positive,
+        required, string,
+    },
     models,
+    parameters::{object_schema, stop_list},
 };
 
 /// What a request asks, and how the answer is wanted.
@@ -67,29 +72,60 @@ struct Wire<'a> {
     reasoning_effort: Option<&'a RawValue>,
     #[serde(borrow)]
     tool_choice: Option<&'a RawValue>,
+    #[serde(borrow)]
+    response_format: Option<&'a RawValue>,
+    #[serde(borrow)]
+    stop: Option<&'a RawValue>,
+    #[serde(borrow)]
+    temperature: Option<&'a RawValue>,
+    #[serde(borrow)]
+    top_p: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
+    #[serde(borrow)]
+    functions: Option<&'a RawValue>,
+    #[serde(borrow)]
+    seed: Option<&'a RawValue>,
+    #[serde(borrow)]
+    logprobs: Option<&'a RawValue>,
+    #[serde(borrow)]
+    top_logprobs: Option<&'a RawValue>,
+    #[serde(borrow)]
+    logit_bias: Option<&'a RawValue>,
+    #[serde(borrow)]
+    frequency_penalty: Option<&'a RawValue>,
+    #[serde(borrow)]
+    presence_penalty: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prediction: Option<&'a RawValue>,
+    #[serde(borrow)]
+    service_tier: Option<&'a RawValue>,
+    #[serde(borrow)]
+    verbosity: Option<&'a RawValue>,
+    #[serde(borrow)]
+    web_search_options: Option<&'a RawValue>,
 }
 
 impl Wire<'_> {
     fn request(&self, model_requested: String, model: String) -> Result<Request, Fault> {
-        // The CLI decides how long an answer gets; the fields are checked as the API does.
-        optional("max_tokens", self.max_tokens, positive)?;
-        optional(
-            "max_completion_tokens",
-            self.max_completion_tokens,
-            positive,
-        )?;
         optional("n", self.n, one)?;
         let delivery = match optional("stream", self.stream, boolean)? {
             Some(true) => Delivery::Stream,
             Some(false) | None => Delivery::Whole,
         };
         let (system, messages) = required("messages", self.messages, messages::read)?;
+        let effort = optional("reasoning_effort", self.reasoning_effort, effort)?;
+        let parameters = self.parameters(effort, &model)?;
         let prompt = Prompt {
             model_requested,
             model,
             system,
             messages,
-            effort: optional("reasoning_effort", self.reasoning_effort, effort)?,
+            effort: effort.and_then(|it| match it {
+                Asked::Effort(effort) => Some(effort),
+                Asked::NoThinking => None,
+            }),
+            parameters,
             // The format has no place for it.
             thinking: Thinking::Hidden,
             tools: match self.tool_choice.map(RawValue::get) {
@@ -105,6 +141,95 @@ impl Wire<'_> {
         })
     }
 }
+
+/// What `reasoning_effort` asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    NoThinking,
+    Effort(Effort),
+}
+
+impl Wire<'_> {
+    fn parameters(&self, effort: Option<Asked>, model: &str) -> Result<Parameters, Fault> {
+        let max_tokens = optional("max_tokens", self.max_tokens, positive)?;
+        let max_completion_tokens = optional(
+            "max_completion_tokens",
+            self.max_completion_tokens,
+            positive,
+        )?;
+        let sampling = Sampling {
+            temperature: optional("temperature", self.temperature, number_up_to(2.0))?,
+            top_p: optional("top_p", self.top_p, number_up_to(1.0))?,
+            top_k: None,
+        };
+        let samples = !sampling.clone().without_defaults().is_default();
+        let mut parameters = Parameters {
+            max_tokens: max_completion_tokens.or(max_tokens),
+            stop_sequences: optional("stop", self.stop, stop)?.unwrap_or_default(),
+            reasoning: match effort {
+                Some(Asked::NoThinking) => Reasoning::Off,
+                // Who asks for a temperature and not for reasoning is served as by a model without.
+                None if samples && models::takes_sampling(model) => Reasoning::Off,
+                _ => Reasoning::Default,
+            },
+            schema: optional("response_format", self.response_format, response_schema)?.flatten(),
+            ..Parameters::default()
+        };
+        parameters.settle_sampling(sampling, model);
+        parameters.ignore([
+            ("tools", self.tools),
+            ("functions", self.functions),
+            ("seed", self.seed),
+            ("logprobs", self.logprobs),
+            ("top_logprobs", self.top_logprobs),
+            ("logit_bias", self.logit_bias),
+            ("frequency_penalty", self.frequency_penalty),
+            ("presence_penalty", self.presence_penalty),
+            ("prediction", self.prediction),
+            ("service_tier", self.service_tier),
+            ("verbosity", self.verbosity),
+            ("web_search_options", self.web_search_options),
+        ]);
+        Ok(parameters)
+    }
+}
+
+/// One sequence, or a list of them.
+fn stop(raw: &RawValue) -> Result<Vec<String>, Fault> {
+    match is_string(raw) {
+        true => string(raw).map(|it| Vec::from_iter(Some(it).filter(|it| !it.is_empty()))),
+        false => stop_list(raw),
+    }
+}
+
+fn response_schema(raw: &RawValue) -> Result<Option<Box<RawValue>>, Fault> {
+    #[derive(Deserialize)]
+    struct Format<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Option<&'a RawValue>,
+        #[serde(borrow)]
+        json_schema: Option<&'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        schema: Option<&'a RawValue>,
+    }
+    let format: Format<'_> = object(raw)?;
+    match required("type", format.kind, string)?.as_str() {
+        "text" => Ok(None),
+        "json_object" => Ok(RawValue::from_string(ANY_OBJECT.to_owned()).ok()),
+        "json_schema" => required("json_schema", format.json_schema, |raw| {
+            let named: Named<'_> = object(raw)?;
+            required("schema", named.schema, object_schema).map(Some)
+        }),
+        _ => {
+            Err(Fault::invalid("Input should be 'text', 'json_object' or 'json_schema'").at("type"))
+        }
+    }
+}
+
+const ANY_OBJECT: &str = r#"{"type":"object"}"#;
 
 fn one(raw: &RawValue) -> Result<(), Fault> {
     match positive(raw)? {
@@ -130,187 +255,22 @@ fn usage_chunk(raw: &RawValue) -> Result<UsageChunk, Fault> {
     )
 }
 
-fn effort(raw: &RawValue) -> Result<Effort, Fault> {
-    match string(raw)?.as_str() {
+fn effort(raw: &RawValue) -> Result<Asked, Fault> {
+    Ok(Asked::Effort(match string(raw)?.as_str() {
+        "none" => return Ok(Asked::NoThinking),
         // The CLI has nothing below low.
-        "none" | "minimal" | "low" => Ok(Effort::Low),
-        "medium" => Ok(Effort::Medium),
-        "high" => Ok(Effort::High),
-        "xhigh" => Ok(Effort::Xhigh),
-        "max" => Ok(Effort::Max),
-        _ => Err(Fault::invalid(
-            "Input should be 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max'",
-        )),
-    }
+        "minimal" | "low" => Effort::Low,
+        "medium" => Effort::Medium,
+        "high" => Effort::High,
+        "xhigh" => Effort::Xhigh,
+        "max" => Effort::Max,
+        _ => {
+            return Err(Fault::invalid(
+                "Input should be 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max'",
+            ));
+        }
+    }))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A good request with one field replaced or added.
-    fn with(field: &str, json: &str) -> String {
-        let good = [
-            ("model", r#""claude-max/sonnet""#),
-            ("messages", r#"[{"role":"user","content":"x"}]"#),
-        ];
-        let others = good.iter().filter(|(name, _)| *name != field);
-        let fields: Vec<String> = others
-            .chain([&(field, json)])
-            .map(|(name, value)| format!("\"{name}\":{value}"))
-            .collect();
-        format!("{{{}}}", fields.join(","))
-    }
-
-    #[track_caller]
-    fn check_error(field: &str, json: &str, expect: &str) {
-        let error = parse(with(field, json).as_bytes()).unwrap_err();
-        assert_eq!(
-            (error.kind, error.message.as_str()),
-            (ErrorKind::InvalidRequest, expect),
-            "{field}: {json}"
-        );
-    }
-
-    #[test]
-    fn errors_name_the_field() {
-        check_error("model", "null", "Missing required parameter: 'model'.");
-        check_error("model", "7", "Invalid 'model': Input should be a string.");
-        check_error(
-            "messages",
-            "null",
-            "Missing required parameter: 'messages'.",
-        );
-        check_error(
-            "messages",
-            r#"[{"role":"user","content":[{"type":"text"}]}]"#,
-            "Missing required parameter: 'messages[0].content[0].text'.",
-        );
-        for name in ["max_tokens", "max_completion_tokens"] {
-            for number in ["0", "-1", "1.5", "\"9\""] {
-                let expect = format!("Invalid '{name}': Input should be a positive integer.");
-                check_error(name, number, &expect);
-            }
-        }
-        check_error("n", "0", "Invalid 'n': Input should be a positive integer.");
-        check_error(
-            "n",
-            "3",
-            "Invalid 'n': 3 choices are more than the one that this gateway gives per request; leave n out or set it to 1.",
-        );
-        check_error(
-            "stream",
-            "1",
-            "Invalid 'stream': Input should be true or false.",
-        );
-        check_error(
-            "stream_options",
-            "[]",
-            "Invalid 'stream_options': Input should be an object.",
-        );
-        check_error(
-            "stream_options",
-            r#"{"include_usage":"yes"}"#,
-            "Invalid 'stream_options.include_usage': Input should be true or false.",
-        );
-        check_error(
-            "reasoning_effort",
-            "\"huge\"",
-            "Invalid 'reasoning_effort': Input should be 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max'.",
-        );
-        let error = parse(b"[]").unwrap_err();
-        assert_eq!(error.message, "Input should be an object");
-    }
-
-    #[test]
-    fn unknown_model_is_a_404() {
-        let error = parse(with("model", "\"gpt-4o\"").as_bytes()).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::NotFound);
-    }
-
-    fn parsed(field: &str, json: &str) -> Request {
-        parse(with(field, json).as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn absent_fields_mean_what_the_api_says() {
-        let request = parsed("unknown_field", "{}");
-        assert_eq!(
-            (request.delivery, request.usage_chunk),
-            (Delivery::Whole, UsageChunk::Left)
-        );
-        let prompt = request.prompt;
-        assert_eq!(
-            (
-                prompt.model_requested.as_str(),
-                prompt.model.as_str(),
-                prompt.system.as_str()
-            ),
-            ("claude-max/sonnet", "sonnet", "")
-        );
-        assert_eq!(
-            (prompt.effort, prompt.thinking, prompt.tools),
-            (None, Thinking::Hidden, BuiltInTools::On)
-        );
-    }
-
-    #[test]
-    fn stream_and_its_usage_are_asked_for_apart() {
-        assert_eq!(parsed("stream", "true").delivery, Delivery::Stream);
-        for (json, expect) in [
-            (r#"{"include_usage":true}"#, UsageChunk::Wanted),
-            (r#"{"include_usage":false}"#, UsageChunk::Left),
-            ("{}", UsageChunk::Left),
-            ("null", UsageChunk::Left),
-        ] {
-            assert_eq!(parsed("stream_options", json).usage_chunk, expect, "{json}");
-        }
-    }
-
-    #[test]
-    fn one_choice_and_any_limit_are_accepted() {
-        for (field, json) in [
-            ("n", "1"),
-            ("n", "null"),
-            ("max_tokens", "1"),
-            ("max_completion_tokens", "32000"),
-            ("temperature", "0.5"),
-        ] {
-            assert_eq!(
-                parsed(field, json).prompt.messages.len(),
-                1,
-                "{field}: {json}"
-            );
-        }
-    }
-
-    #[test]
-    fn effort_has_openais_names_too() {
-        for (name, expect) in [
-            ("none", Effort::Low),
-            ("minimal", Effort::Low),
-            ("low", Effort::Low),
-            ("medium", Effort::Medium),
-            ("high", Effort::High),
-            ("xhigh", Effort::Xhigh),
-            ("max", Effort::Max),
-        ] {
-            let prompt = parsed("reasoning_effort", &format!("\"{name}\"")).prompt;
-            assert_eq!(prompt.effort, Some(expect), "{name}");
-        }
-    }
-
-    #[test]
-    fn tool_choice_none_turns_the_tools_off() {
-        for (json, expect) in [
-            ("\"none\"", BuiltInTools::Off),
-            ("\"auto\"", BuiltInTools::On),
-            (
-                r#"{"type":"function","function":{"name":"none"}}"#,
-                BuiltInTools::On,
-            ),
-        ] {
-            assert_eq!(parsed("tool_choice", json).prompt.tools, expect, "{json}");
-        }
-    }
-}
+mod tests;

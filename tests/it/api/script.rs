@@ -9,6 +9,7 @@
 //! | `[[bash:CMD]]`, `[[bash2:CMD1;;CMD2]]` | one or two parallel Bash calls, then a text with their results |
 //! | `[[rounds:N]]` | N Bash rounds one after the other, then a text |
 //! | `[[read:PATH]]`, `[[skill:NAME]]` | a Read or Skill call, then a text with its result |
+//! | `[[json:OBJECT]]` | a StructuredOutput call with OBJECT; a second one, `{"n":2}`, where the first is refused |
 //! | `[[think:T]]` | a thinking block with T, then the text "thought" |
 //! | `[[big:N]]` | N bytes of text in deltas of 1 KB |
 //! | `[[empty]]`, `[[maxtokens]]`, `[[refusal]]` | no block, a cut text, a refusal |
@@ -89,6 +90,12 @@ fn message(name: &str, argument: &str, body: &Value) -> Message {
         }
         ("bash" | "bash2" | "read" | "skill", _) => {
             vec![text(&format!("result: {}", results.concat().join(" | ")))]
+        }
+        ("json", done) if done < 2 => {
+            stop_reason = "tool_use";
+            let value = if done == 0 { argument } else { "{\"n\":2}" };
+            let input = serde_json::from_str(value).expect("an object");
+            vec![text("Here it is."), tool("StructuredOutput", input)]
         }
         ("rounds", done) if done < number(argument) => {
             stop_reason = "tool_use";
@@ -207,7 +214,8 @@ fn last_marker(text: &str) -> Option<(&str, &str)> {
         .rfind(|(name, _)| *name != "retry-after")
 }
 
-const NAMES: [&str; 21] = [
+const NAMES: [&str; 22] = [
+    "json",
     "text",
     "echo",
     "slow",
