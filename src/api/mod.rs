@@ -93,6 +93,9 @@ pub(crate) enum Block {
         kind: MediaKind,
         block: Box<RawValue>,
     },
+    /// Text that was found somewhere, which the model may cite: Anthropic's block without the
+    /// client's `cache_control`.
+    SearchResult(Box<RawValue>),
     ToolUse {
         id: String,
         name: String,

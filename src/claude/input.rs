@@ -177,7 +177,9 @@ fn newest_block<'a>(block: &'a Block, mark: &Mark, content: &mut Vec<Content<'a>
         // The API refuses blocks without any text.
         Block::Text(text) if text.trim().is_empty() => {}
         Block::Text(text) => content.push(Content::text(text.clone())),
-        Block::Media { block, .. } => content.push(Content::Media(block)),
+        Block::Media { block, .. } | Block::SearchResult(block) => {
+            content.push(Content::Media(block));
+        }
         Block::ToolResult { blocks, .. } => {
             let mut text = String::new();
             mark.block(&mut text, block);
@@ -272,7 +274,7 @@ impl Mark {
                 }
                 write!(text, "</{mark}:tool_result>")
             }
-            Block::Other(block) => write!(text, "{}", block.get()),
+            Block::SearchResult(block) | Block::Other(block) => write!(text, "{}", block.get()),
         };
     }
 }
@@ -289,7 +291,7 @@ fn mentions(block: &Block, needle: &str) -> bool {
             blocks,
             ..
         } => tool_use_id.contains(needle) || blocks.iter().any(|it| mentions(it, needle)),
-        Block::Other(block) => block.get().contains(needle),
+        Block::SearchResult(block) | Block::Other(block) => block.get().contains(needle),
     }
 }
 

@@ -129,6 +129,28 @@ fn image_of_the_newest_message_arrives_as_an_image() {
 }
 
 #[test]
+fn search_result_of_the_newest_message_arrives_as_one() {
+    let api = ScriptedApi::start();
+    let gateway = start(&api);
+    let result = json!({
+        "type": "search_result", "source": "https://example.com", "title": "T",
+        "content": [{"type": "text", "text": "found"}],
+    });
+    let mut body = prompt("");
+    body["messages"] =
+        json!([{"role": "user", "content": [result, {"type": "text", "text": "what is it"}]}]);
+    assert_eq!(gateway.ask("alpha", &body).status, 200);
+    let sent = api.last_prompt().body;
+    let messages = sent["messages"].as_array().expect("messages");
+    let blocks = messages
+        .iter()
+        .filter_map(|it| it["content"].as_array())
+        .flatten();
+    let found: Vec<&Value> = blocks.filter(|it| it["type"] == "search_result").collect();
+    assert_eq!(found, [&result]);
+}
+
+#[test]
 fn effort_of_the_request_reaches_the_model() {
     let api = ScriptedApi::start();
     let gateway = start(&api);

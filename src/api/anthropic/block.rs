@@ -1,12 +1,12 @@
 //! A content block of a Messages request, its fields still unread.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::media;
 use crate::api::{
     Block, MediaKind,
-    field::{Fault, required, string},
+    field::{Fault, borrowed, items, required, string},
 };
 
 /// The fields of all kinds of blocks.
@@ -38,6 +38,17 @@ pub(super) struct WireBlock<'a> {
     pub(super) is_error: Option<&'a RawValue>,
 }
 
+#[derive(Serialize)]
+struct SearchResult<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    source: &'a RawValue,
+    title: &'a RawValue,
+    content: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    citations: Option<&'a RawValue>,
+}
+
 impl WireBlock<'_> {
     pub(super) fn tool_use(&self) -> Result<Block, Fault> {
         Ok(Block::ToolUse {
@@ -51,6 +62,23 @@ impl WireBlock<'_> {
                 }
             })?,
         })
+    }
+
+    /// <https://docs.claude.com/en/docs/build-with-claude/search-results>
+    pub(super) fn search_result(&self) -> Result<Block, Fault> {
+        let result = SearchResult {
+            kind: "search_result",
+            source: required("source", self.source, |raw| borrowed(raw).map(|_| raw))?,
+            title: required("title", self.title, |raw| borrowed(raw).map(|_| raw))?,
+            content: required("content", self.content, |raw| {
+                items(raw, |_, _| Ok(())).map(|()| raw)
+            })?,
+            citations: self.citations,
+        };
+        let json = serde_json::value::to_raw_value(&result);
+        // Pieces of valid JSON make valid JSON.
+        json.map(Block::SearchResult)
+            .map_err(|error| Fault::invalid(format!("Input cannot be read: {error}")))
     }
 
     /// Media without the client's `cache_control`: the CLI sets its own, and the API takes only four.

@@ -109,6 +109,7 @@ impl Reader {
             "text" => Block::Text(required("text", wire.text, string)?),
             "image" => wire.media(MediaKind::Image)?,
             "document" => wire.media(MediaKind::Document)?,
+            "search_result" => wire.search_result()?,
             "tool_use" => {
                 placed(
                     place,
@@ -221,6 +222,11 @@ mod tests {
                 "user",
                 r#"{"title":"t","source":{"type":"url","url":"u"},"type":"document","citations":{"enabled":true},"context":null}"#,
                 r#"User [Media { kind: Document, block: RawValue({"type":"document","source":{"type":"url","url":"u"},"title":"t","citations":{"enabled":true}}) }]"#,
+            ),
+            (
+                "user",
+                r#"{"type":"search_result","source":"s","title":"t","content":[{"type":"text","text":"c"}],"cache_control":{}}"#,
+                r#"User [SearchResult(RawValue({"type":"search_result","source":"s","title":"t","content":[{"type":"text","text":"c"}]}))]"#,
             ),
             (
                 "assistant",

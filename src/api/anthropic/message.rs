@@ -90,7 +90,8 @@ impl Collector {
             .lit(",\"type\":\"message\",\"role\":\"assistant\",\"model\":")
             .string(&self.model)
             .lit(",\"content\":[");
-        for (index, block) in self.blocks.iter().enumerate() {
+        let blocks = self.blocks.iter().filter(|block| block.is_fit());
+        for (index, block) in blocks.enumerate() {
             let separator = if index > 0 { "," } else { "" };
             block.write(Writer(&mut out).lit(separator));
         }
@@ -137,6 +138,11 @@ impl Folded {
             },
             BlockKind::Other => Folded::Other(block.to_owned()),
         }
+    }
+
+    /// Thinking without its signature, which was cut short, could never be sent back.
+    fn is_fit(&self) -> bool {
+        !matches!(self, Folded::Thinking { signature, .. } if signature.is_empty())
     }
 
     fn add(&mut self, kind: DeltaKind, value: &RawValue) {
@@ -224,6 +230,15 @@ mod tests {
                 {"type": "text", "text": "\u{1F600} two \u{1}\\"},
             ])
         );
+    }
+
+    #[test]
+    fn thinking_without_its_signature_is_left_out() {
+        let cut = sample::everything().into_iter().filter(
+            |event| !matches!(event, AnswerEvent::Delta { kind, .. } if *kind == DeltaKind::Signature),
+        );
+        let message: Value = serde_json::from_str(&whole(&cut.collect::<Vec<_>>())).unwrap();
+        assert_eq!(message["content"][0]["type"], "redacted_thinking");
     }
 
     #[test]
