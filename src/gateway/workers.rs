@@ -35,7 +35,7 @@ impl HttpWorkers {
     /// When a thread cannot be started.
     pub(crate) fn start(
         gateway: &Arc<Gateway>,
-        requests: &Receiver<Request>,
+        requests: &Receiver<Box<Request>>,
         refusals: &Receiver<Refusal>,
     ) -> io::Result<Self> {
         let start = |n: usize| {
@@ -57,14 +57,14 @@ impl HttpWorkers {
     }
 }
 
-fn serve(gateway: &Gateway, mut requests: Receiver<Request>, mut refusals: Receiver<Refusal>) {
+fn serve(gateway: &Gateway, mut requests: Receiver<Box<Request>>, mut refusals: Receiver<Refusal>) {
     let (mut more_requests, mut more_refusals) = (true, true);
     while more_requests || more_refusals {
         // A request that panics drops its reply, which answers 500; the thread goes on.
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             select! {
                 recv(requests) -> it => match it {
-                    Ok(request) => gateway.serve(request),
+                    Ok(request) => gateway.serve(*request),
                     Err(_) => more_requests = false,
                 },
                 recv(refusals) -> it => match it {

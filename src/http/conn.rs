@@ -36,7 +36,8 @@ const MAX_KEPT_OUTPUT_BYTES: usize = 64 * 1024;
 pub(super) struct Service {
     pub(super) limits: Limits,
     pub(super) admit: Admit,
-    pub(super) requests: Sender<Request>,
+    /// Boxed, because the channel keeps room for as many as there may be connections.
+    pub(super) requests: Sender<Box<Request>>,
     pub(super) error_body: ErrorBody,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) bodies: Budget,

@@ -39,7 +39,7 @@ impl Listener {
     pub(crate) fn start(
         config: ListenerConfig,
         admit: impl Fn(&Head, SocketAddr) -> Result<Account, Response> + Send + 'static,
-        requests: Sender<Request>,
+        requests: Sender<Box<Request>>,
     ) -> io::Result<Listener> {
         let mut limits = config.limits;
         let places = places_within_fds(max_places(limits.max_connections), config.reserved_fds);

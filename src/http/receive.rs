@@ -222,7 +222,7 @@ impl Conn {
             reply,
         };
         if let Err(TrySendError::Full(request) | TrySendError::Disconnected(request)) =
-            cx.requests.try_send(request)
+            cx.requests.try_send(Box::new(request))
         {
             // The connection comes back through the mailbox, as if a worker had answered.
             let message = "too many requests are waiting; try again in a moment";

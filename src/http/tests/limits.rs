@@ -151,7 +151,7 @@ fn bodies_of_one_account_keep_no_other_from_being_served() {
         client.send(post("Content-Length: 65536\r\n", &body));
     }
     let waiting: Vec<Request> = (0..2)
-        .map(|_| requests.recv_timeout(PATIENCE).unwrap())
+        .map(|_| *requests.recv_timeout(PATIENCE).unwrap())
         .collect();
     let mut other = connect(&listener);
     let whole = "x".repeat(65_536);
@@ -167,7 +167,7 @@ fn bodies_of_one_account_keep_no_other_from_being_served() {
     }
     let mut after = connect(&listener);
     after.send(post("Content-Length: 65536\r\n", &whole));
-    echo(requests.recv_timeout(PATIENCE).unwrap());
+    echo(*requests.recv_timeout(PATIENCE).unwrap());
     assert_eq!(after.answer().0, 200);
 }
 

@@ -23,7 +23,7 @@ const SHORT: Duration = Duration::from_millis(150);
 /// A listener whose complete requests the test itself takes from `requests`.
 struct Server {
     listener: Listener,
-    requests: Receiver<Request>,
+    requests: Receiver<Box<Request>>,
 }
 
 /// Starts a listener that rejects every head with `x-key: bad`, and panics at `x-key: panic`.
@@ -64,7 +64,7 @@ fn start_echo(limits: Limits) -> Listener {
     thread::spawn(move || {
         for request in requests {
             // The panic of one request must not end the worker.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| echo(request)));
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| echo(*request)));
         }
     });
     listener
@@ -99,6 +99,7 @@ impl Server {
     fn next_request(&self) -> Request {
         self.requests
             .recv_timeout(PATIENCE)
+            .map(|request| *request)
             .expect("a request reaches the workers")
     }
 

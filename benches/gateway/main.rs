@@ -10,6 +10,8 @@
     reason = "a bench prints, and stops at the first surprise"
 )]
 
+mod pass;
+
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -28,6 +30,7 @@ fn main() {
     start_to_listening();
     added_latency();
     passes_deltas_as_they_come();
+    pass::pass_through();
     rejections();
     memory();
 }
