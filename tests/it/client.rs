@@ -8,7 +8,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::sse::{Event, Format, SseReader};
+use crate::{
+    schema,
+    sse::{Event, Format, SseReader},
+};
 
 /// How long a read may stay silent; far more than any answer of a test takes.
 const SILENCE_LIMIT: Duration = Duration::from_secs(60);
@@ -141,11 +144,7 @@ impl Connection {
         loop {
             match framing.read(&mut self.reader, &mut buffer).unwrap() {
                 0 => {
-                    return Response {
-                        status,
-                        headers,
-                        body,
-                    };
+                    return Response::checked(status, headers, body);
                 }
                 count => body.extend_from_slice(&buffer[..count]),
             }
@@ -197,11 +196,7 @@ impl Answer {
     pub(crate) fn read_whole(mut self) -> Response {
         let mut body = Vec::new();
         self.read_to_end(&mut body).unwrap();
-        Response {
-            status: self.status,
-            headers: self.headers,
-            body,
-        }
+        Response::checked(self.status, self.headers, body)
     }
 }
 
@@ -333,6 +328,21 @@ fn find<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
 }
 
 impl Response {
+    /// A whole answer; if it is JSON, then JSON as the APIs give it.
+    #[track_caller]
+    fn checked(status: u16, headers: Vec<(String, String)>, body: Vec<u8>) -> Response {
+        let response = Response {
+            status,
+            headers,
+            body,
+        };
+        if response.header("content-type") == Some("application/json") && !response.body.is_empty()
+        {
+            schema::check_answer(&response.json());
+        }
+        response
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
     }

@@ -14,6 +14,7 @@ mod client;
 mod fake_cli;
 mod gateway;
 mod process;
+mod schema;
 mod setup;
 mod sse;
 mod temp;

@@ -115,6 +115,9 @@ impl<R: Read> Iterator for SseReader<R> {
         if let Err(problem) = checked {
             panic!("an illegal stream: {problem} after {:#?}", self.seen);
         }
+        if let Some(event) = &event {
+            self.order.format().check(&event.data);
+        }
         self.seen.extend(event.clone());
         event
     }
@@ -129,7 +132,7 @@ mod tests {
         let text = concat!(
             "event: ping\ndata: {\"type\":\"ping\"}\n\n",
             "event: error\r\ndata: {\"type\":\"error\",",
-            "\"error\":{\"type\":\"api_error\",\"message\":\"it broke\"}}\r\n\r\n",
+            "\"error\":{\"type\":\"api_error\",\"message\":\"it broke\"},\"request_id\":\"req_1\"}\r\n\r\n",
         );
         let events = SseReader::new(text.as_bytes(), Format::Anthropic).events();
         let names: Vec<_> = events.iter().map(|event| event.event.as_str()).collect();

@@ -3,12 +3,26 @@
 use serde_json::Value;
 
 use super::Event;
+use crate::schema;
 
 /// The wire format of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Anthropic,
     OpenAi,
+}
+
+impl Format {
+    /// Panics unless an event's data is what the API documents.
+    #[track_caller]
+    pub(super) fn check(self, data: &Value) {
+        match self {
+            Format::Anthropic => schema::check("anthropic_event", data),
+            Format::OpenAi if data == "[DONE]" => {}
+            Format::OpenAi if data["error"].is_object() => schema::check("openai_error", data),
+            Format::OpenAi => schema::check("openai_chunk", data),
+        }
+    }
 }
 
 /// What the rules of a format allow next.
@@ -36,6 +50,10 @@ enum State {
 }
 
 impl Order {
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
     pub(super) fn new(format: Format) -> Order {
         Order {
             format,
