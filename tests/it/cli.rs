@@ -24,35 +24,43 @@ pub(crate) fn real_cli() -> &'static Path {
     }
 }
 
-/// Installs under a file lock, so that several test processes do not write over each other.
 fn install() -> Result<PathBuf, String> {
     let dir = Path::new(DIR);
-    let modules = dir.join("node_modules");
-    fs::create_dir_all(&modules)
-        .map_err(|error| format!("cannot make {}: {error}", modules.display()))?;
-    // The lock sits on the package's own file, because npm empties node_modules.
-    let lock = File::open(dir.join("package.json"))
-        .map_err(|error| format!("{DIR}/package.json: {error}"))?;
-    lock.lock()
-        .map_err(|error| format!("cannot lock {DIR}/package.json: {error}"))?;
-
-    let binary = modules
-        .join("@anthropic-ai")
+    installed(dir, "package-lock.json", "node_modules", npm_ci)?;
+    let binary = dir
+        .join("node_modules/@anthropic-ai")
         .join(platform_package()?)
         .join("claude");
-    let wanted =
-        fs::read_to_string(dir.join("package-lock.json")).map_err(|error| error.to_string())?;
+    check_version(&binary)?;
+    Ok(binary)
+}
+
+/// Sees to it that `target` below `dir` holds what the `pinned` list there asks for. Installs under
+/// a file lock, so that several test processes do not write over each other.
+pub(crate) fn installed(
+    dir: &Path,
+    pinned: &str,
+    target: &str,
+    install: fn(&Path) -> Result<(), String>,
+) -> Result<(), String> {
+    let (pinned, target) = (dir.join(pinned), dir.join(target));
+    fs::create_dir_all(&target)
+        .map_err(|error| format!("cannot make {}: {error}", target.display()))?;
+    // The lock sits on the list itself, because npm empties node_modules.
+    let lock = File::open(&pinned).map_err(|error| format!("{}: {error}", pinned.display()))?;
+    lock.lock()
+        .map_err(|error| format!("cannot lock {}: {error}", pinned.display()))?;
+    let wanted = fs::read_to_string(&pinned).map_err(|error| error.to_string())?;
     // The stamp is written last and removed first, so a run killed half-way is done again.
-    let stamp = modules.join(".complete");
+    let stamp = target.join(".complete");
     if fs::read_to_string(&stamp).ok().as_deref() != Some(&wanted) {
         // Not there on the first run, which is fine.
         let _ = fs::remove_file(&stamp);
-        npm_ci(dir)?;
+        install(dir)?;
         fs::write(&stamp, &wanted)
             .map_err(|error| format!("cannot write {}: {error}", stamp.display()))?;
     }
-    check_version(&binary)?;
-    Ok(binary)
+    Ok(())
 }
 
 /// The npm package that holds the executable for this machine.
@@ -66,8 +74,8 @@ fn platform_package() -> Result<&'static str, String> {
     }
 }
 
-fn npm_ci(dir: &Path) -> Result<(), String> {
-    // The install script only links the platform's executable, which the tests run directly.
+pub(crate) fn npm_ci(dir: &Path) -> Result<(), String> {
+    // The CLI's install script only links the platform's executable, which the tests run directly.
     let output = Command::new("npm")
         .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
         .current_dir(dir)
@@ -78,7 +86,8 @@ fn npm_ci(dir: &Path) -> Result<(), String> {
     }
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     Err(format!(
-        "`npm ci` in tests/real-cli failed ({}); is a package registry reachable? npm said:\n{text}",
+        "`npm ci` in {} failed ({}); is a package registry reachable? npm said:\n{text}",
+        dir.display(),
         output.status
     ))
 }

@@ -15,6 +15,7 @@ mod fake_cli;
 mod gateway;
 mod process;
 mod schema;
+mod sdk;
 mod setup;
 mod sse;
 mod temp;
