@@ -149,7 +149,7 @@ impl Turns {
                 "the Claude Code CLI refused a control request: {error}"
             )),
             Event::Result(result) => self.result(result, sink),
-            Event::Other => Verdict::More,
+            Event::Counted { .. } | Event::Other => Verdict::More,
         }
     }
 

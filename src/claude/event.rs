@@ -3,12 +3,13 @@
 //! Payloads stay as the bytes they came in (`&RawValue`); nothing is built per delta. Key order is
 //! not stable and types come and go with versions: what is unknown is [`Event::Other`].
 
+mod control;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::input::INITIALIZE_ID;
 use crate::api::text::Text;
 
 /// What a line says.
@@ -26,6 +27,8 @@ pub(crate) enum Event<'a> {
     /// `initialize` was refused, without which there is no system prompt. The CLI goes on after any
     /// other control request that it does not take.
     ControlFailed { error: String },
+    /// How many tokens the CLI counts for its system prompt.
+    Counted { tokens: u64 },
     /// The end of the answer, good or bad.
     Result(Box<ResultLine<'a>>),
     /// A line of no interest.
@@ -125,7 +128,7 @@ pub(crate) fn parse(line: &[u8]) -> serde_json::Result<Event<'_>> {
         "result" => serde_json::from_slice(line).map(|it| Event::Result(Box::new(it))),
         "rate_limit_event" => rate_limit(line),
         "system" if head.subtype.as_deref() == Some("api_retry") => retry(line),
-        "control_response" => control_response(line),
+        "control_response" => control::response(line),
         _ => Ok(Event::Other),
     }
 }
@@ -318,29 +321,6 @@ fn retry(line: &[u8]) -> serde_json::Result<Event<'_>> {
     // Casting saturates.
     Ok(Event::Retry {
         delay_ms: line.retry_delay_ms as u64,
-    })
-}
-
-fn control_response(line: &[u8]) -> serde_json::Result<Event<'_>> {
-    #[derive(Deserialize)]
-    struct Line {
-        response: Response,
-    }
-    #[derive(Deserialize)]
-    struct Response {
-        subtype: String,
-        #[serde(default)]
-        request_id: String,
-        #[serde(default)]
-        error: String,
-    }
-    let line: Line = serde_json::from_slice(line)?;
-    let for_all = line.response.request_id == INITIALIZE_ID;
-    Ok(match line.response.subtype.as_str() {
-        "error" if for_all => Event::ControlFailed {
-            error: line.response.error,
-        },
-        _ => Event::Other,
     })
 }
 

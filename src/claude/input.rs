@@ -15,6 +15,9 @@ use crate::api::{Block, MediaKind, Message, Prompt, Reasoning, Role};
 /// The id of our `initialize` request; its answer is the only one with it.
 pub(crate) const INITIALIZE_ID: &str = "ccgw-initialize";
 
+/// The id of our question for the context's usage.
+pub(crate) const CONTEXT_USAGE_ID: &str = "ccgw-count";
+
 /// Asks a running CLI to stop what it does: it closes its stream and ends its own tools.
 pub(crate) const INTERRUPT: &[u8] =
     b"{\"type\":\"control_request\",\"request_id\":\"ccgw-interrupt\",\"request\":{\"subtype\":\"interrupt\"}}\n";
@@ -55,6 +58,25 @@ pub(crate) fn lines(prompt: &Prompt, system: &str) -> serde_json::Result<Vec<u8>
         },
     )?;
     end_line(&mut out, user_line);
+    Ok(out)
+}
+
+/// Has the CLI count the tokens of a text, given to it as its system prompt, without a model turn.
+///
+/// # Errors
+/// As [`lines`].
+pub(crate) fn count_lines(text: &str) -> serde_json::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len() + 256);
+    let initialize = Initialize {
+        subtype: "initialize",
+        system_prompt: text,
+        json_schema: None,
+    };
+    control(&mut out, INITIALIZE_ID, &initialize)?;
+    let usage = ContextUsage {
+        subtype: "get_context_usage",
+    };
+    control(&mut out, CONTEXT_USAGE_ID, &usage)?;
     Ok(out)
 }
 
@@ -114,6 +136,11 @@ struct Initialize<'a> {
     system_prompt: &'a str,
     #[serde(rename = "jsonSchema", skip_serializing_if = "Option::is_none")]
     json_schema: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct ContextUsage<'a> {
+    subtype: &'a str,
 }
 
 #[derive(Serialize)]

@@ -2,6 +2,7 @@
 //! means when it fails, and what stands in for it.
 
 pub(crate) mod command;
+pub(crate) mod count;
 pub(crate) mod event;
 pub(crate) mod failure;
 pub(crate) mod input;

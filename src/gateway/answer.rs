@@ -39,6 +39,8 @@ pub(crate) struct Answer {
 pub(crate) enum Encoder {
     AnthropicStream(anthropic::StreamEncoder),
     AnthropicWhole(anthropic::Collector),
+    /// A number, which is sent by [`Answer::send`].
+    Count,
     OpenAiStream(openai::StreamEncoder),
     OpenAiWhole(openai::Collector),
 }
@@ -123,7 +125,7 @@ impl Answer {
         let ping = match &self.encoder {
             Encoder::AnthropicStream(_) => anthropic::ping().to_vec(),
             Encoder::OpenAiStream(encoder) => encoder.ping(),
-            Encoder::AnthropicWhole(_) | Encoder::OpenAiWhole(_) => return Ok(()),
+            Encoder::AnthropicWhole(_) | Encoder::OpenAiWhole(_) | Encoder::Count => return Ok(()),
         };
         self.last_sent = now;
         match &mut self.channel {
@@ -142,6 +144,7 @@ impl Answer {
             Encoder::OpenAiStream(encoder) => encoder.encode(event, &mut self.out),
             Encoder::AnthropicWhole(collector) => collector.take(event),
             Encoder::OpenAiWhole(collector) => collector.take(event),
+            Encoder::Count => {}
         }
     }
 
@@ -167,7 +170,7 @@ impl Answer {
         let body = match &mut self.encoder {
             Encoder::AnthropicWhole(collector) => Some(collector.finish()),
             Encoder::OpenAiWhole(collector) => Some(collector.finish()),
-            Encoder::AnthropicStream(_) | Encoder::OpenAiStream(_) => None,
+            Encoder::AnthropicStream(_) | Encoder::OpenAiStream(_) | Encoder::Count => None,
         };
         match (std::mem::replace(&mut self.channel, Channel::Closed), body) {
             (Channel::Open(stream), _) => stream.finish(),
@@ -182,6 +185,14 @@ impl Answer {
             }
             // A stream of no events is no answer: dropping the reply says 500.
             (Channel::Held(_), None) | (Channel::Closed, _) => {}
+        }
+    }
+
+    /// Sends a whole answer that is no message.
+    pub(crate) fn send(&mut self, body: Vec<u8>, header: (&'static str, &'static str)) {
+        if let Channel::Held(reply) = std::mem::replace(&mut self.channel, Channel::Closed) {
+            let response = json(200, body).header(header.0, header.1);
+            reply.send(response.header(self.request_id_header(), self.request_id.clone()));
         }
     }
 

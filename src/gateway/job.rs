@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     api::{ApiError, Prompt},
+    claude::count::Countable,
     log,
     scheduler::TenantId,
 };
@@ -21,6 +22,8 @@ pub(crate) struct Job {
     pub(crate) tenant_id: TenantId,
     pub(crate) tenant: Arc<Tenant>,
     pub(crate) prompt: Prompt,
+    /// What to count, where the tokens are asked for and not an answer.
+    pub(crate) task: Option<Countable>,
     pub(crate) answer: Answer,
     pub(crate) queued_at: Instant,
     /// How large the request was; about what the prompt takes in memory.

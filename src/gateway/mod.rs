@@ -3,6 +3,7 @@
 
 mod answer;
 mod auth;
+mod count;
 mod health;
 mod job;
 mod ledger;
@@ -35,6 +36,7 @@ use crate::{
     api::{self, ApiError, ErrorKind, anthropic, models, openai},
     claude::{
         command::{Place, User},
+        count::{Countable, countable},
         probe::Cli,
     },
     config::{Config, ConfigDir},
@@ -154,8 +156,9 @@ impl Gateway {
     /// Answers a request, or gives it to the scheduler which will see to it.
     pub(crate) fn serve(&self, request: Request) {
         match Route::find(request.head.method(), request.head.path()) {
-            Ok(Route::Messages) => self.ask(request, Format::Anthropic),
-            Ok(Route::ChatCompletions) => self.ask(request, Format::OpenAi),
+            Ok(Route::Messages) => self.ask(request, Format::Anthropic, parse_anthropic),
+            Ok(Route::CountTokens) => self.ask(request, Format::Anthropic, parse_count),
+            Ok(Route::ChatCompletions) => self.ask(request, Format::OpenAi, parse_openai),
             Ok(Route::Models) => {
                 let body = match request.head.header("anthropic-version") {
                     Some(_) => models::list_anthropic(),
@@ -206,15 +209,15 @@ impl Gateway {
         response
     }
 
-    fn ask(&self, request: Request, format: Format) {
+    fn ask(&self, request: Request, format: Format, parse: Parse) {
         let request_id = ids::request_id();
         let Request {
             head, body, reply, ..
         } = request;
-        let prepared = self.keys.identify(&head).and_then(|tenant| {
-            let (prompt, encoder) = parse(format, &body, &request_id)?;
-            Ok((tenant, prompt, encoder))
-        });
+        let prepared = self
+            .keys
+            .identify(&head)
+            .and_then(|tenant| parse(&body, &request_id).map(|parsed| (tenant, parsed)));
         let bytes = body.len();
         // The body may be megabytes; the prompt has its own copy of what counts.
         drop(body);
@@ -226,7 +229,12 @@ impl Gateway {
                     &request_id,
                 ));
             }
-            Ok((tenant_id, prompt, encoder)) => {
+            Ok((tenant_id, parsed)) => {
+                let Parsed {
+                    prompt,
+                    encoder,
+                    task,
+                } = parsed;
                 let tenant = Arc::clone(&self.tenants[tenant_id]);
                 let answer = Answer::new(request_id, format, encoder, reply)
                     .ignoring(&prompt.parameters.ignored);
@@ -234,6 +242,7 @@ impl Gateway {
                     tenant_id,
                     tenant,
                     prompt,
+                    task,
                     answer,
                     queued_at: Instant::now(),
                     bytes,
@@ -320,41 +329,58 @@ impl Tenant {
     }
 }
 
-fn parse(
-    format: Format,
-    body: &[u8],
-    request_id: &str,
-) -> Result<(api::Prompt, Encoder), ApiError> {
-    match format {
-        Format::Anthropic => {
-            let request = anthropic::parse(body)?;
-            let model = &request.prompt.model_requested;
-            let encoder = match request.delivery {
-                api::Delivery::Stream => {
-                    Encoder::AnthropicStream(anthropic::StreamEncoder::new(model))
-                }
-                api::Delivery::Whole => Encoder::AnthropicWhole(anthropic::Collector::new(model)),
-            };
-            Ok((request.prompt, encoder))
+/// A request's body, understood.
+struct Parsed {
+    prompt: api::Prompt,
+    encoder: Encoder,
+    task: Option<Countable>,
+}
+
+/// Reads a body; the other argument is the request's id.
+type Parse = fn(&[u8], &str) -> Result<Parsed, ApiError>;
+
+fn parse_anthropic(body: &[u8], _request_id: &str) -> Result<Parsed, ApiError> {
+    let request = anthropic::parse(body)?;
+    let model = &request.prompt.model_requested;
+    let encoder = match request.delivery {
+        api::Delivery::Stream => Encoder::AnthropicStream(anthropic::StreamEncoder::new(model)),
+        api::Delivery::Whole => Encoder::AnthropicWhole(anthropic::Collector::new(model)),
+    };
+    Ok(Parsed {
+        prompt: request.prompt,
+        encoder,
+        task: None,
+    })
+}
+
+fn parse_count(body: &[u8], _request_id: &str) -> Result<Parsed, ApiError> {
+    let request = anthropic::parse_count(body)?;
+    let task = countable(&request.prompt, request.tools.as_deref());
+    Ok(Parsed {
+        prompt: request.prompt,
+        encoder: Encoder::Count,
+        task: Some(task),
+    })
+}
+
+fn parse_openai(body: &[u8], request_id: &str) -> Result<Parsed, ApiError> {
+    let request = openai::parse(body)?;
+    let identity = openai::Identity {
+        id: request_id.trim_start_matches("req_"),
+        model_requested: &request.prompt.model_requested,
+        created: unix_now(),
+    };
+    let encoder = match request.delivery {
+        api::Delivery::Stream => {
+            Encoder::OpenAiStream(openai::StreamEncoder::new(&identity, request.usage_chunk))
         }
-        Format::OpenAi => {
-            let request = openai::parse(body)?;
-            let model = &request.prompt.model_requested;
-            let identity = openai::Identity {
-                id: request_id.trim_start_matches("req_"),
-                model_requested: model,
-                created: unix_now(),
-            };
-            let encoder = match request.delivery {
-                api::Delivery::Stream => Encoder::OpenAiStream(openai::StreamEncoder::new(
-                    &identity,
-                    request.usage_chunk,
-                )),
-                api::Delivery::Whole => Encoder::OpenAiWhole(openai::Collector::new(&identity)),
-            };
-            Ok((request.prompt, encoder))
-        }
-    }
+        api::Delivery::Whole => Encoder::OpenAiWhole(openai::Collector::new(&identity)),
+    };
+    Ok(Parsed {
+        prompt: request.prompt,
+        encoder,
+        task: None,
+    })
 }
 
 /// Nobody's key is known yet, or it is wrong: without a bound a stranger could fill the disk.
@@ -386,6 +412,7 @@ fn log_refused(request_id: &str, status: u16, why: &str, head: Option<&Head>, pe
 fn allowed_methods(path: &str) -> Option<&'static [&'static str]> {
     [
         Route::Messages,
+        Route::CountTokens,
         Route::ChatCompletions,
         Route::Models,
         Route::Health,

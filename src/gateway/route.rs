@@ -6,6 +6,8 @@ use crate::api::{ApiError, ErrorKind};
 pub(crate) enum Route {
     /// `POST /v1/messages`
     Messages,
+    /// `POST /v1/messages/count_tokens`
+    CountTokens,
     /// `POST /v1/chat/completions` and, for base URLs without `/v1`, `/chat/completions`
     ChatCompletions,
     /// `GET /v1/models`
@@ -27,6 +29,7 @@ impl Route {
     pub(crate) fn find(method: &str, path: &str) -> Result<Route, ApiError> {
         let route = match path {
             "/v1/messages" => Route::Messages,
+            "/v1/messages/count_tokens" => Route::CountTokens,
             "/v1/chat/completions" | "/chat/completions" => Route::ChatCompletions,
             "/v1/models" | "/models" => Route::Models,
             "/health" => Route::Health,
@@ -47,14 +50,17 @@ impl Route {
     /// The methods of a path, for `Allow`.
     pub(crate) fn methods(self) -> &'static [&'static str] {
         match self {
-            Route::Messages | Route::ChatCompletions => &["POST"],
+            Route::Messages | Route::CountTokens | Route::ChatCompletions => &["POST"],
             Route::Models | Route::Health => &["GET", "HEAD"],
         }
     }
 
     /// Whether only tenants may use it.
     pub(crate) fn needs_key(self) -> bool {
-        matches!(self, Route::Messages | Route::ChatCompletions)
+        matches!(
+            self,
+            Route::Messages | Route::CountTokens | Route::ChatCompletions
+        )
     }
 }
 
@@ -72,7 +78,7 @@ fn no_such(method: &str, path: &str) -> String {
     // The target is the caller's own text; a bound keeps the answer small.
     let path: String = path.chars().take(100).collect();
     format!(
-        "no such route: {method} {path}; there are POST /v1/messages, POST /v1/chat/completions, GET /v1/models and GET /health"
+        "no such route: {method} {path}; there are POST /v1/messages, POST /v1/messages/count_tokens, POST /v1/chat/completions, GET /v1/models and GET /health"
     )
 }
 
@@ -93,6 +99,7 @@ mod tests {
     fn route_table() {
         check("POST", "/v1/messages", Ok(Route::Messages));
         check("POST", "/v1/chat/completions", Ok(Route::ChatCompletions));
+        check("POST", "/v1/messages/count_tokens", Ok(Route::CountTokens));
         check("POST", "/chat/completions", Ok(Route::ChatCompletions));
         check("GET", "/v1/models", Ok(Route::Models));
         check("HEAD", "/health", Ok(Route::Health));

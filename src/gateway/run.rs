@@ -13,6 +13,7 @@ use std::{
 use super::{
     Gateway, Tenant,
     answer::{Patience, unix_now},
+    count::count,
     job::Job,
     ledger::{Ledger, Outcome},
 };
@@ -71,7 +72,7 @@ impl Cancel {
         }
     }
 
-    fn reason(&self) -> Option<Reason> {
+    pub(super) fn reason(&self) -> Option<Reason> {
         match self.reason.load(Ordering::Acquire) {
             1 => Some(Reason::ClientGone),
             2 => Some(Reason::Shutdown),
@@ -90,7 +91,10 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
     job.on_gone(Box::new(move || watched.fire(Reason::ClientGone)));
     let mut ledger = Ledger::default();
     let outcome = match prepare(gateway, &job) {
-        Ok((launch, input)) => execute(gateway, &mut job, hands, &launch, input, &mut ledger),
+        Ok((launch, input)) => match job.task.take() {
+            Some(countable) => count(gateway, &mut job, hands, (&launch, input), &countable),
+            None => execute(gateway, &mut job, hands, &launch, input, &mut ledger),
+        },
         Err(error) => failed(&mut job, error),
     };
     drop(permit);
@@ -118,8 +122,14 @@ fn prepare(gateway: &Gateway, job: &Job) -> Result<(Launch, Vec<u8>), ApiError> 
         tenant_env: &job.tenant.env,
     };
     let launch = command::launch(&recipe, &job.prompt);
-    let system = system_prompt(&job.prompt, &gateway.skill_text, &job.tenant);
-    let input = input::lines(&job.prompt, &system).map_err(|error| {
+    let input = match &job.task {
+        Some(countable) => input::count_lines(&countable.text),
+        None => {
+            let system = system_prompt(&job.prompt, &gateway.skill_text, &job.tenant);
+            input::lines(&job.prompt, &system)
+        }
+    };
+    let input = input.map_err(|error| {
         ApiError::new(
             ErrorKind::Internal,
             format!("the prompt cannot be written as JSON: {error}"),
@@ -159,24 +169,29 @@ fn execute(
         }
     };
     // The client is told before the process tree is cleared away: that may take seconds.
-    let outcome = match ending {
-        Ending::Complete => Outcome::Answered,
-        Ending::ClientGone | Ending::Stopped(Reason::ClientGone) => Outcome::ClientGone,
-        Ending::Failed(error) => failed(job, error),
-        Ending::Stopped(Reason::Shutdown) => failed(job, shutting_down()),
-    };
+    let outcome = conclude(job, ending);
     ledger.left_over = stop(worker, progress.task);
     outcome
 }
 
+/// Tells a client that has no whole answer why not.
+pub(super) fn conclude(job: &mut Job, ending: Ending) -> Outcome {
+    match ending {
+        Ending::Complete => Outcome::Answered,
+        Ending::ClientGone | Ending::Stopped(Reason::ClientGone) => Outcome::ClientGone,
+        Ending::Failed(error) => failed(job, error),
+        Ending::Stopped(Reason::Shutdown) => failed(job, shutting_down()),
+    }
+}
+
 /// Empties the eventfd; why it was written stands in [`Cancel`].
-fn clear(wake: &OwnedFd) {
+pub(super) fn clear(wake: &OwnedFd) {
     let mut count = [0; 8];
     // Empty already is what is wanted.
     let _ = rustix::io::read(wake, &mut count[..]);
 }
 
-fn failed(job: &mut Job, error: ApiError) -> Outcome {
+pub(super) fn failed(job: &mut Job, error: ApiError) -> Outcome {
     job.answer.fail(&error);
     Outcome::Failed(error)
 }
@@ -212,7 +227,7 @@ fn stop(mut worker: Worker<'_>, task: Task) -> usize {
     worker.end().left_over
 }
 
-enum Ending {
+pub(super) enum Ending {
     Complete,
     ClientGone,
     Failed(ApiError),
@@ -410,7 +425,7 @@ impl<'a> Progress<'a> {
 
 /// The CLI's words without the tenant's secrets: each value of its environment, and each line of one
 /// that has several. Values of less than 8 characters are no secrets, and would blot out words.
-fn redacted(text: &str, tenant: &Tenant) -> String {
+pub(super) fn redacted(text: &str, tenant: &Tenant) -> String {
     let values = tenant.env.iter().filter_map(|(_, value)| value.to_str());
     let mut secrets: Vec<&str> = values
         .flat_map(|it| it.lines().map(str::trim).chain([it]))
@@ -423,7 +438,7 @@ fn redacted(text: &str, tenant: &Tenant) -> String {
     })
 }
 
-fn cannot_start(error: &SpawnError) -> ApiError {
+pub(super) fn cannot_start(error: &SpawnError) -> ApiError {
     ApiError::new(
         ErrorKind::Internal,
         format!("cannot start the Claude Code CLI: {error}"),

@@ -29,6 +29,7 @@ mod keeper;
 mod kit;
 mod operation;
 mod real_cli;
+mod real_cli_count;
 mod real_cli_isolation;
 mod real_cli_parameters;
 mod real_cli_prompt;

@@ -73,6 +73,11 @@ await run({
     const message = await client.messages.parse(ask('[[json:{"n":1}]]', { output_config }));
     assert.deepEqual(message.parsed_output ?? JSON.parse(message.content[0].text), { n: 1 });
   },
+  async count_tokens() {
+    const { messages } = ask('some words');
+    const { input_tokens } = await client.messages.countTokens({ model, messages });
+    assert.equal(input_tokens, 42);
+  },
   async models() {
     const ids = [];
     for await (const model of client.models.list()) ids.push(model.id);

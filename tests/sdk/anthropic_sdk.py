@@ -45,6 +45,10 @@ def structured_output():
     assert json.loads(message.content[0].text) == {"n": 1}
 
 
+def count_tokens():
+    assert client.messages.count_tokens(model=MODEL, messages=ask("some words")["messages"]).input_tokens == 42
+
+
 def models():
     assert "claude-sonnet-5-5" in [model.id for model in client.models.list()]
 
@@ -65,4 +69,4 @@ def cancelled():
         assert next(iter(stream.text_stream)) == "before "
 
 
-run(whole, stream_helper, thinking, image, structured_output, models, errors_are_the_sdks_own, cancelled)
+run(whole, stream_helper, thinking, image, structured_output, count_tokens, models, errors_are_the_sdks_own, cancelled)

@@ -11,6 +11,6 @@ mod stream;
 pub(crate) use self::{
     error::{error, error_frame},
     message::Collector,
-    request::parse,
+    request::{parse, parse_count},
     stream::{StreamEncoder, ping},
 };

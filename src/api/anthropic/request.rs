@@ -22,15 +22,40 @@ pub(crate) struct Request {
     pub(crate) delivery: Delivery,
 }
 
+/// A request for a count of its tokens.
+#[derive(Debug)]
+pub(crate) struct CountRequest {
+    pub(crate) prompt: Prompt,
+    /// The client's tools as JSON, if it has any.
+    pub(crate) tools: Option<String>,
+}
+
+/// Reads the body of a request whose tokens are to be counted: as [`parse`], without `max_tokens`.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn parse_count(body: &[u8]) -> Result<CountRequest, ApiError> {
+    let unlimited = serde_json::value::to_raw_value(&u64::MAX).ok();
+    let mut wire: Wire<'_> = field::body(body).map_err(refused)?;
+    let tools = wire.tools.take();
+    let tools = tools.filter(|raw| !matches!(raw.get(), "null" | "[]"));
+    let tools = tools.map(|raw| raw.get().to_owned());
+    // A count has no limit and no thinking; what these say must not matter.
+    wire.max_tokens = unlimited.as_deref();
+    wire.thinking = None;
+    let mut prompt = wire.prompt()?.prompt;
+    prompt.tools = BuiltInTools::Off;
+    prompt.parameters = Parameters::default();
+    Ok(CountRequest { prompt, tools })
+}
+
 /// Reads a request body. Fields that this gateway does not know are accepted.
 ///
 /// # Errors
 /// 400 with the field's path in the API's wording, 404 for an unknown model.
 pub(crate) fn parse(body: &[u8]) -> Result<Request, ApiError> {
     let wire: Wire<'_> = field::body(body).map_err(refused)?;
-    let model_requested = required("model", wire.model, string).map_err(refused)?;
-    let model = models::resolve(&model_requested)?;
-    wire.request(model_requested, model).map_err(refused)
+    wire.prompt()
 }
 
 fn refused(fault: Fault) -> ApiError {
@@ -85,6 +110,12 @@ struct Wire<'a> {
 }
 
 impl Wire<'_> {
+    fn prompt(&self) -> Result<Request, ApiError> {
+        let model_requested = required("model", self.model, string).map_err(refused)?;
+        let model = models::resolve(&model_requested)?;
+        self.request(model_requested, model).map_err(refused)
+    }
+
     fn request(&self, model_requested: String, model: String) -> Result<Request, Fault> {
         let delivery = match optional("stream", self.stream, boolean)? {
             Some(true) => Delivery::Stream,

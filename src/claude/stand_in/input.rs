@@ -23,10 +23,14 @@ pub(super) enum Heard {
     },
     Initialize {
         id: String,
+        system_prompt: String,
     },
     SetModel {
         id: String,
         model: String,
+    },
+    ContextUsage {
+        id: String,
     },
     /// A control request that is accepted without effect.
     Setting {
@@ -145,12 +149,14 @@ struct Block {
     text: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Request {
     #[serde(default)]
     subtype: String,
     #[serde(default)]
     model: Option<String>,
+    #[serde(default, rename = "systemPrompt")]
+    system_prompt: String,
 }
 
 fn understand(line: &[u8]) -> io::Result<Heard> {
@@ -171,9 +177,14 @@ fn understand(line: &[u8]) -> io::Result<Heard> {
 }
 
 fn control(id: String, request: Option<Request>) -> Heard {
-    let (subtype, model) = request.map_or_else(Default::default, |r| (r.subtype, r.model));
+    let Request {
+        subtype,
+        model,
+        system_prompt,
+    } = request.unwrap_or_default();
     match subtype.as_str() {
-        "initialize" => Heard::Initialize { id },
+        "initialize" => Heard::Initialize { id, system_prompt },
+        "get_context_usage" => Heard::ContextUsage { id },
         "interrupt" => Heard::Interrupt { id },
         "set_model" => Heard::SetModel {
             id,

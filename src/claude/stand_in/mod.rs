@@ -85,6 +85,8 @@ struct StandIn {
     output: Output,
     /// User texts that came while a turn was running.
     queue: VecDeque<String>,
+    /// A quarter of the characters, as the real one takes where the API does not count.
+    system_tokens: usize,
 }
 
 /// How one assistant message ended.
@@ -101,6 +103,7 @@ impl StandIn {
             input: Input::default(),
             output,
             queue: VecDeque::new(),
+            system_tokens: 0,
         })
     }
 
@@ -141,7 +144,16 @@ impl StandIn {
             Heard::Interrupt { id } => {
                 self.output.control_success(&id, r#"{"still_queued":[]}"#)?
             }
-            Heard::Initialize { id } => self.output.initialized(&id)?,
+            Heard::Initialize { id, system_prompt } => {
+                self.system_tokens = system_prompt.len().div_ceil(4);
+                self.output.initialized(&id)?;
+            }
+            Heard::ContextUsage { id } => {
+                let tokens = self.system_tokens;
+                let usage =
+                    format!(r#"{{"categories":[{{"id":"system_prompt","tokens":{tokens}}}]}}"#);
+                self.output.control_success(&id, &usage)?;
+            }
             Heard::SetModel { id, model } => self.output.set_model(&id, model)?,
             Heard::Setting { id } => self.output.control_success(&id, "{}")?,
             Heard::Unsupported { id, subtype } => self.output.unsupported(&id, &subtype)?,
