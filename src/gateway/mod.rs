@@ -3,11 +3,14 @@
 
 mod answer;
 mod auth;
+mod cors;
 mod health;
 mod job;
 mod ledger;
+mod lookup;
 mod route;
 mod run;
+mod target;
 mod workers;
 
 use std::{
@@ -32,13 +35,13 @@ pub(crate) use self::{
     workers::{CliWorkers, HttpWorkers},
 };
 use crate::{
-    api::{self, ApiError, ErrorKind, anthropic, models, openai},
+    api::{self, ApiError, ErrorKind, anthropic, openai},
     claude::{
         command::{Place, User},
         probe::Cli,
     },
     config::{Config, ConfigDir},
-    http::{Account, Head, Refused, Request, Response},
+    http::{Account, AnswerHeader, Head, Refused, Request, Response},
     ids, log,
     scheduler::{self, TenantId},
     state::{self, StateDir},
@@ -123,22 +126,10 @@ impl Gateway {
     /// # Errors
     /// The answer, when it may not.
     pub(crate) fn admit(&self, head: &Head, peer: SocketAddr) -> Result<Account, Response> {
-        let format = Format::of_path(head.path());
-        let refuse = |error: ApiError| {
-            let request_id = ids::request_id();
-            let response = error_response(format, &error, &request_id);
-            log_refused(
-                &request_id,
-                response.status,
-                &error.message,
-                Some(head),
-                peer,
-            );
-            response
-        };
+        let refuse = |error: ApiError| refused(head, peer, &error);
         let route = Route::find(head.method(), head.path()).map_err(|error| {
             let allow =
-                allowed_methods(head.path()).filter(|_| error.kind == ErrorKind::MethodNotAllowed);
+                Route::methods(head.path()).filter(|_| error.kind == ErrorKind::MethodNotAllowed);
             match allow {
                 Some(methods) => refuse(error).header("allow", methods.join(", ")),
                 None => refuse(error),
@@ -151,28 +142,26 @@ impl Gateway {
         }
     }
 
+    /// What every answer to a request carries.
+    pub(crate) fn answer_headers(&self, head: &Head) -> Vec<AnswerHeader> {
+        cors::answer_headers(&self.config.server.cors_origins, head)
+    }
+
     /// Answers a request, or gives it to the scheduler which will see to it.
     pub(crate) fn serve(&self, request: Request) {
-        match Route::find(request.head.method(), request.head.path()) {
-            Ok(Route::Messages) => self.ask(request, Format::Anthropic),
-            Ok(Route::ChatCompletions) => self.ask(request, Format::OpenAi),
-            Ok(Route::Models) => {
-                let body = match request.head.header("anthropic-version") {
-                    Some(_) => models::list_anthropic(),
-                    None => models::list_openai(),
-                };
-                request.reply.send(json(200, body));
-            }
-            Ok(Route::Health) => {
-                let body = self.health(&request);
-                request.reply.send(json(200, body));
-            }
+        let head = Arc::clone(&request.head);
+        let response = match Route::find(head.method(), head.path()) {
+            Ok(Route::Messages) => return self.ask(request, Format::Anthropic),
+            Ok(Route::ChatCompletions) => return self.ask(request, Format::OpenAi),
+            Ok(Route::Models) => lookup::models(&head),
+            Ok(Route::Model(id)) => lookup::model(&head, id),
+            Ok(Route::Health) => Ok(json(200, self.health(&request))),
+            Ok(Route::Options(methods)) => Ok(self.options(&head, methods)),
             // `admit` has refused these; should it ever not, so does this.
-            Err(error) => {
-                let response = error_response(Format::Anthropic, &error, &ids::request_id());
-                request.reply.send(response);
-            }
-        }
+            Err(error) => Err(error),
+        };
+        let response = response.unwrap_or_else(|error| refused(&head, request.peer, &error));
+        request.reply.send(response);
     }
 
     pub(crate) fn start_draining(&self) {
@@ -188,7 +177,7 @@ impl Gateway {
             peer,
         } = refused;
         let kind = match status {
-            404 => ErrorKind::NotFound,
+            404 => ErrorKind::NoRoute,
             405 => ErrorKind::MethodNotAllowed,
             408 => ErrorKind::RequestTimeout,
             413 => ErrorKind::TooLarge,
@@ -197,7 +186,7 @@ impl Gateway {
             500..=599 => ErrorKind::Internal,
             _ => ErrorKind::InvalidRequest,
         };
-        let format = head.map_or(Format::Anthropic, |head| Format::of_path(head.path()));
+        let format = head.map_or(Format::Anthropic, Format::of);
         let request_id = ids::request_id();
         log_refused(&request_id, status, message, head, peer);
         let mut response = error_response(format, &ApiError::new(kind, message), &request_id);
@@ -363,6 +352,20 @@ static REFUSED: log::Sparing = log::Sparing::new();
 /// So much of a path is logged.
 const LOGGED_PATH_MAX: usize = 80;
 
+/// The answer to a request that is refused by its head, and the line in the log.
+fn refused(head: &Head, peer: SocketAddr, error: &ApiError) -> Response {
+    let request_id = ids::request_id();
+    let response = error_response(Format::of(head), error, &request_id);
+    log_refused(
+        &request_id,
+        response.status,
+        &error.message,
+        Some(head),
+        peer,
+    );
+    response
+}
+
 fn log_refused(request_id: &str, status: u16, why: &str, head: Option<&Head>, peer: SocketAddr) {
     let method = head.map_or("-", Head::method);
     let path: String = head
@@ -381,21 +384,4 @@ fn log_refused(request_id: &str, status: u16, why: &str, head: Option<&Head>, pe
             ("why", &why),
         ],
     );
-}
-
-fn allowed_methods(path: &str) -> Option<&'static [&'static str]> {
-    [
-        Route::Messages,
-        Route::ChatCompletions,
-        Route::Models,
-        Route::Health,
-    ]
-    .into_iter()
-    .find(|route| {
-        route
-            .methods()
-            .iter()
-            .any(|method| Route::find(method, path) == Ok(*route))
-    })
-    .map(Route::methods)
 }
