@@ -11,6 +11,7 @@ mod lookup;
 mod route;
 mod run;
 mod target;
+mod upstream;
 mod workers;
 
 use std::{
@@ -28,6 +29,7 @@ use self::{
     answer::{Answer, Encoder, error_response, json, unix_now},
     auth::Keys,
     route::{Format, Route},
+    upstream::Upstream,
 };
 pub(crate) use self::{
     job::{Job, Refusal},
@@ -58,6 +60,7 @@ pub(crate) struct Gateway {
     pub(crate) base_env: Vec<(OsString, OsString)>,
     /// openclaw-skill.md as it goes into every system prompt.
     pub(crate) skill_text: String,
+    pub(crate) upstream: Upstream,
     scheduler: scheduler::Handle,
     started: Instant,
     draining: AtomicBool,
@@ -108,6 +111,7 @@ impl Gateway {
         };
         Gateway {
             config: parts.config,
+            upstream: Upstream::new(tenants.iter().map(|it| &**it)),
             tenants,
             keys,
             cli: parts.cli,
@@ -217,6 +221,17 @@ impl Gateway {
             }
             Ok((tenant_id, prompt, encoder)) => {
                 let tenant = Arc::clone(&self.tenants[tenant_id]);
+                if let Err(error) = self.upstream.check(tenant_id, &prompt.model) {
+                    log::info(
+                        "refused without a run",
+                        &[
+                            ("request", &request_id),
+                            ("tenant", &tenant.name),
+                            ("why", &error.message),
+                        ],
+                    );
+                    return reply.send(error_response(format, &error, &request_id));
+                }
                 let answer = Answer::new(request_id, format, encoder, reply)
                     .ignoring(&prompt.parameters.ignored);
                 self.scheduler.enqueue(Box::new(Job {

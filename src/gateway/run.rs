@@ -15,12 +15,13 @@ use super::{
     answer::{Patience, unix_now},
     job::Job,
     ledger::{Ledger, Outcome},
+    upstream::Pass,
 };
 use crate::{
     api::{AnswerEvent, ApiError, BuiltInTools, ErrorKind, Prompt},
     claude::{
         command::{self, Recipe},
-        event::{self, Event},
+        event::{self, Event, Stream},
         failure, input,
         keeper::{Keeper, Launch, SpawnError},
         worker::{LineTooLong, Step, Worker},
@@ -89,8 +90,13 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
     let watched = Arc::clone(hands.cancel);
     job.on_gone(Box::new(move || watched.fire(Reason::ClientGone)));
     let mut ledger = Ledger::default();
-    let outcome = match prepare(gateway, &job) {
-        Ok((launch, input)) => execute(gateway, &mut job, hands, &launch, input, &mut ledger),
+    let tenant = Arc::clone(&job.tenant);
+    let entered = gateway
+        .upstream
+        .enter((job.tenant_id, &tenant), &job.prompt.model);
+    let prepared = entered.and_then(|pass| prepare(gateway, &job, pass));
+    let outcome = match prepared {
+        Ok(start) => execute(gateway, &mut job, hands, start, &mut ledger),
         Err(error) => failed(&mut job, error),
     };
     drop(permit);
@@ -104,7 +110,14 @@ pub(crate) struct Hands<'a> {
     pub(crate) cancel: &'a Arc<Cancel>,
 }
 
-fn prepare(gateway: &Gateway, job: &Job) -> Result<(Launch, Vec<u8>), ApiError> {
+/// All that a run begins with.
+struct Start<'a> {
+    launch: Launch,
+    input: Vec<u8>,
+    pass: Pass<'a>,
+}
+
+fn prepare<'a>(gateway: &Gateway, job: &Job, pass: Pass<'a>) -> Result<Start<'a>, ApiError> {
     let place = gateway.place_of(&job.tenant)?;
     let safe = gateway.cli.ensure_safe();
     safe.map_err(|why| ApiError::new(ErrorKind::Unavailable, why))?;
@@ -125,7 +138,11 @@ fn prepare(gateway: &Gateway, job: &Job) -> Result<(Launch, Vec<u8>), ApiError> 
             format!("the prompt cannot be written as JSON: {error}"),
         )
     })?;
-    Ok((launch, input))
+    Ok(Start {
+        launch,
+        input,
+        pass,
+    })
 }
 
 /// The request's own system prompt, then how to reach the tenant's OpenClaw, then whose run it is.
@@ -140,16 +157,15 @@ fn execute(
     gateway: &Gateway,
     job: &mut Job,
     hands: Hands<'_>,
-    launch: &Launch,
-    input: Vec<u8>,
+    start: Start<'_>,
     ledger: &mut Ledger,
 ) -> Outcome {
-    let mut worker = match Worker::start(hands.keeper, launch, input) {
+    let mut worker = match Worker::start(hands.keeper, &start.launch, start.input) {
         Ok(worker) => worker,
         Err(error) => return failed(job, cannot_start(&error)),
     };
     ledger.pid = worker.pid();
-    let mut progress = Progress::new(gateway, &job.prompt, (hands.wake, hands.cancel));
+    let mut progress = Progress::new(gateway, &job.prompt, (hands.wake, hands.cancel), start.pass);
     let ending = loop {
         if let Some(reason) = hands.cancel.reason() {
             break Ending::Stopped(reason);
@@ -224,6 +240,8 @@ struct Progress<'a> {
     gateway: &'a Gateway,
     wake: &'a OwnedFd,
     cancel: &'a Cancel,
+    /// Hears how the credential fares.
+    pass: Pass<'a>,
     turns: Turns,
     started: Instant,
     deadline: Instant,
@@ -237,6 +255,7 @@ impl<'a> Progress<'a> {
         gateway: &'a Gateway,
         prompt: &Prompt,
         (wake, cancel): (&'a OwnedFd, &'a Cancel),
+        pass: Pass<'a>,
     ) -> Self {
         let stream = gateway.config.cli.stream;
         let policy = match (&prompt.parameters.schema, prompt.tools, stream) {
@@ -250,6 +269,7 @@ impl<'a> Progress<'a> {
             gateway,
             wake,
             cancel,
+            pass,
             turns: Turns::new(policy, prompt.thinking, &prompt.parameters.stop_sequences),
             started: now,
             deadline: now + gateway.config.cli.timeout,
@@ -356,9 +376,14 @@ impl<'a> Progress<'a> {
             Verdict::More => None,
             Verdict::Failed(failure) => {
                 let redact = |text: &str| redacted(text, &job.tenant);
-                Some(Ending::Failed(failure.shown(unix_now(), &redact)))
+                let cause = failure.cause();
+                let mut error = failure.shown(unix_now(), &redact);
+                let wait = self.pass.failed(cause, &error);
+                error.retry_after = error.retry_after.or(wait);
+                Some(Ending::Failed(error))
             }
             Verdict::Done => {
+                self.pass.worked();
                 job.answer.finish();
                 Some(Ending::Complete)
             }
@@ -370,9 +395,13 @@ impl<'a> Progress<'a> {
             Ok(event) => event,
             Err(_) => return self.odd_line(line, job, ledger),
         };
-        if let Event::Result(result) = &event {
-            self.task = Task::Done;
-            ledger.note_result(result);
+        match &event {
+            Event::Stream(Stream::MessageStart { .. }) => self.pass.worked(),
+            Event::Result(result) => {
+                self.task = Task::Done;
+                ledger.note_result(result);
+            }
+            _ => {}
         }
         let answer = &mut job.answer;
         let started = self.started;
