@@ -96,11 +96,13 @@ impl Threads {
             .map_err(failed("the http workers"))?;
         let address = SocketAddr::new(config.bind_address(), config.server.port);
         let admitting = Arc::clone(&gateway);
+        let heading = Arc::clone(&gateway);
         let listener = Listener::start(
             ListenerConfig {
                 addr: address,
                 limits: limits_of(&config.server),
                 error_body: Gateway::listener_error,
+                answer_headers: Box::new(move |head| heading.answer_headers(head)),
                 reserved_fds: OTHER_FDS + FDS_PER_RUN * config.cli.max_concurrent,
             },
             move |head, peer| admitting.admit(head, peer),

@@ -137,8 +137,10 @@ impl Turns {
         match event {
             Event::Stream(stream) => self.stream(stream, line, sink),
             Event::Assistant(assistant) => self.assistant(assistant, sink),
-            Event::LimitReached { resets_at } => {
-                self.clues.resets_at = *resets_at;
+            Event::RateLimit(limit) => {
+                if limit.is_rejection() {
+                    self.clues.limit = Some((**limit).clone());
+                }
                 Verdict::More
             }
             Event::Retry { delay_ms } => {

@@ -1,9 +1,11 @@
 //! What both wire formats mean: a [`Prompt`] in, [`AnswerEvent`]s or an [`ApiError`] out.
 //!
 //! Nothing here knows HTTP sockets, tenants or processes, and nothing outside `api/` knows how a
-//! vendor spells a field. Formats are in [`anthropic`] and [`openai`]; model names in [`models`].
+//! vendor spells a field. Formats are in [`anthropic`] and [`openai`]; model names in [`models`], lists
+//! of them in [`catalog`].
 
 pub(crate) mod anthropic;
+pub(crate) mod catalog;
 pub(crate) mod models;
 pub(crate) mod openai;
 pub(crate) mod text;
@@ -188,8 +190,10 @@ pub(crate) enum ErrorKind {
     Authentication,
     /// 403: known caller, forbidden place.
     Permission,
-    /// 404: no such route or model.
+    /// 404: no such model.
     NotFound,
+    /// 404: no such route.
+    NoRoute,
     /// 405: the route exists, the method does not.
     MethodNotAllowed,
     /// 408: the client did not send its request in time.

@@ -4,12 +4,14 @@
 //! not stable and types come and go with versions: what is unknown is [`Event::Other`].
 
 mod control;
+mod limit;
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+pub(crate) use self::limit::RateLimit;
 use crate::api::text::Text;
 
 /// What a line says.
@@ -20,8 +22,8 @@ pub(crate) enum Event<'a> {
     /// A whole content block, sent before the block's stream ends; or an answer that was not
     /// streamed at all; or a failure in the CLI's words.
     Assistant(Assistant<'a>),
-    /// A rejection by a usage limit, with the time it ends (seconds since 1970).
-    LimitReached { resets_at: Option<u64> },
+    /// Where usage limits stand, a rejection by one included.
+    RateLimit(Box<RateLimit>),
     /// The CLI will ask again after a delay.
     Retry { delay_ms: u64 },
     /// `initialize` was refused, without which there is no system prompt. The CLI goes on after any
@@ -126,7 +128,7 @@ pub(crate) fn parse(line: &[u8]) -> serde_json::Result<Event<'_>> {
             _ => Ok(Event::Other),
         },
         "result" => serde_json::from_slice(line).map(|it| Event::Result(Box::new(it))),
-        "rate_limit_event" => rate_limit(line),
+        "rate_limit_event" => limit::read(line),
         "system" if head.subtype.as_deref() == Some("api_retry") => retry(line),
         "control_response" => control::response(line),
         _ => Ok(Event::Other),
@@ -289,28 +291,6 @@ where
     Ok(serde_json::from_str(raw.get()).unwrap_or_default())
 }
 
-fn rate_limit(line: &[u8]) -> serde_json::Result<Event<'_>> {
-    #[derive(Deserialize)]
-    struct Line<'a> {
-        #[serde(borrow)]
-        rate_limit_info: Info<'a>,
-    }
-    #[derive(Deserialize)]
-    struct Info<'a> {
-        #[serde(borrow)]
-        status: Cow<'a, str>,
-        #[serde(default, rename = "resetsAt")]
-        resets_at: Option<u64>,
-    }
-    let line: Line<'_> = serde_json::from_slice(line)?;
-    Ok(match &*line.rate_limit_info.status {
-        "rejected" => Event::LimitReached {
-            resets_at: line.rate_limit_info.resets_at,
-        },
-        _ => Event::Other,
-    })
-}
-
 fn retry(line: &[u8]) -> serde_json::Result<Event<'_>> {
     #[derive(Deserialize)]
     struct Line {
@@ -352,10 +332,6 @@ mod tests {
             r#"Stream(BlockStart { index: 1, kind: Internal, block: RawValue({"type":"server_tool_use"}) })"#,
         );
         check(
-            r#"{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":5}}"#,
-            "LimitReached { resets_at: Some(5) }",
-        );
-        check(
             r#"{"type":"control_response","response":{"subtype":"error","request_id":"ccgw-initialize","error":"no"}}"#,
             r#"ControlFailed { error: "no" }"#,
         );
@@ -388,7 +364,6 @@ mod tests {
             r#"{"type":"stream_event","event":{"type":"message_stop"},"parent_tool_use_id":"toolu_1"}"#,
             r#"{"type":"stream_event","event":{"type":"ping"}}"#,
             r#"{"type":"stream_event"}"#,
-            r#"{"type":"rate_limit_event","rate_limit_info":{"status":"allowed"}}"#,
             r#"{"type":"control_response","response":{"subtype":"success","request_id":"x"}}"#,
         ] {
             check(line, "Other");

@@ -8,7 +8,10 @@ mod line;
 use std::time::Duration;
 
 use self::line::{last_lines, one_line};
-use super::{event::ResultLine, keeper::Exit};
+use super::{
+    event::{RateLimit, ResultLine},
+    keeper::Exit,
+};
 use crate::api::{ApiError, ErrorKind};
 
 /// A failure as it was told, before it is fit to be shown.
@@ -17,8 +20,25 @@ pub(crate) struct Failure {
     kind: ErrorKind,
     words: Words,
     retry_after: Option<Duration>,
-    /// When a usage limit ends, in seconds since 1970.
-    resets_at: Option<u64>,
+    cause: Cause,
+}
+
+/// What of a failure holds for requests to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// There is no credential, or the API does not take it.
+    Login(Reach),
+    /// A usage limit, and when it ends, in seconds since 1970.
+    Limit { resets_at: u64, reach: Reach },
+    /// Nothing that the next request must meet too.
+    Other,
+}
+
+/// Whom it stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    EveryModel,
+    ThisModel,
 }
 
 /// Whose words describe it.
@@ -37,11 +57,16 @@ enum Words {
 pub(crate) struct Clues {
     /// `error` of the last assistant line.
     pub(crate) error: Option<String>,
-    pub(crate) resets_at: Option<u64>,
+    /// The usage limit that was reached.
+    pub(crate) limit: Option<RateLimit>,
     pub(crate) retry_delay_ms: Option<u64>,
 }
 
 impl Failure {
+    pub(crate) fn cause(&self) -> Cause {
+        self.cause
+    }
+
     /// The error to show: without the secrets that `redact` takes out, on one line, and with
     /// `Retry-After` counted from now.
     pub(crate) fn shown(self, unix_now: u64, redact: &dyn Fn(&str) -> String) -> ApiError {
@@ -53,9 +78,13 @@ impl Failure {
                 phrase(self.kind, status, one_line(&redact(&text), TEXT_MAX))
             }
         };
-        let until = self
-            .resets_at
-            .map(|at| Duration::from_secs(at.saturating_sub(unix_now).max(1)));
+        let until = match self.cause {
+            Cause::Limit { resets_at, .. } => {
+                let seconds = resets_at.saturating_sub(unix_now).max(1);
+                Some(Duration::from_secs(seconds))
+            }
+            Cause::Login(_) | Cause::Other => None,
+        };
         ApiError {
             kind: self.kind,
             message,
@@ -86,7 +115,7 @@ impl From<ApiError> for Failure {
             kind,
             words: Words::Ours(message),
             retry_after,
-            resets_at: None,
+            cause: Cause::Other,
         }
     }
 }
@@ -109,7 +138,25 @@ pub(crate) fn from_result(result: &ResultLine<'_>, clues: &Clues) -> Failure {
             .retry_delay_ms
             .filter(|_| limited)
             .map(Duration::from_millis),
-        resets_at: clues.resets_at.filter(|_| limited),
+        cause: cause(kind, result.api_error_status, clues),
+    }
+}
+
+fn cause(kind: ErrorKind, status: Option<u16>, clues: &Clues) -> Cause {
+    let limit = clues.limit.as_ref();
+    match (kind, limit.and_then(|it| it.resets_at)) {
+        // An account may be forbidden one model and allowed another.
+        (ErrorKind::Unavailable, _) if status == Some(403) => Cause::Login(Reach::ThisModel),
+        (ErrorKind::Unavailable, _) => Cause::Login(Reach::EveryModel),
+        (ErrorKind::RateLimited, Some(resets_at)) => {
+            let reach = match limit.and_then(|it| it.kind.as_deref()) {
+                Some("five_hour" | "seven_day") => Reach::EveryModel,
+                // Weekly limits of single models, and what is not known yet.
+                _ => Reach::ThisModel,
+            };
+            Cause::Limit { resets_at, reach }
+        }
+        _ => Cause::Other,
     }
 }
 
@@ -182,12 +229,21 @@ const STDERR_MAX: usize = 400;
 mod tests {
     use super::*;
 
+    fn limit(kind: &str) -> RateLimit {
+        RateLimit {
+            status: "rejected".to_owned(),
+            resets_at: Some(1000),
+            kind: Some(kind.to_owned()),
+            windows: Default::default(),
+        }
+    }
+
     #[track_caller]
     fn check(result: &str, error: Option<&str>, kind: ErrorKind, part: &str) {
         let result: ResultLine<'_> = serde_json::from_str(result).unwrap();
         let clues = Clues {
             error: error.map(str::to_owned),
-            resets_at: Some(1000),
+            limit: Some(limit("five_hour")),
             retry_delay_ms: Some(2488),
         };
         let error = from_result(&result, &clues).shown(900, &|text| text.to_owned());
@@ -246,6 +302,42 @@ mod tests {
             "odd",
         );
         check("{}", None, ErrorKind::Internal, "no reason");
+    }
+
+    #[test]
+    fn only_credentials_and_limits_last() {
+        #[track_caller]
+        fn check(status: u16, kind: &str, expect: Cause) {
+            let line = format!(r#"{{"is_error":true,"api_error_status":{status}}}"#);
+            let result: ResultLine<'_> = serde_json::from_str(&line).unwrap();
+            let clues = Clues {
+                limit: Some(limit(kind)),
+                ..Clues::default()
+            };
+            assert_eq!(
+                from_result(&result, &clues).cause(),
+                expect,
+                "{status} {kind}"
+            );
+        }
+        let ends = |reach| Cause::Limit {
+            resets_at: 1000,
+            reach,
+        };
+        check(401, "", Cause::Login(Reach::EveryModel));
+        check(403, "", Cause::Login(Reach::ThisModel));
+        check(429, "five_hour", ends(Reach::EveryModel));
+        check(429, "seven_day", ends(Reach::EveryModel));
+        check(429, "seven_day_opus", ends(Reach::ThisModel));
+        check(500, "five_hour", Cause::Other);
+        let result: ResultLine<'_> = serde_json::from_str(r#"{"api_error_status":429}"#).unwrap();
+        assert_eq!(
+            from_result(&result, &Clues::default()).cause(),
+            Cause::Other
+        );
+        let result = serde_json::from_str(r#"{"result":"Not logged in"}"#).unwrap();
+        let lost = from_result(&result, &Clues::default());
+        assert_eq!(lost.cause(), Cause::Login(Reach::EveryModel));
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub(super) const SERVER: Keys = Keys {
         "head_timeout",
         "body_timeout",
         "write_timeout",
+        "cors_origins",
     ],
 };
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 mod build;
 mod cli;
+mod cors;
 mod file;
 mod keys;
 mod problems;
@@ -24,6 +25,7 @@ mod tree;
 mod value;
 
 pub(crate) use cli::{Cli, PermissionMode, StreamPolicy};
+pub(crate) use cors::CorsOrigins;
 pub(crate) use problems::Problems;
 pub(crate) use server::Server;
 pub(crate) use session::Session;

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use super::cors::{self, CorsOrigins};
 use super::keys;
 use super::problems::Reported;
 use super::section::{Reader, Section};
@@ -30,6 +31,8 @@ pub(crate) struct Server {
     pub(crate) body_timeout: Duration,
     /// How long one write may stall.
     pub(crate) write_timeout: Duration,
+    /// Which web pages may read answers.
+    pub(crate) cors_origins: CorsOrigins,
 }
 
 /// The address under which containers reach the gateway.
@@ -61,6 +64,7 @@ pub(super) fn read<'t>(
     let head_timeout = s.get("head_timeout", Duration::from_secs(10), millis);
     let body_timeout = s.get("body_timeout", Duration::from_secs(60), millis);
     let write_timeout = s.get("write_timeout", Duration::from_secs(30), millis);
+    let cors_origins = cors::read(&mut s, tenants);
     Ok(Server {
         port: port?,
         host: host?,
@@ -71,6 +75,7 @@ pub(super) fn read<'t>(
         head_timeout: head_timeout?,
         body_timeout: body_timeout?,
         write_timeout: write_timeout?,
+        cors_origins: cors_origins?,
     })
 }
 

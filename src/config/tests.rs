@@ -11,6 +11,7 @@ use super::server::DockerHostIp;
 use super::skills::SkillsSync;
 use super::*;
 
+mod cors;
 mod example;
 mod hostile;
 

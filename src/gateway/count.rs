@@ -7,9 +7,10 @@ use std::{
 
 use super::{
     Gateway,
+    cancel::clear,
     job::Job,
     ledger::Outcome,
-    run::{Ending, Hands, cannot_start, clear, conclude, failed, redacted},
+    run::{Ending, Hands, cannot_start, conclude, failed, redacted},
 };
 use crate::{
     api::{ApiError, ErrorKind},
@@ -30,10 +31,10 @@ pub(super) fn count(
     gateway: &Gateway,
     job: &mut Job,
     hands: Hands<'_>,
-    (launch, input): (&Launch, Vec<u8>),
+    (launch, input): (Launch, Vec<u8>),
     countable: &Countable,
 ) -> Outcome {
-    let mut worker = match Worker::start(hands.keeper, launch, input) {
+    let mut worker = match Worker::start(hands.keeper, &launch, input) {
         Ok(worker) => worker,
         Err(error) => return failed(job, cannot_start(&error)),
     };

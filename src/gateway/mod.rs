@@ -3,12 +3,17 @@
 
 mod answer;
 mod auth;
+mod cancel;
+mod cors;
 mod count;
 mod health;
 mod job;
 mod ledger;
+mod lookup;
 mod route;
 mod run;
+mod target;
+mod upstream;
 mod workers;
 
 use std::{
@@ -26,21 +31,22 @@ use self::{
     answer::{Answer, Encoder, error_response, json, unix_now},
     auth::Keys,
     route::{Format, Route},
+    upstream::Upstream,
 };
 pub(crate) use self::{
+    cancel::Reason,
     job::{Job, Refusal},
-    run::Reason,
     workers::{CliWorkers, HttpWorkers},
 };
 use crate::{
-    api::{self, ApiError, ErrorKind, anthropic, models, openai},
+    api::{self, ApiError, ErrorKind, anthropic, openai},
     claude::{
         command::{Place, User},
         count::{Countable, countable},
         probe::Cli,
     },
     config::{Config, ConfigDir},
-    http::{Account, Head, Refused, Request, Response},
+    http::{Account, AnswerHeader, Head, Refused, Request, Response},
     ids, log,
     scheduler::{self, TenantId},
     state::{self, StateDir},
@@ -57,6 +63,7 @@ pub(crate) struct Gateway {
     pub(crate) base_env: Vec<(OsString, OsString)>,
     /// openclaw-skill.md as it goes into every system prompt.
     pub(crate) skill_text: String,
+    pub(crate) upstream: Upstream,
     scheduler: scheduler::Handle,
     started: Instant,
     draining: AtomicBool,
@@ -107,6 +114,7 @@ impl Gateway {
         };
         Gateway {
             config: parts.config,
+            upstream: Upstream::new(tenants.iter().map(|it| &**it)),
             tenants,
             keys,
             cli: parts.cli,
@@ -125,22 +133,10 @@ impl Gateway {
     /// # Errors
     /// The answer, when it may not.
     pub(crate) fn admit(&self, head: &Head, peer: SocketAddr) -> Result<Account, Response> {
-        let format = Format::of_path(head.path());
-        let refuse = |error: ApiError| {
-            let request_id = ids::request_id();
-            let response = error_response(format, &error, &request_id);
-            log_refused(
-                &request_id,
-                response.status,
-                &error.message,
-                Some(head),
-                peer,
-            );
-            response
-        };
+        let refuse = |error: ApiError| refused(head, peer, &error);
         let route = Route::find(head.method(), head.path()).map_err(|error| {
             let allow =
-                allowed_methods(head.path()).filter(|_| error.kind == ErrorKind::MethodNotAllowed);
+                Route::methods(head.path()).filter(|_| error.kind == ErrorKind::MethodNotAllowed);
             match allow {
                 Some(methods) => refuse(error).header("allow", methods.join(", ")),
                 None => refuse(error),
@@ -153,29 +149,27 @@ impl Gateway {
         }
     }
 
+    /// What every answer to a request carries.
+    pub(crate) fn answer_headers(&self, head: &Head) -> Vec<AnswerHeader> {
+        cors::answer_headers(&self.config.server.cors_origins, head)
+    }
+
     /// Answers a request, or gives it to the scheduler which will see to it.
     pub(crate) fn serve(&self, request: Request) {
-        match Route::find(request.head.method(), request.head.path()) {
-            Ok(Route::Messages) => self.ask(request, Format::Anthropic, parse_anthropic),
-            Ok(Route::CountTokens) => self.ask(request, Format::Anthropic, parse_count),
-            Ok(Route::ChatCompletions) => self.ask(request, Format::OpenAi, parse_openai),
-            Ok(Route::Models) => {
-                let body = match request.head.header("anthropic-version") {
-                    Some(_) => models::list_anthropic(),
-                    None => models::list_openai(),
-                };
-                request.reply.send(json(200, body));
-            }
-            Ok(Route::Health) => {
-                let body = self.health(&request);
-                request.reply.send(json(200, body));
-            }
+        let head = Arc::clone(&request.head);
+        let response = match Route::find(head.method(), head.path()) {
+            Ok(Route::Messages) => return self.ask(request, Format::Anthropic, parse_anthropic),
+            Ok(Route::CountTokens) => return self.ask(request, Format::Anthropic, parse_count),
+            Ok(Route::ChatCompletions) => return self.ask(request, Format::OpenAi, parse_openai),
+            Ok(Route::Models) => lookup::models(&head),
+            Ok(Route::Model(id)) => lookup::model(&head, id),
+            Ok(Route::Health) => Ok(json(200, self.health(&request))),
+            Ok(Route::Options(methods)) => Ok(self.options(&head, methods)),
             // `admit` has refused these; should it ever not, so does this.
-            Err(error) => {
-                let response = error_response(Format::Anthropic, &error, &ids::request_id());
-                request.reply.send(response);
-            }
-        }
+            Err(error) => Err(error),
+        };
+        let response = response.unwrap_or_else(|error| refused(&head, request.peer, &error));
+        request.reply.send(response);
     }
 
     pub(crate) fn start_draining(&self) {
@@ -191,7 +185,7 @@ impl Gateway {
             peer,
         } = refused;
         let kind = match status {
-            404 => ErrorKind::NotFound,
+            404 => ErrorKind::NoRoute,
             405 => ErrorKind::MethodNotAllowed,
             408 => ErrorKind::RequestTimeout,
             413 => ErrorKind::TooLarge,
@@ -200,7 +194,7 @@ impl Gateway {
             500..=599 => ErrorKind::Internal,
             _ => ErrorKind::InvalidRequest,
         };
-        let format = head.map_or(Format::Anthropic, |head| Format::of_path(head.path()));
+        let format = head.map_or(Format::Anthropic, Format::of);
         let request_id = ids::request_id();
         log_refused(&request_id, status, message, head, peer);
         let mut response = error_response(format, &ApiError::new(kind, message), &request_id);
@@ -236,6 +230,20 @@ impl Gateway {
                     task,
                 } = parsed;
                 let tenant = Arc::clone(&self.tenants[tenant_id]);
+                // Counting costs no model turn, and works without a login.
+                if task.is_none()
+                    && let Err(error) = self.upstream.check(tenant_id, &prompt.model)
+                {
+                    log::info(
+                        "refused without a run",
+                        &[
+                            ("request", &request_id),
+                            ("tenant", &tenant.name),
+                            ("why", &error.message),
+                        ],
+                    );
+                    return reply.send(error_response(format, &error, &request_id));
+                }
                 let answer = Answer::new(request_id, format, encoder, reply)
                     .ignoring(&prompt.parameters.ignored);
                 self.scheduler.enqueue(Box::new(Job {
@@ -389,6 +397,20 @@ static REFUSED: log::Sparing = log::Sparing::new();
 /// So much of a path is logged.
 const LOGGED_PATH_MAX: usize = 80;
 
+/// The answer to a request that is refused by its head, and the line in the log.
+fn refused(head: &Head, peer: SocketAddr, error: &ApiError) -> Response {
+    let request_id = ids::request_id();
+    let response = error_response(Format::of(head), error, &request_id);
+    log_refused(
+        &request_id,
+        response.status,
+        &error.message,
+        Some(head),
+        peer,
+    );
+    response
+}
+
 fn log_refused(request_id: &str, status: u16, why: &str, head: Option<&Head>, peer: SocketAddr) {
     let method = head.map_or("-", Head::method);
     let path: String = head
@@ -407,22 +429,4 @@ fn log_refused(request_id: &str, status: u16, why: &str, head: Option<&Head>, pe
             ("why", &why),
         ],
     );
-}
-
-fn allowed_methods(path: &str) -> Option<&'static [&'static str]> {
-    [
-        Route::Messages,
-        Route::CountTokens,
-        Route::ChatCompletions,
-        Route::Models,
-        Route::Health,
-    ]
-    .into_iter()
-    .find(|route| {
-        route
-            .methods()
-            .iter()
-            .any(|method| Route::find(method, path) == Ok(*route))
-    })
-    .map(Route::methods)
 }

@@ -3,25 +3,25 @@
 use std::{
     borrow::Cow,
     os::fd::{AsFd, OwnedFd},
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
     Gateway, Tenant,
     answer::{Patience, unix_now},
+    cancel::{Cancel, Reason, clear},
     count::count,
     job::Job,
     ledger::{Ledger, Outcome},
+    upstream::Pass,
 };
 use crate::{
     api::{AnswerEvent, ApiError, BuiltInTools, ErrorKind, Prompt},
     claude::{
         command::{self, Recipe},
-        event::{self, Event},
+        count::Countable,
+        event::{self, Event, Stream},
         failure, input,
         keeper::{Keeper, Launch, SpawnError},
         worker::{LineTooLong, Step, Worker},
@@ -39,48 +39,6 @@ const INTERRUPT_WAIT: Duration = Duration::from_secs(1);
 /// How long a CLI may take to exit after its answer is complete; it takes about 60 ms.
 const EXIT_WAIT: Duration = Duration::from_millis(500);
 
-/// Why a run is to stop early; written from other threads, read by the run.
-pub(crate) struct Cancel {
-    reason: AtomicU8,
-    wake: Arc<OwnedFd>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
-    ClientGone = 1,
-    Shutdown = 2,
-}
-
-impl Cancel {
-    /// `wake` is an eventfd that the run polls.
-    pub(crate) fn new(wake: Arc<OwnedFd>) -> Arc<Self> {
-        Arc::new(Cancel {
-            reason: AtomicU8::new(0),
-            wake,
-        })
-    }
-
-    /// Stops the run; the first reason counts.
-    pub(crate) fn fire(&self, reason: Reason) {
-        if self
-            .reason
-            .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
-        {
-            // An eventfd that is full wakes its reader all the same.
-            let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
-        }
-    }
-
-    pub(super) fn reason(&self) -> Option<Reason> {
-        match self.reason.load(Ordering::Acquire) {
-            1 => Some(Reason::ClientGone),
-            2 => Some(Reason::Shutdown),
-            _ => None,
-        }
-    }
-}
-
 /// Answers the job and gives the permit back once nothing of the run is left.
 pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: Hands<'_>) {
     let started = Instant::now();
@@ -90,12 +48,12 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
     let watched = Arc::clone(hands.cancel);
     job.on_gone(Box::new(move || watched.fire(Reason::ClientGone)));
     let mut ledger = Ledger::default();
-    let outcome = match prepare(gateway, &job) {
-        Ok((launch, input)) => match job.task.take() {
-            Some(countable) => count(gateway, &mut job, hands, (&launch, input), &countable),
-            None => execute(gateway, &mut job, hands, &launch, input, &mut ledger),
+    let outcome = match job.task.take() {
+        Some(countable) => match prepare(gateway, &job, Some(&countable)) {
+            Ok(start) => count(gateway, &mut job, hands, start, &countable),
+            Err(error) => failed(&mut job, error),
         },
-        Err(error) => failed(&mut job, error),
+        None => answer(gateway, &mut job, hands, &mut ledger),
     };
     drop(permit);
     ledger.log(&job, &outcome, queued, started.elapsed());
@@ -108,7 +66,22 @@ pub(crate) struct Hands<'a> {
     pub(crate) cancel: &'a Arc<Cancel>,
 }
 
-fn prepare(gateway: &Gateway, job: &Job) -> Result<(Launch, Vec<u8>), ApiError> {
+/// A command line, and what is written to it.
+type Start = (Launch, Vec<u8>);
+
+/// Answers with a model's turns, unless it is known that they would fail.
+fn answer(gateway: &Gateway, job: &mut Job, hands: Hands<'_>, ledger: &mut Ledger) -> Outcome {
+    let tenant = Arc::clone(&job.tenant);
+    let whose = (job.tenant_id, &*tenant);
+    let entered = gateway.upstream.enter(whose, &job.prompt.model);
+    let prepared = entered.and_then(|pass| Ok((prepare(gateway, job, None)?, pass)));
+    match prepared {
+        Ok((start, pass)) => execute((gateway, pass), job, hands, start, ledger),
+        Err(error) => failed(job, error),
+    }
+}
+
+fn prepare(gateway: &Gateway, job: &Job, countable: Option<&Countable>) -> Result<Start, ApiError> {
     let place = gateway.place_of(&job.tenant)?;
     let safe = gateway.cli.ensure_safe();
     safe.map_err(|why| ApiError::new(ErrorKind::Unavailable, why))?;
@@ -122,7 +95,7 @@ fn prepare(gateway: &Gateway, job: &Job) -> Result<(Launch, Vec<u8>), ApiError> 
         tenant_env: &job.tenant.env,
     };
     let launch = command::launch(&recipe, &job.prompt);
-    let input = match &job.task {
+    let input = match countable {
         Some(countable) => input::count_lines(&countable.text),
         None => {
             let system = system_prompt(&job.prompt, &gateway.skill_text, &job.tenant);
@@ -147,19 +120,18 @@ fn system_prompt(prompt: &Prompt, skill_text: &str, tenant: &Tenant) -> String {
 }
 
 fn execute(
-    gateway: &Gateway,
+    (gateway, pass): (&Gateway, Pass<'_>),
     job: &mut Job,
     hands: Hands<'_>,
-    launch: &Launch,
-    input: Vec<u8>,
+    (launch, input): Start,
     ledger: &mut Ledger,
 ) -> Outcome {
-    let mut worker = match Worker::start(hands.keeper, launch, input) {
+    let mut worker = match Worker::start(hands.keeper, &launch, input) {
         Ok(worker) => worker,
         Err(error) => return failed(job, cannot_start(&error)),
     };
     ledger.pid = worker.pid();
-    let mut progress = Progress::new(gateway, &job.prompt, (hands.wake, hands.cancel));
+    let mut progress = Progress::new(gateway, &job.prompt, (hands.wake, hands.cancel), pass);
     let ending = loop {
         if let Some(reason) = hands.cancel.reason() {
             break Ending::Stopped(reason);
@@ -182,13 +154,6 @@ pub(super) fn conclude(job: &mut Job, ending: Ending) -> Outcome {
         Ending::Failed(error) => failed(job, error),
         Ending::Stopped(Reason::Shutdown) => failed(job, shutting_down()),
     }
-}
-
-/// Empties the eventfd; why it was written stands in [`Cancel`].
-pub(super) fn clear(wake: &OwnedFd) {
-    let mut count = [0; 8];
-    // Empty already is what is wanted.
-    let _ = rustix::io::read(wake, &mut count[..]);
 }
 
 pub(super) fn failed(job: &mut Job, error: ApiError) -> Outcome {
@@ -239,6 +204,8 @@ struct Progress<'a> {
     gateway: &'a Gateway,
     wake: &'a OwnedFd,
     cancel: &'a Cancel,
+    /// Hears how the credential fares.
+    pass: Pass<'a>,
     turns: Turns,
     started: Instant,
     deadline: Instant,
@@ -252,6 +219,7 @@ impl<'a> Progress<'a> {
         gateway: &'a Gateway,
         prompt: &Prompt,
         (wake, cancel): (&'a OwnedFd, &'a Cancel),
+        pass: Pass<'a>,
     ) -> Self {
         let stream = gateway.config.cli.stream;
         let policy = match (&prompt.parameters.schema, prompt.tools, stream) {
@@ -265,6 +233,7 @@ impl<'a> Progress<'a> {
             gateway,
             wake,
             cancel,
+            pass,
             turns: Turns::new(policy, prompt.thinking, &prompt.parameters.stop_sequences),
             started: now,
             deadline: now + gateway.config.cli.timeout,
@@ -371,9 +340,14 @@ impl<'a> Progress<'a> {
             Verdict::More => None,
             Verdict::Failed(failure) => {
                 let redact = |text: &str| redacted(text, &job.tenant);
-                Some(Ending::Failed(failure.shown(unix_now(), &redact)))
+                let cause = failure.cause();
+                let mut error = failure.shown(unix_now(), &redact);
+                let wait = self.pass.failed(cause, &error);
+                error.retry_after = error.retry_after.or(wait);
+                Some(Ending::Failed(error))
             }
             Verdict::Done => {
+                self.pass.worked();
                 job.answer.finish();
                 Some(Ending::Complete)
             }
@@ -385,9 +359,13 @@ impl<'a> Progress<'a> {
             Ok(event) => event,
             Err(_) => return self.odd_line(line, job, ledger),
         };
-        if let Event::Result(result) = &event {
-            self.task = Task::Done;
-            ledger.note_result(result);
+        match &event {
+            Event::Stream(Stream::MessageStart { .. }) => self.pass.worked(),
+            Event::Result(result) => {
+                self.task = Task::Done;
+                ledger.note_result(result);
+            }
+            _ => {}
         }
         let answer = &mut job.answer;
         let started = self.started;

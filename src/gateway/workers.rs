@@ -14,7 +14,8 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::{
     Gateway, Job, Refusal,
-    run::{Cancel, Hands, Reason, run},
+    cancel::{Cancel, Reason},
+    run::{Hands, run},
 };
 use crate::{
     api::{ApiError, ErrorKind},

@@ -19,7 +19,7 @@ use super::reply::Request;
 use super::response::Response;
 use super::slab::Key;
 use super::socket::{Received, Socket};
-use super::{Admit, ErrorBody, Limits, Refused};
+use super::{Admit, AnswerHeaders, ErrorBody, Limits, Refused};
 
 /// One read while a head is awaited: enough for most, and little to keep if the peer pipelines.
 const HEAD_READ_BYTES: usize = 16 * 1024;
@@ -39,6 +39,7 @@ pub(super) struct Service {
     /// Boxed, because the channel keeps room for as many as there may be connections.
     pub(super) requests: Sender<Box<Request>>,
     pub(super) error_body: ErrorBody,
+    pub(super) answer_headers: AnswerHeaders,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) bodies: Budget,
     /// The time of the current round of the loop.

@@ -21,12 +21,18 @@ pub(crate) struct Head {
     method: Span,
     /// `None` for an absolute-form target without a path, which means `/`.
     path: Option<Span>,
+    query: Option<Span>,
     version: Version,
     headers: Vec<(Span, Span)>,
     pub(super) framing: Framing,
     pub(super) persistence: Persistence,
     pub(super) expectation: Expectation,
+    /// What every answer to this request carries, the listener's own included.
+    pub(super) answer_headers: Vec<AnswerHeader>,
 }
+
+/// A header of an answer.
+pub(crate) type AnswerHeader = (&'static str, Cow<'static, str>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Version {
@@ -81,6 +87,11 @@ impl Head {
     /// The path of the target, without a query and still percent-encoded: begins with `/`, or is `*`.
     pub(crate) fn path(&self) -> &str {
         self.path.map_or("/", |path| self.text_of(path))
+    }
+
+    /// What follows the `?` of the target, still percent-encoded; empty without one.
+    pub(crate) fn query(&self) -> &str {
+        self.query.map_or("", |query| self.text_of(query))
     }
 
     pub(crate) fn version(&self) -> Version {
@@ -223,6 +234,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
         Version::Http11
     };
     let path = path_of(method, target)?;
+    let query = target.split_once('?').map(|(_, query)| query);
     let meaning = fields::read(version, raw.headers)?;
     let field = |header: &httparse::Header<'_>| {
         (
@@ -233,11 +245,13 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
     Ok(Head {
         method: Span::of(text, method.as_bytes()),
         path: path.map(|path| Span::of(text, path.as_bytes())),
+        query: query.map(|query| Span::of(text, query.as_bytes())),
         version,
         headers: raw.headers.iter().map(field).collect(),
         framing: meaning.framing,
         persistence: meaning.persistence,
         expectation: meaning.expectation,
+        answer_headers: Vec::new(),
         text: text.into(),
     })
 }
@@ -282,7 +296,7 @@ fn names_http(bytes: &[u8]) -> bool {
         && !matches!(number, b"1.0" | b"1.1")
 }
 
-/// The path of a request target (RFC 9112 section 3.2); the query is nobody's business here.
+/// The path of a request target (RFC 9112 section 3.2), which ends where the query begins.
 fn path_of<'a>(method: &str, target: &'a str) -> Result<Option<&'a str>, Refusal> {
     if target.len() > MAX_TARGET_BYTES {
         let message = format!("request target is longer than {MAX_TARGET_BYTES} bytes");

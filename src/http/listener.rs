@@ -55,6 +55,7 @@ impl Listener {
             admit: Box::new(admit),
             requests,
             error_body: config.error_body,
+            answer_headers: config.answer_headers,
             mailbox: Arc::clone(&mailbox),
             bodies: Budget::new(limits.max_body_bytes.saturating_mul(BODIES_AT_ONCE)),
             now: Instant::now(),

@@ -31,7 +31,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 pub(crate) use hangup::HangUp;
-pub(crate) use head::Head;
+pub(crate) use head::{AnswerHeader, Head};
 pub(crate) use listener::Listener;
 pub(crate) use reply::{Reply, Request};
 pub(crate) use response::Response;
@@ -43,12 +43,16 @@ pub(crate) struct ListenerConfig {
     pub(crate) limits: Limits,
     /// Makes the answers that the listener gives on its own.
     pub(crate) error_body: ErrorBody,
+    pub(crate) answer_headers: AnswerHeaders,
     /// File descriptors to leave for the rest of the process, up to half of what it may have.
     pub(crate) reserved_fds: usize,
 }
 
 /// Makes the answer to what the listener refuses by itself.
 pub(crate) type ErrorBody = fn(&Refused<'_>) -> Response;
+
+/// Tells by a request's head which headers every answer to it carries, errors and streams included.
+pub(crate) type AnswerHeaders = Box<dyn Fn(&Head) -> Vec<AnswerHeader> + Send>;
 
 /// A request, or a connection, that the listener refuses by itself.
 pub(crate) struct Refused<'a> {

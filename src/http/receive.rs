@@ -104,10 +104,13 @@ impl Conn {
     }
 
     /// Decides on a complete head.
-    fn begin(&mut self, head: Head, cx: &mut Service) {
+    fn begin(&mut self, mut head: Head, cx: &mut Service) {
         self.served += 1;
         // A panic in it has been printed by the panic hook; the loop serves everybody else.
-        let admitted = catch_unwind(AssertUnwindSafe(|| (cx.admit)(&head, self.peer)));
+        let admitted = catch_unwind(AssertUnwindSafe(|| {
+            head.answer_headers = (cx.answer_headers)(&head);
+            (cx.admit)(&head, self.peer)
+        }));
         let account = match admitted {
             Ok(Ok(account)) => account,
             Ok(Err(response)) => return self.reject(&response, &head, cx),
@@ -247,11 +250,11 @@ impl Conn {
     }
 }
 
-/// RFC 9110 section 9.3.1: content means nothing in these requests, and they are the ones that a
+/// RFC 9110 sections 9.3.1 and 9.3.7: content means nothing in these requests, and they are the ones that a
 /// gateway may admit from anybody. So nobody can make it keep a body without being known.
 fn max_body(head: &Head, cx: &Service) -> u64 {
     match head.method() {
-        "GET" | "HEAD" => 0,
+        "GET" | "HEAD" | "OPTIONS" => 0,
         _ => cx.limits.max_body_bytes as u64,
     }
 }

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::head::{Head, Persistence, Version};
+use super::head::{AnswerHeader, Head, Persistence, Version};
 
 /// A whole answer. Its framing headers are the listener's business: `Content-Length`,
 /// `Transfer-Encoding` and `Connection` among the headers are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Response {
     pub(crate) status: u16,
-    pub(crate) headers: Vec<(&'static str, Cow<'static, str>)>,
+    pub(crate) headers: Vec<AnswerHeader>,
     pub(crate) body: Cow<'static, [u8]>,
 }
 
@@ -40,7 +40,8 @@ impl Response {
     /// Appends the answer to `request` (`None`: one that could not be read) as it goes out.
     pub(super) fn encode(&self, out: &mut Vec<u8>, request: Option<&Head>, then: Persistence) {
         start(out, self.status, request, then);
-        for (name, value) in &self.headers {
+        let of_request = request.map_or(&[][..], |head| &head.answer_headers);
+        for (name, value) in self.headers.iter().chain(of_request) {
             put_header(out, name, value);
         }
         // RFC 9110 section 6.4.1: these have no body, and 204 must not even say that it has none.
@@ -90,6 +91,9 @@ pub(super) fn stream_head(
     let mut bytes = Vec::with_capacity(256);
     start(&mut bytes, status, Some(request), then);
     for (name, value) in headers {
+        put_header(&mut bytes, name, value);
+    }
+    for (name, value) in &request.answer_headers {
         put_header(&mut bytes, name, value);
     }
     if request.version() == Version::Http11 {

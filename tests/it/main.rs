@@ -33,5 +33,6 @@ mod real_cli_count;
 mod real_cli_isolation;
 mod real_cli_parameters;
 mod real_cli_prompt;
+mod routes;
 mod stand_in;
 mod with_fake_cli;

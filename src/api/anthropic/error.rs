@@ -23,7 +23,7 @@ fn names(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::InvalidRequest => (400, "invalid_request_error"),
         ErrorKind::Authentication => (401, "authentication_error"),
         ErrorKind::Permission => (403, "permission_error"),
-        ErrorKind::NotFound => (404, "not_found_error"),
+        ErrorKind::NotFound | ErrorKind::NoRoute => (404, "not_found_error"),
         ErrorKind::MethodNotAllowed => (405, "invalid_request_error"),
         ErrorKind::RequestTimeout => (408, "timeout_error"),
         ErrorKind::TooLarge => (413, "request_too_large"),
@@ -89,6 +89,7 @@ mod tests {
         check(ErrorKind::Authentication, 401, "authentication_error");
         check(ErrorKind::Permission, 403, "permission_error");
         check(ErrorKind::NotFound, 404, "not_found_error");
+        check(ErrorKind::NoRoute, 404, "not_found_error");
         check(ErrorKind::MethodNotAllowed, 405, "invalid_request_error");
         check(ErrorKind::RequestTimeout, 408, "timeout_error");
         check(ErrorKind::TooLarge, 413, "request_too_large");

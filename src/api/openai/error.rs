@@ -24,6 +24,7 @@ fn names(kind: ErrorKind) -> (u16, &'static str, Option<&'static str>) {
         ErrorKind::Authentication => (401, "invalid_request_error", Some("invalid_api_key")),
         ErrorKind::Permission => (403, "invalid_request_error", Some("permission_denied")),
         ErrorKind::NotFound => (404, "invalid_request_error", Some("model_not_found")),
+        ErrorKind::NoRoute => (404, "invalid_request_error", Some("unknown_url")),
         ErrorKind::MethodNotAllowed => (405, "invalid_request_error", Some("method_not_supported")),
         ErrorKind::RequestTimeout => (408, "invalid_request_error", Some("request_timeout")),
         ErrorKind::TooLarge => (
@@ -102,6 +103,7 @@ mod tests {
             Some("permission_denied"),
         );
         check(ErrorKind::NotFound, 404, REQUEST, Some("model_not_found"));
+        check(ErrorKind::NoRoute, 404, REQUEST, Some("unknown_url"));
         check(
             ErrorKind::MethodNotAllowed,
             405,

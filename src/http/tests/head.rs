@@ -399,3 +399,19 @@ fn debug_text_shows_no_secret() {
     let text = format!("{:?}", parse(head.as_bytes()).unwrap());
     assert_eq!(text, "Head(GET /a Http11)");
 }
+
+#[test]
+fn query_is_told_apart_from_the_path() {
+    for (target, expect) in [
+        ("/a", ("/a", "")),
+        ("/a?", ("/a", "")),
+        ("/a?b=1&c", ("/a", "b=1&c")),
+        ("/a?b?c", ("/a", "b?c")),
+        ("http://x/a?b", ("/a", "b")),
+        ("http://x?b", ("/", "b")),
+    ] {
+        let head = format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n");
+        let head = parse(head.as_bytes()).unwrap();
+        assert_eq!((head.path(), head.query()), expect, "{target}");
+    }
+}

@@ -27,13 +27,17 @@ struct Server {
 }
 
 /// Starts a listener that rejects every head with `x-key: bad`, and panics at `x-key: panic`.
-/// Other keys are accounts by their length.
+/// Other keys are accounts by their length. Every answer repeats the request's `x-mark`.
 fn start_with(limits: Limits, queue: usize) -> Server {
     let addr = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = ListenerConfig {
         addr,
         limits,
         error_body: plain_error,
+        answer_headers: Box::new(|head| match head.header("x-mark") {
+            Some(mark) => vec![("x-mark", mark.to_owned().into())],
+            None => Vec::new(),
+        }),
         reserved_fds: 0,
     };
     let (sender, requests) = bounded(queue);

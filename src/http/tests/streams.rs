@@ -234,3 +234,33 @@ fn write_now_never_waits_for_a_stalled_reader() {
     stream.finish();
     assert!(client.rest().is_err());
 }
+
+#[test]
+fn headers_of_every_answer_are_on_streams_and_on_whole_and_refused_answers() {
+    let server = start(Limits {
+        max_body_bytes: 10,
+        ..Limits::default()
+    });
+    let request = |more: &str| format!("POST /a HTTP/1.1\r\nHost: x\r\nX-Mark: 7\r\n{more}\r\n");
+    let (mut client, streamed) = server.ask(&request(""));
+    let mut stream = streamed.reply.stream(200, &[]);
+    stream.write(b"data", Limit::default()).unwrap();
+    stream.finish();
+    let mut heads = vec![client.head()];
+    let (mut client, whole) = server.ask(&request(""));
+    whole.reply.send(Response::new(204));
+    heads.push(client.head());
+    let (mut client, dropped) = server.ask(&request(""));
+    drop(dropped);
+    heads.push(client.head());
+    for refused in ["X-Key: bad\r\n", "Content-Length: 11\r\n"] {
+        let mut client = server.connect();
+        client.send(request(refused));
+        heads.push(client.head());
+    }
+    let statuses: Vec<u16> = heads.iter().map(|head| status(head)).collect();
+    assert_eq!(statuses, [200, 204, 500, 401, 413]);
+    for head in heads {
+        assert!(head.contains("\r\nx-mark: 7"), "{head}");
+    }
+}
