@@ -82,6 +82,8 @@ await run({
     const ids = [];
     for await (const model of client.models.list()) ids.push(model.id);
     assert.ok(ids.includes('claude-sonnet-5-5'));
+    assert.equal((await client.models.retrieve('claude-sonnet-5-5')).id, 'claude-sonnet-5-5');
+    assert.equal((await failure(client.models.retrieve('gpt-4o'))).status, 404);
   },
   async errors_are_the_sdks_own() {
     const wrong = new Anthropic({ baseURL: base, apiKey: 'wrong', maxRetries: 0 });

@@ -51,6 +51,8 @@ def count_tokens():
 
 def models():
     assert "claude-sonnet-5-5" in [model.id for model in client.models.list()]
+    assert client.models.retrieve("claude-sonnet-5-5").id == "claude-sonnet-5-5"
+    failure(anthropic.NotFoundError, lambda: client.models.retrieve("gpt-4o"))
 
 
 def errors_are_the_sdks_own():

@@ -50,6 +50,8 @@ def structured_output():
 
 def models():
     assert "claude-sonnet-5-5" in [model.id for model in client.models.list()]
+    assert client.models.retrieve("claude-sonnet-5-5").id == "claude-sonnet-5-5"
+    failure(openai.NotFoundError, lambda: client.models.retrieve("gpt-4o"))
 
 
 def errors_are_the_sdks_own():
