@@ -11,7 +11,7 @@ use std::{
 
 use super::route::Format;
 use crate::{
-    api::{AnswerEvent, ApiError, anthropic, openai},
+    api::{AnswerEvent, ApiError, anthropic, openai, responses},
     http::{HangUp, Limit, Reply, Response, Stream},
 };
 
@@ -43,6 +43,8 @@ pub(crate) enum Encoder {
     Count,
     OpenAiStream(openai::StreamEncoder),
     OpenAiWhole(openai::Collector),
+    ResponsesStream(responses::StreamEncoder),
+    ResponsesWhole(responses::Collector),
 }
 
 /// Whether to wait for a client that takes nothing at the moment.
@@ -122,10 +124,14 @@ impl Answer {
             return Ok(());
         }
         self.open();
-        let ping = match &self.encoder {
+        let ping = match &mut self.encoder {
             Encoder::AnthropicStream(_) => anthropic::ping().to_vec(),
             Encoder::OpenAiStream(encoder) => encoder.ping(),
-            Encoder::AnthropicWhole(_) | Encoder::OpenAiWhole(_) | Encoder::Count => return Ok(()),
+            Encoder::ResponsesStream(encoder) => encoder.ping(),
+            Encoder::AnthropicWhole(_)
+            | Encoder::OpenAiWhole(_)
+            | Encoder::ResponsesWhole(_)
+            | Encoder::Count => return Ok(()),
         };
         self.last_sent = now;
         match &mut self.channel {
@@ -142,6 +148,8 @@ impl Answer {
         match &mut self.encoder {
             Encoder::AnthropicStream(encoder) => encoder.encode(event, &mut self.out),
             Encoder::OpenAiStream(encoder) => encoder.encode(event, &mut self.out),
+            Encoder::ResponsesStream(encoder) => encoder.encode(event, &mut self.out),
+            Encoder::ResponsesWhole(collector) => collector.take(event),
             Encoder::AnthropicWhole(collector) => collector.take(event),
             Encoder::OpenAiWhole(collector) => collector.take(event),
             Encoder::Count => {}
@@ -170,7 +178,11 @@ impl Answer {
         let body = match &mut self.encoder {
             Encoder::AnthropicWhole(collector) => Some(collector.finish()),
             Encoder::OpenAiWhole(collector) => Some(collector.finish()),
-            Encoder::AnthropicStream(_) | Encoder::OpenAiStream(_) | Encoder::Count => None,
+            Encoder::ResponsesWhole(collector) => Some(collector.finish()),
+            Encoder::AnthropicStream(_)
+            | Encoder::OpenAiStream(_)
+            | Encoder::ResponsesStream(_)
+            | Encoder::Count => None,
         };
         match (std::mem::replace(&mut self.channel, Channel::Closed), body) {
             (Channel::Open(stream), _) => stream.finish(),
@@ -205,9 +217,10 @@ impl Answer {
                 reply.send(error_response(self.format, error, &self.request_id))
             }
             Channel::Open(mut stream) => {
-                let frame = match self.format {
-                    Format::Anthropic => anthropic::error_frame(error, &self.request_id),
-                    Format::OpenAi => openai::error_frame(error),
+                let frame = match &mut self.encoder {
+                    Encoder::AnthropicStream(_) => anthropic::error_frame(error, &self.request_id),
+                    Encoder::ResponsesStream(encoder) => encoder.error_frame(error),
+                    _ => openai::error_frame(error),
                 };
                 // When it cannot be written the client is gone, or sees a broken stream.
                 let limit = Limit {
@@ -225,7 +238,7 @@ impl Answer {
     fn streams(&self) -> bool {
         matches!(
             self.encoder,
-            Encoder::AnthropicStream(_) | Encoder::OpenAiStream(_)
+            Encoder::AnthropicStream(_) | Encoder::OpenAiStream(_) | Encoder::ResponsesStream(_)
         )
     }
 

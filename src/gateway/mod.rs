@@ -10,6 +10,7 @@ mod health;
 mod job;
 mod ledger;
 mod lookup;
+mod parse;
 mod route;
 mod run;
 mod target;
@@ -28,7 +29,7 @@ use std::{
 };
 
 use self::{
-    answer::{Answer, Encoder, error_response, json, unix_now},
+    answer::{Answer, error_response, json},
     auth::Keys,
     route::{Format, Route},
     upstream::Upstream,
@@ -39,10 +40,9 @@ pub(crate) use self::{
     workers::{CliWorkers, HttpWorkers},
 };
 use crate::{
-    api::{self, ApiError, ErrorKind, anthropic, openai},
+    api::{ApiError, ErrorKind},
     claude::{
         command::{Place, User},
-        count::{Countable, countable},
         probe::Cli,
     },
     config::{Config, ConfigDir},
@@ -158,9 +158,10 @@ impl Gateway {
     pub(crate) fn serve(&self, request: Request) {
         let head = Arc::clone(&request.head);
         let response = match Route::find(head.method(), head.path()) {
-            Ok(Route::Messages) => return self.ask(request, Format::Anthropic, parse_anthropic),
-            Ok(Route::CountTokens) => return self.ask(request, Format::Anthropic, parse_count),
-            Ok(Route::ChatCompletions) => return self.ask(request, Format::OpenAi, parse_openai),
+            Ok(Route::Messages) => return self.ask(request, Format::Anthropic, parse::anthropic),
+            Ok(Route::CountTokens) => return self.ask(request, Format::Anthropic, parse::count),
+            Ok(Route::ChatCompletions) => return self.ask(request, Format::OpenAi, parse::openai),
+            Ok(Route::Responses) => return self.ask(request, Format::OpenAi, parse::responses),
             Ok(Route::Models) => lookup::models(&head),
             Ok(Route::Model(id)) => lookup::model(&head, id),
             Ok(Route::Health) => Ok(json(200, self.health(&request))),
@@ -203,7 +204,7 @@ impl Gateway {
         response
     }
 
-    fn ask(&self, request: Request, format: Format, parse: Parse) {
+    fn ask(&self, request: Request, format: Format, parse: parse::Parse) {
         let request_id = ids::request_id();
         let Request {
             head, body, reply, ..
@@ -224,7 +225,7 @@ impl Gateway {
                 ));
             }
             Ok((tenant_id, parsed)) => {
-                let Parsed {
+                let parse::Parsed {
                     prompt,
                     encoder,
                     task,
@@ -335,60 +336,6 @@ impl Tenant {
             config_dir: ConfigDir::Shared,
         }
     }
-}
-
-/// A request's body, understood.
-struct Parsed {
-    prompt: api::Prompt,
-    encoder: Encoder,
-    task: Option<Countable>,
-}
-
-/// Reads a body; the other argument is the request's id.
-type Parse = fn(&[u8], &str) -> Result<Parsed, ApiError>;
-
-fn parse_anthropic(body: &[u8], _request_id: &str) -> Result<Parsed, ApiError> {
-    let request = anthropic::parse(body)?;
-    let model = &request.prompt.model_requested;
-    let encoder = match request.delivery {
-        api::Delivery::Stream => Encoder::AnthropicStream(anthropic::StreamEncoder::new(model)),
-        api::Delivery::Whole => Encoder::AnthropicWhole(anthropic::Collector::new(model)),
-    };
-    Ok(Parsed {
-        prompt: request.prompt,
-        encoder,
-        task: None,
-    })
-}
-
-fn parse_count(body: &[u8], _request_id: &str) -> Result<Parsed, ApiError> {
-    let request = anthropic::parse_count(body)?;
-    let task = countable(&request.prompt, request.tools.as_deref());
-    Ok(Parsed {
-        prompt: request.prompt,
-        encoder: Encoder::Count,
-        task: Some(task),
-    })
-}
-
-fn parse_openai(body: &[u8], request_id: &str) -> Result<Parsed, ApiError> {
-    let request = openai::parse(body)?;
-    let identity = openai::Identity {
-        id: request_id.trim_start_matches("req_"),
-        model_requested: &request.prompt.model_requested,
-        created: unix_now(),
-    };
-    let encoder = match request.delivery {
-        api::Delivery::Stream => {
-            Encoder::OpenAiStream(openai::StreamEncoder::new(&identity, request.usage_chunk))
-        }
-        api::Delivery::Whole => Encoder::OpenAiWhole(openai::Collector::new(&identity)),
-    };
-    Ok(Parsed {
-        prompt: request.prompt,
-        encoder,
-        task: None,
-    })
 }
 
 /// Nobody's key is known yet, or it is wrong: without a bound a stranger could fill the disk.

@@ -13,6 +13,8 @@ pub(crate) enum Route<'a> {
     CountTokens,
     /// `POST /v1/chat/completions` and, for base URLs without `/v1`, `/chat/completions`
     ChatCompletions,
+    /// `POST /v1/responses` and, for base URLs without `/v1`, `/responses`
+    Responses,
     /// `GET /v1/models`
     Models,
     /// `GET /v1/models/{id}`, the id still percent-encoded
@@ -56,7 +58,7 @@ impl<'a> Route<'a> {
             return Some(&["GET", "HEAD", "POST", "OPTIONS"]);
         }
         Route::of_path(path).map(|route| match route {
-            Route::Messages | Route::CountTokens | Route::ChatCompletions => ASK,
+            Route::Messages | Route::CountTokens | Route::ChatCompletions | Route::Responses => ASK,
             Route::Models | Route::Model(_) | Route::Health | Route::Options(_) => READ,
         })
     }
@@ -65,7 +67,7 @@ impl<'a> Route<'a> {
     pub(crate) fn needs_key(self) -> bool {
         matches!(
             self,
-            Route::Messages | Route::CountTokens | Route::ChatCompletions
+            Route::Messages | Route::CountTokens | Route::ChatCompletions | Route::Responses
         )
     }
 
@@ -74,6 +76,7 @@ impl<'a> Route<'a> {
             "/v1/messages" => Some(Route::Messages),
             "/v1/messages/count_tokens" => Some(Route::CountTokens),
             "/v1/chat/completions" | "/chat/completions" => Some(Route::ChatCompletions),
+            "/v1/responses" | "/responses" => Some(Route::Responses),
             "/v1/models" | "/models" => Some(Route::Models),
             "/health" => Some(Route::Health),
             _ => {
@@ -93,7 +96,7 @@ impl Format {
         let is_anthropics = head.header("anthropic-version").is_some();
         match Route::of_path(path) {
             Some(Route::Messages) => Format::Anthropic,
-            Some(Route::ChatCompletions) => Format::OpenAi,
+            Some(Route::ChatCompletions | Route::Responses) => Format::OpenAi,
             Some(Route::Models | Route::Model(_)) if !is_anthropics => Format::OpenAi,
             None if path.ends_with("/chat/completions") => Format::OpenAi,
             None if path.starts_with("/v1/messages") || is_anthropics => Format::Anthropic,
@@ -107,7 +110,7 @@ fn no_such(method: &str, path: &str) -> String {
     // The target is the caller's own text; a bound keeps the answer small.
     let path: String = path.chars().take(100).collect();
     format!(
-        "no such route: {method} {path}; there are POST /v1/messages, POST /v1/messages/count_tokens, POST /v1/chat/completions, GET /v1/models, GET /v1/models/ID and GET /health"
+        "no such route: {method} {path}; there are POST /v1/messages, POST /v1/messages/count_tokens, POST /v1/chat/completions, POST /v1/responses, GET /v1/models, GET /v1/models/ID and GET /health"
     )
 }
 
@@ -130,6 +133,8 @@ mod tests {
         check("POST", "/v1/chat/completions", Ok(Route::ChatCompletions));
         check("POST", "/v1/messages/count_tokens", Ok(Route::CountTokens));
         check("POST", "/chat/completions", Ok(Route::ChatCompletions));
+        check("POST", "/v1/responses", Ok(Route::Responses));
+        check("POST", "/responses", Ok(Route::Responses));
         check("GET", "/v1/models", Ok(Route::Models));
         check("HEAD", "/models", Ok(Route::Models));
         check("GET", "/v1/models/opus", Ok(Route::Model("opus")));
@@ -170,6 +175,7 @@ mod tests {
             ("/v1/messages/batches", BEARER, Format::Anthropic),
             ("/v1/chat/completions", VERSION, Format::OpenAi),
             ("/x/chat/completions", "", Format::OpenAi),
+            ("/v1/responses", "", Format::OpenAi),
             ("/v1/models", "", Format::OpenAi),
             ("/v1/models/opus", VERSION, Format::Anthropic),
             ("/v1/embeddings", BEARER, Format::OpenAi),

@@ -65,10 +65,10 @@ impl Client {
             kind.starts_with("text/event-stream"),
             "a stream of {kind:?}"
         );
-        let format = if path.ends_with("chat/completions") {
-            Format::OpenAi
-        } else {
-            Format::Anthropic
+        let format = match path {
+            _ if path.ends_with("chat/completions") => Format::OpenAi,
+            _ if path.ends_with("responses") => Format::Responses,
+            _ => Format::Anthropic,
         };
         SseReader::new(answer, format)
     }

@@ -33,6 +33,7 @@ mod real_cli_count;
 mod real_cli_isolation;
 mod real_cli_parameters;
 mod real_cli_prompt;
+mod responses;
 mod routes;
 mod stand_in;
 mod with_fake_cli;

@@ -39,6 +39,7 @@ pub(crate) fn check_answer(value: &Value) {
         Some("model") if value["object"].is_null() => "anthropic_model",
         Some("model") => "openai_model",
         Some("chat.completion") => "openai_completion",
+        Some("response") => "response",
         Some("list") => "openai_models",
         None if value["error"].is_object() => "openai_error",
         None if value["has_more"].is_boolean() => "anthropic_models",

@@ -56,6 +56,28 @@ await run({
     const completion = await client.chat.completions.parse(ask('[[json:{"n":1}]]', { response_format }));
     assert.deepEqual(JSON.parse(completion.choices[0].message.content), { n: 1 });
   },
+  async responses() {
+    const response = await client.responses.create({ model, input: '[[text:hello]]' });
+    assert.equal(response.output_text, 'hello');
+    assert.equal(response.status, 'completed');
+    assert.ok(response.usage.output_tokens > 0);
+    const pieces = [];
+    const stream = client.responses.stream({ model, input: [{ role: 'user', content: '[[slow:3x5]]' }] });
+    stream.on('response.output_text.delta', (event) => pieces.push(event.delta));
+    const final = await stream.finalResponse();
+    assert.equal(final.output_text, pieces.join(''));
+    assert.equal(pieces.length, 3);
+    const cut = await client.responses.create({ model, input: '[[maxtokens]]', max_output_tokens: 9 });
+    assert.deepEqual([cut.status, cut.incomplete_details.reason], ['incomplete', 'max_output_tokens']);
+    const failed = await failure(client.responses.create({ model, input: '[[status:429]]' }));
+    assert.ok(failed instanceof OpenAI.RateLimitError);
+  },
+  async responses_with_a_schema() {
+    const schema = { type: 'object', properties: { n: { type: 'number' } }, required: ['n'], additionalProperties: false };
+    const text = { format: { type: 'json_schema', name: 'x', strict: true, schema } };
+    const response = await client.responses.parse({ model, input: '[[json:{"n":1}]]', text });
+    assert.deepEqual(JSON.parse(response.output_text), { n: 1 });
+  },
   async models() {
     const ids = [];
     for await (const model of client.models.list()) ids.push(model.id);

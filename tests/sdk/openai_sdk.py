@@ -48,6 +48,15 @@ def structured_output():
     assert json.loads(completion.choices[0].message.content) == {"n": 1}
 
 
+def responses():
+    response = client.responses.create(model=MODEL, input="[[text:hello]]", instructions="be brief")
+    assert response.output_text == "hello" and response.usage.output_tokens > 0
+    with client.responses.stream(model=MODEL, input="[[slow:3x5]]") as stream:
+        deltas = [event.delta for event in stream if event.type == "response.output_text.delta"]
+        final = stream.get_final_response()
+    assert final.output_text == "".join(deltas) == "tick1 tick2 tick3 "
+
+
 def models():
     assert "claude-sonnet-5-5" in [model.id for model in client.models.list()]
     assert client.models.retrieve("claude-sonnet-5-5").id == "claude-sonnet-5-5"
@@ -71,4 +80,4 @@ def cancelled():
                 break
 
 
-run(whole, stream_with_usage, stream_helper, image, structured_output, models, errors_are_the_sdks_own, cancelled)
+run(whole, stream_with_usage, stream_helper, image, structured_output, responses, models, errors_are_the_sdks_own, cancelled)

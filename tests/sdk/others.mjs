@@ -42,10 +42,15 @@ async function pi(api, baseUrl) {
 await run({
   langchain_anthropic: () =>
     langchain(new ChatAnthropic({ model, apiKey: key, anthropicApiUrl: base, maxRetries: 0, maxTokens: 4000 })),
+  langchain_openai_responses: () =>
+    langchain(
+      new ChatOpenAI({ model, apiKey: key, useResponsesApi: true, configuration: { baseURL: `${base}/v1` }, maxRetries: 0 }),
+    ),
   langchain_openai: () =>
     langchain(new ChatOpenAI({ model, apiKey: key, configuration: { baseURL: `${base}/v1` }, maxRetries: 0 })),
   vercel_anthropic: () => vercel(createAnthropic({ baseURL: `${base}/v1`, apiKey: key })(model)),
   vercel_openai: () => vercel(createOpenAI({ baseURL: `${base}/v1`, apiKey: key }).chat(model)),
+  vercel_openai_responses: () => vercel(createOpenAI({ baseURL: `${base}/v1`, apiKey: key }).responses(model)),
   pi_anthropic: () => pi('anthropic-messages', base),
   pi_openai: () => pi('openai-completions', `${base}/v1`),
 });

@@ -109,7 +109,7 @@ impl Collector {
 
 /// Keeps the text blocks of an answer apart: OpenAI's format has one text only.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Paragraphs {
+pub(in crate::api) enum Paragraphs {
     /// No text yet.
     #[default]
     None,
@@ -121,14 +121,14 @@ pub(super) enum Paragraphs {
 
 impl Paragraphs {
     /// A text block begins.
-    pub(super) fn begin(&mut self) {
+    pub(in crate::api) fn begin(&mut self) {
         if *self == Paragraphs::Open {
             *self = Paragraphs::Due;
         }
     }
 
     /// What comes before the next text, as the inside of a JSON string.
-    pub(super) fn break_before_text(&mut self) -> &'static str {
+    pub(in crate::api) fn break_before_text(&mut self) -> &'static str {
         match std::mem::replace(self, Paragraphs::Open) {
             Paragraphs::Due => "\\n\\n",
             Paragraphs::None | Paragraphs::Open => "",
@@ -137,7 +137,7 @@ impl Paragraphs {
 }
 
 /// The text that a block begins with, as the inside of a JSON string; almost always none.
-pub(super) fn begun_text(block: &RawValue) -> &str {
+pub(in crate::api) fn begun_text(block: &RawValue) -> &str {
     #[derive(Deserialize)]
     struct Begun<'a> {
         #[serde(borrow)]

@@ -92,20 +92,23 @@ struct ImageUrl<'a> {
 
 fn image(raw: &RawValue) -> Result<Block, Fault> {
     let wire: ImageUrl<'_> = object(raw)?;
-    required("url", wire.url, |raw| {
-        let url = borrowed(raw)?;
-        let source = if url.starts_with("https://") {
-            Source::Url { url: &url }
-        } else {
-            base64(&url, &media::IMAGE_TYPES).ok_or_else(|| {
-                Fault::invalid(format!(
-                    "Input should be an https URL or a base64 data URL of '{}'",
-                    media::IMAGE_TYPES.join("', '")
-                ))
-            })?
-        };
-        block(MediaKind::Image, &source, None)
-    })
+    required("url", wire.url, image_at)
+}
+
+/// The image that a URL names or holds.
+pub(in crate::api) fn image_at(raw: &RawValue) -> Result<Block, Fault> {
+    let url = borrowed(raw)?;
+    let source = if url.starts_with("https://") {
+        Source::Url { url: &url }
+    } else {
+        base64(&url, &media::IMAGE_TYPES).ok_or_else(|| {
+            Fault::invalid(format!(
+                "Input should be an https URL or a base64 data URL of '{}'",
+                media::IMAGE_TYPES.join("', '")
+            ))
+        })?
+    };
+    block(MediaKind::Image, &source, None)
 }
 
 #[derive(Deserialize)]
@@ -118,7 +121,8 @@ struct File<'a> {
     filename: Option<&'a RawValue>,
 }
 
-fn document(raw: &RawValue) -> Result<Block, Fault> {
+/// A file with its data.
+pub(in crate::api) fn document(raw: &RawValue) -> Result<Block, Fault> {
     let file: File<'_> = object(raw)?;
     if file.file_data.is_none() && file.file_id.is_some() {
         return Err(

@@ -156,7 +156,7 @@ fn tool_use(raw: &RawValue) -> Result<Block, Fault> {
 
 /// A call's arguments: JSON in a string, written by a model. What is no JSON stays a string; none
 /// at all is a call without arguments.
-fn arguments(raw: &RawValue) -> Result<Box<RawValue>, Fault> {
+pub(in crate::api) fn arguments(raw: &RawValue) -> Result<Box<RawValue>, Fault> {
     let text = borrowed(raw)?;
     let json = match text.trim() {
         "" => "{}",

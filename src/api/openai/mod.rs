@@ -1,10 +1,10 @@
 //! OpenAI's Chat Completions format: <https://platform.openai.com/docs/api-reference/chat>.
 
-mod completion;
-mod content;
+pub(super) mod completion;
+pub(super) mod content;
 mod error;
-mod messages;
-mod request;
+pub(super) mod messages;
+pub(super) mod request;
 mod stream;
 
 pub(crate) use self::{

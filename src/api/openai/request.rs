@@ -41,7 +41,7 @@ pub(crate) fn parse(body: &[u8]) -> Result<Request, ApiError> {
     wire.request(model_requested, model).map_err(refused)
 }
 
-fn refused(fault: Fault) -> ApiError {
+pub(in crate::api) fn refused(fault: Fault) -> ApiError {
     let path = fault.bracketed();
     let message = match fault.problem {
         Problem::Missing => format!("Missing required parameter: '{path}'."),
@@ -121,10 +121,7 @@ impl Wire<'_> {
             model,
             system,
             messages,
-            effort: effort.and_then(|it| match it {
-                Asked::Effort(effort) => Some(effort),
-                Asked::NoThinking => None,
-            }),
+            effort: effort.and_then(Asked::effort),
             parameters,
             // The format has no place for it.
             thinking: Thinking::Hidden,
@@ -144,9 +141,33 @@ impl Wire<'_> {
 
 /// What `reasoning_effort` asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
+pub(in crate::api) enum Asked {
     NoThinking,
     Effort(Effort),
+}
+
+/// How much the model thinks, for who asks so for effort and sampling.
+pub(in crate::api) fn reasoning(
+    effort: Option<Asked>,
+    sampling: &Sampling,
+    model: &str,
+) -> Reasoning {
+    let samples = !sampling.clone().without_defaults().is_default();
+    match effort {
+        Some(Asked::NoThinking) => Reasoning::Off,
+        // Who asks for a temperature and not for reasoning is served as by a model without.
+        None if samples && models::takes_sampling(model) => Reasoning::Off,
+        _ => Reasoning::Default,
+    }
+}
+
+impl Asked {
+    pub(in crate::api) fn effort(self) -> Option<Effort> {
+        match self {
+            Asked::Effort(effort) => Some(effort),
+            Asked::NoThinking => None,
+        }
+    }
 }
 
 impl Wire<'_> {
@@ -162,16 +183,10 @@ impl Wire<'_> {
             top_p: optional("top_p", self.top_p, number_up_to(1.0))?,
             top_k: None,
         };
-        let samples = !sampling.clone().without_defaults().is_default();
         let mut parameters = Parameters {
             max_tokens: max_completion_tokens.or(max_tokens),
             stop_sequences: optional("stop", self.stop, stop)?.unwrap_or_default(),
-            reasoning: match effort {
-                Some(Asked::NoThinking) => Reasoning::Off,
-                // Who asks for a temperature and not for reasoning is served as by a model without.
-                None if samples && models::takes_sampling(model) => Reasoning::Off,
-                _ => Reasoning::Default,
-            },
+            reasoning: reasoning(effort, &sampling, model),
             schema: optional("response_format", self.response_format, response_schema)?.flatten(),
             ..Parameters::default()
         };
@@ -229,7 +244,7 @@ fn response_schema(raw: &RawValue) -> Result<Option<Box<RawValue>>, Fault> {
     }
 }
 
-const ANY_OBJECT: &str = r#"{"type":"object"}"#;
+pub(in crate::api) const ANY_OBJECT: &str = r#"{"type":"object"}"#;
 
 fn one(raw: &RawValue) -> Result<(), Fault> {
     match positive(raw)? {
@@ -255,7 +270,7 @@ fn usage_chunk(raw: &RawValue) -> Result<UsageChunk, Fault> {
     )
 }
 
-fn effort(raw: &RawValue) -> Result<Asked, Fault> {
+pub(in crate::api) fn effort(raw: &RawValue) -> Result<Asked, Fault> {
     Ok(Asked::Effort(match string(raw)?.as_str() {
         "none" => return Ok(Asked::NoThinking),
         // The CLI has nothing below low.

@@ -10,6 +10,8 @@ use crate::schema;
 pub(crate) enum Format {
     Anthropic,
     OpenAi,
+    /// OpenAI's Responses.
+    Responses,
 }
 
 impl Format {
@@ -21,6 +23,7 @@ impl Format {
             Format::OpenAi if data == "[DONE]" => {}
             Format::OpenAi if data["error"].is_object() => schema::check("openai_error", data),
             Format::OpenAi => schema::check("openai_chunk", data),
+            Format::Responses => schema::check("responses_event", data),
         }
     }
 }
@@ -72,6 +75,7 @@ impl Order {
         match self.format {
             Format::Anthropic => self.feed_anthropic(event),
             Format::OpenAi => self.feed_openai(event),
+            Format::Responses => self.feed_responses(event),
         }
     }
 
@@ -81,6 +85,44 @@ impl Order {
             State::Ended => Ok(()),
             state => Err(format!("the stream ended in the state {state:?}")),
         }
+    }
+
+    fn feed_responses(&mut self, event: &Event) -> Result<(), String> {
+        let (name, data) = (event.event.as_str(), &event.data);
+        check(
+            data["type"] == name && data["sequence_number"] == self.index,
+            data,
+        )?;
+        self.index += 1;
+        let before = std::mem::replace(&mut self.block, name.to_owned());
+        let may_follow: &[&str] = match name {
+            "response.created" => &[""],
+            "response.in_progress" => {
+                // The sign of life; what it stands between must go on.
+                self.block = match before.as_str() {
+                    "response.created" => name.to_owned(),
+                    _ => before.clone(),
+                };
+                return check(!before.is_empty(), data);
+            }
+            "response.output_item.added" => &["response.in_progress"],
+            "response.content_part.added" => &["response.output_item.added"],
+            "response.output_text.delta" | "response.output_text.done" => {
+                &["response.content_part.added", "response.output_text.delta"]
+            }
+            "response.content_part.done" => &["response.output_text.done"],
+            "response.output_item.done" => &["response.content_part.done"],
+            "response.completed" | "response.incomplete" => {
+                self.state = State::Ended;
+                &["response.output_item.done"]
+            }
+            "error" => {
+                self.state = State::Ended;
+                return Ok(());
+            }
+            _ => &[],
+        };
+        check(may_follow.contains(&before.as_str()), data)
     }
 
     fn feed_anthropic(&mut self, event: &Event) -> Result<(), String> {

@@ -1,0 +1,289 @@
+//! A Responses request: bytes in, a [`Prompt`] out, or a 400 that names the field.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::input;
+use crate::api::{
+    ApiError, BuiltInTools, Delivery, Parameters, Prompt, Sampling, Thinking,
+    field::{self, Fault, boolean, number_up_to, object, optional, positive, required, string},
+    models,
+    openai::request::{ANY_OBJECT, Asked, effort, reasoning, refused},
+    parameters::object_schema,
+};
+
+/// What a request asks, and how the answer is wanted.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) prompt: Prompt,
+    pub(crate) delivery: Delivery,
+    /// The fields of the request that its response repeats, as the inside of a JSON object.
+    pub(crate) echo: String,
+}
+
+/// Reads a request body. Fields that this gateway does not know are accepted.
+///
+/// # Errors
+/// 400 with the field's path in the API's wording, 404 for an unknown model.
+pub(crate) fn parse(body: &[u8]) -> Result<Request, ApiError> {
+    let wire: Wire<'_> = field::body(body).map_err(refused)?;
+    let model_requested = required("model", wire.model, string).map_err(refused)?;
+    let model = models::resolve(&model_requested)?;
+    wire.request(model_requested, model).map_err(refused)
+}
+
+/// The fields that count.
+#[derive(Deserialize)]
+struct Wire<'a> {
+    #[serde(borrow)]
+    model: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input: Option<&'a RawValue>,
+    #[serde(borrow)]
+    instructions: Option<&'a RawValue>,
+    #[serde(borrow)]
+    previous_response_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_output_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    temperature: Option<&'a RawValue>,
+    #[serde(borrow)]
+    top_p: Option<&'a RawValue>,
+    #[serde(borrow)]
+    reasoning: Option<&'a RawValue>,
+    #[serde(borrow)]
+    text: Option<&'a RawValue>,
+    #[serde(borrow)]
+    stream: Option<&'a RawValue>,
+    #[serde(borrow)]
+    background: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tool_choice: Option<&'a RawValue>,
+    #[serde(borrow)]
+    tools: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    parallel_tool_calls: Option<&'a RawValue>,
+    #[serde(borrow)]
+    truncation: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
+    #[serde(borrow)]
+    top_logprobs: Option<&'a RawValue>,
+    #[serde(borrow)]
+    service_tier: Option<&'a RawValue>,
+    #[serde(borrow)]
+    include: Option<&'a RawValue>,
+    #[serde(borrow)]
+    max_tool_calls: Option<&'a RawValue>,
+}
+
+impl Wire<'_> {
+    fn request(&self, model_requested: String, model: String) -> Result<Request, Fault> {
+        optional(
+            "previous_response_id",
+            self.previous_response_id,
+            not_stored,
+        )?;
+        optional("background", self.background, foreground)?;
+        let instructions = optional("instructions", self.instructions, string)?;
+        let (texts, messages) = required("input", self.input, input::read)?;
+        let system: Vec<String> = instructions.into_iter().chain(texts).collect();
+        let effort = optional("reasoning", self.reasoning, reasoning_effort)?.flatten();
+        let parameters = self.parameters(effort, &model)?;
+        let prompt = Prompt {
+            model_requested,
+            model,
+            system: system.join("\n\n"),
+            messages,
+            effort: effort.and_then(Asked::effort),
+            parameters,
+            // Of thinking the format has summaries only.
+            thinking: Thinking::Hidden,
+            tools: match self.tool_choice.map(RawValue::get) {
+                Some("\"none\"") => BuiltInTools::Off,
+                _ => BuiltInTools::On,
+            },
+        };
+        let delivery = match optional("stream", self.stream, boolean)? {
+            Some(true) => Delivery::Stream,
+            Some(false) | None => Delivery::Whole,
+        };
+        Ok(Request {
+            prompt,
+            delivery,
+            echo: self.echo(),
+        })
+    }
+
+    fn parameters(&self, effort: Option<Asked>, model: &str) -> Result<Parameters, Fault> {
+        let sampling = Sampling {
+            temperature: optional("temperature", self.temperature, number_up_to(2.0))?,
+            top_p: optional("top_p", self.top_p, number_up_to(1.0))?,
+            top_k: None,
+        };
+        let mut parameters = Parameters {
+            max_tokens: optional("max_output_tokens", self.max_output_tokens, positive)?,
+            reasoning: reasoning(effort, &sampling, model),
+            schema: optional("text", self.text, text_schema)?.flatten(),
+            ..Parameters::default()
+        };
+        parameters.settle_sampling(sampling, model);
+        parameters.ignore([
+            ("tools", self.tools),
+            ("top_logprobs", self.top_logprobs),
+            ("service_tier", self.service_tier),
+            ("include", self.include),
+            ("max_tool_calls", self.max_tool_calls),
+        ]);
+        Ok(parameters)
+    }
+
+    /// All fields that a response repeats, with the API's defaults where the request has none.
+    fn echo(&self) -> String {
+        let fields = [
+            ("instructions", self.instructions, "null"),
+            ("max_output_tokens", self.max_output_tokens, "null"),
+            ("metadata", self.metadata, "{}"),
+            ("parallel_tool_calls", self.parallel_tool_calls, "true"),
+            ("previous_response_id", None, "null"),
+            (
+                "reasoning",
+                self.reasoning,
+                r#"{"effort":null,"summary":null}"#,
+            ),
+            ("store", None, "false"),
+            ("temperature", self.temperature, "1.0"),
+            ("text", self.text, r#"{"format":{"type":"text"}}"#),
+            ("tool_choice", self.tool_choice, "\"auto\""),
+            ("tools", self.tools, "[]"),
+            ("top_p", self.top_p, "1.0"),
+            ("truncation", self.truncation, "\"disabled\""),
+            ("user", self.user, "null"),
+        ];
+        let fields = fields.iter().map(|(name, raw, default)| {
+            let json = raw.map_or(*default, RawValue::get);
+            // Between JSON tokens a line break is a space, and inside of strings there is none.
+            format!("\"{name}\":{}", json.replace(['\n', '\r'], " "))
+        });
+        fields.collect::<Vec<_>>().join(",")
+    }
+}
+
+fn not_stored(_: &RawValue) -> Result<(), Fault> {
+    Err(Fault::invalid(
+        "responses are not stored here; send the whole conversation as input",
+    ))
+}
+
+fn foreground(raw: &RawValue) -> Result<(), Fault> {
+    match boolean(raw)? {
+        true => Err(Fault::invalid(
+            "responses are not made in the background here",
+        )),
+        false => Ok(()),
+    }
+}
+
+fn reasoning_effort(raw: &RawValue) -> Result<Option<Asked>, Fault> {
+    #[derive(Deserialize)]
+    struct Reasoning<'a> {
+        #[serde(borrow)]
+        effort: Option<&'a RawValue>,
+    }
+    let wire: Reasoning<'_> = object(raw)?;
+    optional("effort", wire.effort, effort)
+}
+
+fn text_schema(raw: &RawValue) -> Result<Option<Box<RawValue>>, Fault> {
+    #[derive(Deserialize)]
+    struct Text<'a> {
+        #[serde(borrow)]
+        format: Option<&'a RawValue>,
+    }
+    #[derive(Deserialize)]
+    struct Format<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Option<&'a RawValue>,
+        #[serde(borrow)]
+        schema: Option<&'a RawValue>,
+    }
+    let text: Text<'_> = object(raw)?;
+    let schema = optional("format", text.format, |raw| {
+        let format: Format<'_> = object(raw)?;
+        match required("type", format.kind, string)?.as_str() {
+            "text" => Ok(None),
+            "json_object" => Ok(RawValue::from_string(ANY_OBJECT.to_owned()).ok()),
+            "json_schema" => required("schema", format.schema, object_schema).map(Some),
+            _ => {
+                let text = "Input should be 'text', 'json_object' or 'json_schema'";
+                Err(Fault::invalid(text).at("type"))
+            }
+        }
+    })?;
+    Ok(schema.flatten())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Effort, Reasoning};
+
+    fn with(fields: &str) -> String {
+        format!(r#"{{"model":"claude-sonnet-4-6","input":"x"{fields}}}"#)
+    }
+
+    #[test]
+    fn fields_are_read() {
+        let body = with(
+            r#","instructions":"be brief","max_output_tokens":9,"reasoning":{"effort":"low"},"stream":true,
+               "text":{"format":{"type":"json_schema","name":"n","schema":{"type":"object"}}},"tools":[{}]"#,
+        );
+        let Request {
+            prompt,
+            delivery,
+            echo,
+        } = parse(body.as_bytes()).unwrap();
+        assert_eq!(
+            (prompt.system.as_str(), delivery),
+            ("be brief", Delivery::Stream)
+        );
+        assert_eq!(prompt.effort, Some(Effort::Low));
+        let parameters = prompt.parameters;
+        assert_eq!(parameters.max_tokens, Some(9));
+        assert_eq!(parameters.reasoning, Reasoning::Default);
+        assert!(parameters.schema.is_some());
+        assert_eq!(parameters.ignored, ["tools"]);
+        let echo: serde_json::Value = serde_json::from_str(&format!("{{{echo}}}")).unwrap();
+        assert_eq!(echo["instructions"], "be brief");
+        assert_eq!(echo["temperature"], 1.0);
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        for (fields, expect) in [
+            (
+                r#","previous_response_id":"resp_1""#,
+                "Invalid 'previous_response_id': responses are not stored here; send the whole conversation as input.",
+            ),
+            (
+                r#","background":true"#,
+                "Invalid 'background': responses are not made in the background here.",
+            ),
+            (
+                r#","reasoning":{"effort":"huge"}"#,
+                "Invalid 'reasoning.effort': Input should be 'none', 'minimal', 'low', 'medium', 'high', 'xhigh' or 'max'.",
+            ),
+            (
+                r#","text":{"format":{"type":"json_schema"}}"#,
+                "Missing required parameter: 'text.format.schema'.",
+            ),
+        ] {
+            let error = parse(with(fields).as_bytes()).unwrap_err();
+            assert_eq!(error.message, expect);
+        }
+        let error = parse(br#"{"model":"opus"}"#).unwrap_err();
+        assert_eq!(error.message, "Missing required parameter: 'input'.");
+    }
+}
