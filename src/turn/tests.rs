@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_EXPECT=1 cargo test` rewrites the goldens; read the difference before committing it.
 
+mod random;
+
 use std::{fmt::Write as _, fs, path::PathBuf};
 
 use super::*;
