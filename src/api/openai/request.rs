@@ -146,17 +146,26 @@ pub(in crate::api) enum Asked {
     Effort(Effort),
 }
 
+/// Answers of fewer tokens are given without thinking, unless it was asked for.
+const ROOM_TO_THINK: u64 = 4096;
+
 /// How much the model thinks, for who asks so for effort and sampling.
 pub(in crate::api) fn reasoning(
     effort: Option<Asked>,
     sampling: &Sampling,
     model: &str,
+    max_tokens: Option<u64>,
 ) -> Reasoning {
+    let room = max_tokens.unwrap_or(u64::MAX);
     let samples = !sampling.clone().without_defaults().is_default();
     match effort {
         Some(Asked::NoThinking) => Reasoning::Off,
         // Who asks for a temperature and not for reasoning is served as by a model without.
         None if samples && models::takes_sampling(model) => Reasoning::Off,
+        // Little room is meant for the answer, not for thinking about it.
+        None if room < ROOM_TO_THINK => Reasoning::Off,
+        // The API refuses less than 1024 tokens of thinking, and as much as there may be in all.
+        Some(_) if room <= 1024 => Reasoning::Off,
         _ => Reasoning::Default,
     }
 }
@@ -186,7 +195,12 @@ impl Wire<'_> {
         let mut parameters = Parameters {
             max_tokens: max_completion_tokens.or(max_tokens),
             stop_sequences: optional("stop", self.stop, stop)?.unwrap_or_default(),
-            reasoning: reasoning(effort, &sampling, model),
+            reasoning: reasoning(
+                effort,
+                &sampling,
+                model,
+                max_completion_tokens.or(max_tokens),
+            ),
             schema: optional("response_format", self.response_format, response_schema)?.flatten(),
             ..Parameters::default()
         };

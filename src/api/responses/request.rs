@@ -123,9 +123,10 @@ impl Wire<'_> {
             top_p: optional("top_p", self.top_p, number_up_to(1.0))?,
             top_k: None,
         };
+        let max_tokens = optional("max_output_tokens", self.max_output_tokens, positive)?;
         let mut parameters = Parameters {
-            max_tokens: optional("max_output_tokens", self.max_output_tokens, positive)?,
-            reasoning: reasoning(effort, &sampling, model),
+            max_tokens,
+            reasoning: reasoning(effort, &sampling, model, max_tokens),
             schema: optional("text", self.text, text_schema)?.flatten(),
             ..Parameters::default()
         };
@@ -237,7 +238,7 @@ mod tests {
     #[test]
     fn fields_are_read() {
         let body = with(
-            r#","instructions":"be brief","max_output_tokens":9,"reasoning":{"effort":"low"},"stream":true,
+            r#","instructions":"be brief","max_output_tokens":9000,"reasoning":{"effort":"low"},"stream":true,
                "text":{"format":{"type":"json_schema","name":"n","schema":{"type":"object"}}},"tools":[{}]"#,
         );
         let Request {
@@ -251,7 +252,7 @@ mod tests {
         );
         assert_eq!(prompt.effort, Some(Effort::Low));
         let parameters = prompt.parameters;
-        assert_eq!(parameters.max_tokens, Some(9));
+        assert_eq!(parameters.max_tokens, Some(9000));
         assert_eq!(parameters.reasoning, Reasoning::Default);
         assert!(parameters.schema.is_some());
         assert_eq!(parameters.ignored, ["tools"]);

@@ -216,6 +216,20 @@ fn temperature_switches_thinking_off_unless_it_was_asked_for() {
 }
 
 #[test]
+fn little_room_is_not_spent_on_thinking() {
+    let low = ("reasoning_effort", r#""low""#);
+    for (max, effort, expect) in [
+        ("100", None, Reasoning::Off),
+        ("4096", None, Reasoning::Default),
+        ("1024", Some(low), Reasoning::Off),
+        ("2000", Some(low), Reasoning::Default),
+    ] {
+        let fields: Vec<_> = effort.into_iter().chain([("max_tokens", max)]).collect();
+        assert_eq!(parameters(&fields).reasoning, expect, "{fields:?}");
+    }
+}
+
+#[test]
 fn response_format_becomes_a_schema() {
     for (json, expect) in [
         (r#"{"type":"text"}"#, None),
