@@ -6,6 +6,7 @@ mod auth;
 mod health;
 mod job;
 mod ledger;
+mod repeat;
 mod route;
 mod run;
 mod workers;

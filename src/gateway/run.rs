@@ -15,12 +15,13 @@ use super::{
     answer::{Patience, unix_now},
     job::Job,
     ledger::{Ledger, Outcome},
+    repeat::Work,
 };
 use crate::{
     api::{AnswerEvent, ApiError, BuiltInTools, ErrorKind, Prompt},
     claude::{
         command::{self, Recipe},
-        event::{self, Event},
+        event::{self, Event, Stream},
         failure, input,
         keeper::{Keeper, Launch, SpawnError},
         worker::{LineTooLong, Step, Worker},
@@ -162,7 +163,7 @@ fn execute(
     let outcome = match ending {
         Ending::Complete => Outcome::Answered,
         Ending::ClientGone | Ending::Stopped(Reason::ClientGone) => Outcome::ClientGone,
-        Ending::Failed(error) => failed(job, error),
+        Ending::Failed(error) => failed(job, progress.work.failed(error)),
         Ending::Stopped(Reason::Shutdown) => failed(job, shutting_down()),
     };
     ledger.left_over = stop(worker, progress.task);
@@ -230,6 +231,7 @@ struct Progress<'a> {
     idle_since: Instant,
     answered: bool,
     task: Task,
+    work: Work,
 }
 
 impl<'a> Progress<'a> {
@@ -256,6 +258,7 @@ impl<'a> Progress<'a> {
             idle_since: now,
             answered: false,
             task: Task::Working,
+            work: Work::None,
         }
     }
 
@@ -370,9 +373,13 @@ impl<'a> Progress<'a> {
             Ok(event) => event,
             Err(_) => return self.odd_line(line, job, ledger),
         };
-        if let Event::Result(result) = &event {
-            self.task = Task::Done;
-            ledger.note_result(result);
+        match &event {
+            Event::Result(result) => {
+                self.task = Task::Done;
+                ledger.note_result(result);
+            }
+            Event::Stream(Stream::BlockStart { .. }) => self.work = Work::Begun,
+            _ => {}
         }
         let answer = &mut job.answer;
         let started = self.started;
