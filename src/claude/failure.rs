@@ -70,7 +70,7 @@ impl Failure {
     /// The error to show: without the secrets that `redact` takes out, on one line, and with
     /// `Retry-After` counted from now.
     pub(crate) fn shown(self, unix_now: u64, redact: &dyn Fn(&str) -> String) -> ApiError {
-        let message = match self.words {
+        let mut message = match self.words {
             Words::Ours(text) => text,
             Words::Theirs { text, status } => {
                 // Before the text is shortened and its blanks are folded, or a secret would be
@@ -78,6 +78,10 @@ impl Failure {
                 phrase(self.kind, status, one_line(&redact(&text), TEXT_MAX))
             }
         };
+        if let Cause::Limit { .. } = self.cause {
+            // OpenClaw sits out a 429 in silence, for hours too, unless it is told that it is a usage limit.
+            message = format!("the usage limit is reached: {message}");
+        }
         let until = match self.cause {
             Cause::Limit { resets_at, .. } => {
                 let seconds = resets_at.saturating_sub(unix_now).max(1);
@@ -249,7 +253,9 @@ mod tests {
         let error = from_result(&result, &clues).shown(900, &|text| text.to_owned());
         assert_eq!(error.kind, kind, "{error:?}");
         assert!(error.message.contains(part), "{error:?}");
-        let expect = (kind == ErrorKind::RateLimited).then_some(Duration::from_secs(100));
+        let limited = kind == ErrorKind::RateLimited;
+        assert_eq!(error.message.starts_with("the usage limit"), limited);
+        let expect = limited.then_some(Duration::from_secs(100));
         assert_eq!(error.retry_after, expect);
     }
 

@@ -18,8 +18,12 @@ use crate::{
 /// How long a streaming answer's head is held back for a status that fits.
 const HEAD_WAIT: Duration = Duration::from_secs(5);
 
-/// The longest silence on an open stream.
-const SILENCE: Duration = Duration::from_secs(10);
+/// The longest silence on an open stream. A provider of OpenClaw's may have a `timeoutSeconds` of 8.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// The longest `Retry-After` that the official SDKs obey: told a longer one, they ask again within
+/// seconds, unless `x-should-retry` forbids it.
+const SDK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The answer of one request on its way out. Dropped unfinished, the client sees a 500 or a
 /// visibly broken stream.
@@ -217,6 +221,7 @@ impl Answer {
                 reply.send(error_response(self.format, error, &self.request_id))
             }
             Channel::Open(mut stream) => {
+                let error = &with_time_in_words(error);
                 let frame = match &mut self.encoder {
                     Encoder::AnthropicStream(_) => anthropic::error_frame(error, &self.request_id),
                     Encoder::ResponsesStream(encoder) => encoder.error_frame(error),
@@ -270,10 +275,29 @@ pub(crate) fn error_response(format: Format, error: &ApiError, request_id: &str)
     };
     let response = json(status, body).header(request_id_header(format), request_id.to_owned());
     match error.retry_after {
-        // Rounded up: a client that comes back a moment early is refused again.
-        Some(after) => response.header("retry-after", after.as_millis().div_ceil(1000).to_string()),
+        Some(after) => {
+            let response = response.header("retry-after", seconds(after).to_string());
+            match after > SDK_PATIENCE {
+                true => response.header("x-should-retry", "false"),
+                false => response,
+            }
+        }
         None => response,
     }
+}
+
+/// Rounded up: a client that comes back a moment early is refused again.
+fn seconds(after: Duration) -> u128 {
+    after.as_millis().div_ceil(1000)
+}
+
+/// An error inside a stream has no headers. OpenClaw reads the time from these words as well.
+fn with_time_in_words(error: &ApiError) -> ApiError {
+    let mut error = error.clone();
+    if let Some(after) = error.retry_after {
+        error.message += &format!("; try again in {} seconds", seconds(after));
+    }
+    error
 }
 
 /// A whole response in JSON.

@@ -11,6 +11,7 @@ mod job;
 mod ledger;
 mod lookup;
 mod parse;
+mod repeat;
 mod route;
 mod run;
 mod target;

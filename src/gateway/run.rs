@@ -14,6 +14,7 @@ use super::{
     count::count,
     job::Job,
     ledger::{Ledger, Outcome},
+    repeat::Work,
     upstream::Pass,
 };
 use crate::{
@@ -141,6 +142,10 @@ fn execute(
         }
     };
     // The client is told before the process tree is cleared away: that may take seconds.
+    let ending = match ending {
+        Ending::Failed(error) => Ending::Failed(progress.work.failed(error)),
+        other => other,
+    };
     let outcome = conclude(job, ending);
     ledger.left_over = stop(worker, progress.task);
     outcome
@@ -212,6 +217,7 @@ struct Progress<'a> {
     idle_since: Instant,
     answered: bool,
     task: Task,
+    work: Work,
 }
 
 impl<'a> Progress<'a> {
@@ -240,6 +246,7 @@ impl<'a> Progress<'a> {
             idle_since: now,
             answered: false,
             task: Task::Working,
+            work: Work::None,
         }
     }
 
@@ -365,6 +372,7 @@ impl<'a> Progress<'a> {
                 self.task = Task::Done;
                 ledger.note_result(result);
             }
+            Event::Stream(Stream::BlockStart { .. }) => self.work = Work::Begun,
             _ => {}
         }
         let answer = &mut job.answer;

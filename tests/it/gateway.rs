@@ -1,9 +1,9 @@
 //! A running daemon: how tests talk to it, watch its log and its processes, and end it.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     net::SocketAddr,
-    process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{Arc, Condvar, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
@@ -55,18 +55,8 @@ impl Gateway {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let log = Arc::new(Log::default());
+        let log = Log::follow(child.stderr.take().unwrap());
         let addr = SocketAddr::from(([127, 0, 0, 1], 0));
-        let collect = {
-            let log = Arc::clone(&log);
-            move || log.collect(stderr)
-        };
-        // Not joined: a process that the daemon left behind may hold the pipe open.
-        thread::Builder::new()
-            .name("log".to_owned())
-            .spawn(collect)
-            .unwrap();
         // Made before the wait, so that a daemon that never listens is killed like any other.
         let mut gateway = Gateway {
             dir,
@@ -150,7 +140,7 @@ impl Gateway {
 
     /// Everything logged so far.
     pub(crate) fn log(&self) -> String {
-        self.log.state.lock().unwrap().lines.join("\n")
+        self.log.text()
     }
 
     /// Tells the daemon to stop and checks that it does so in good order.
@@ -242,9 +232,9 @@ pub(crate) fn streaming(body: &Value) -> Value {
     body
 }
 
-/// What the daemon wrote to stderr.
+/// What a program has written to a pipe so far.
 #[derive(Default)]
-struct Log {
+pub(crate) struct Log {
     state: Mutex<LogState>,
     grown: Condvar,
 }
@@ -256,8 +246,28 @@ struct LogState {
 }
 
 impl Log {
-    fn collect(&self, stderr: ChildStderr) {
-        for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+    /// Collects the lines as they come.
+    pub(crate) fn follow(pipe: impl Read + Send + 'static) -> Arc<Log> {
+        let log = Arc::new(Log::default());
+        let collect = {
+            let log = Arc::clone(&log);
+            move || log.collect(pipe)
+        };
+        // Not joined: a process that the program left behind may hold the pipe open.
+        thread::Builder::new()
+            .name("log".to_owned())
+            .spawn(collect)
+            .unwrap();
+        log
+    }
+
+    /// Everything collected so far.
+    pub(crate) fn text(&self) -> String {
+        self.state.lock().unwrap().lines.join("\n")
+    }
+
+    fn collect(&self, pipe: impl Read) {
+        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
             self.state
                 .lock()
                 .unwrap()
@@ -269,8 +279,9 @@ impl Log {
         self.grown.notify_all();
     }
 
+    /// Waits for a line that holds this text and returns it.
     #[track_caller]
-    fn wait_for(&self, text: &str, deadline: Duration) -> String {
+    pub(crate) fn wait_for(&self, text: &str, deadline: Duration) -> String {
         let end = Instant::now() + deadline;
         let mut state = self.state.lock().unwrap();
         loop {

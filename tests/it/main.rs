@@ -27,6 +27,7 @@ mod http_connection;
 mod http_input;
 mod keeper;
 mod kit;
+mod openclaw;
 mod operation;
 mod real_cli;
 mod real_cli_count;

@@ -283,6 +283,18 @@ fn broken_stream_of_the_model_never_doubles_text_and_never_ends_in_silence() {
 }
 
 #[test]
+fn failure_of_a_run_that_had_begun_says_not_to_repeat_it() {
+    let api = ScriptedApi::start();
+    let gateway = start(&api);
+    let early = gateway.ask("alpha", &prompt("[[status:529]]"));
+    assert_eq!(early.header("x-should-retry"), None, "{:?}", early.headers);
+    let late = gateway.ask("alpha", &prompt("[[overloaded-midstream]]"));
+    assert!(late.status >= 500, "{}", late.text());
+    assert_eq!(late.header("x-should-retry"), Some("false"));
+    assert_eq!(late.header("retry-after"), Some("120"));
+}
+
+#[test]
 fn missing_login_is_503_and_says_what_the_operator_does() {
     let dir = TempDir::new();
     let config_dir = dir.create_dir("claude-config");

@@ -1,0 +1,122 @@
+//! A real OpenClaw that is pointed at the gateway, with the real CLI behind it.
+
+mod instance;
+
+use std::{collections::BTreeSet, thread};
+
+use instance::{Api, OpenClaw, Provider};
+
+use crate::{
+    api::{Received, ScriptedApi},
+    setup::Setup,
+};
+
+/// One test for all, because OpenClaw takes longer to start than to answer. Each format has an agent,
+/// a gateway and a model of its own.
+#[test]
+fn conversations_images_silence_and_failures_reach_the_user_of_openclaw() {
+    let scenes = [("messages", Api::Anthropic), ("completions", Api::OpenAi)].map(|(name, api)| {
+        let model = ScriptedApi::start();
+        let ccgw = Setup::with_real_cli(&model).start();
+        (name, api, model, ccgw)
+    });
+    let providers = scenes
+        .iter()
+        .map(|(name, api, _, ccgw)| Provider::new(name, *api, ccgw).timeout_seconds(8));
+    let openclaw = OpenClaw::start(providers.collect());
+    thread::scope(|scope| {
+        for (name, _, model, _) in &scenes {
+            let user = User {
+                openclaw: &openclaw,
+                name,
+                model,
+            };
+            scope.spawn(move || user.checks_everything());
+        }
+    });
+    for (_, _, _, ccgw) in scenes {
+        ccgw.stop();
+    }
+}
+
+/// Who talks to one agent.
+struct User<'a> {
+    openclaw: &'a OpenClaw,
+    name: &'static str,
+    model: &'a ScriptedApi,
+}
+
+impl User<'_> {
+    fn checks_everything(&self) {
+        self.says(
+            "[[text:the first answer]] to my first question",
+            "the first answer",
+        );
+        self.says(
+            "[[text:the second answer]] to my second",
+            "the second answer",
+        );
+        self.model_sees(&["to my first question", "the first answer", "to my second"]);
+        self.shows_a_picture();
+        // The provider's `timeoutSeconds` is 8: only the gateway's pings get OpenClaw over this.
+        self.says("[[slow:2x14000]]", "tick1 tick2");
+        // Neither what cannot succeed is run again, nor what had begun.
+        self.says("[[maxtokens]]", "cut off in the mid");
+        self.says("[[status:400]]", "LLM request failed");
+        self.says("[[overloaded-midstream]]", "temporarily overloaded");
+    }
+
+    /// One turn: what the user is shown at its end, and that it was one run of the CLI.
+    #[track_caller]
+    fn says(&self, message: &str, shown: &str) {
+        let before = self.runs();
+        let said = self.openclaw.ask(self.name, message);
+        let name = self.name;
+        assert!(
+            said.text.contains(shown),
+            "{name}, {message}: {}",
+            said.output
+        );
+        assert_eq!(
+            self.runs() - before,
+            1,
+            "{name}, {message}: {}",
+            said.output
+        );
+    }
+
+    /// The path of a picture in a message makes OpenClaw attach it.
+    #[track_caller]
+    fn shows_a_picture(&self) {
+        let picture = include_bytes!("../../data/red.png");
+        let path = self.openclaw.workspace_file(self.name, "red.png", picture);
+        let message = format!("[[text:it is red]] what is in {}", path.display());
+        self.says(&message, "it is red");
+        let shown = &self.model.last_prompt().body["messages"];
+        let contents = shown.as_array().into_iter().flatten();
+        let mut blocks = contents.filter_map(|it| it["content"].as_array()).flatten();
+        let is_image = |block: &serde_json::Value| block["type"] == "image";
+        assert!(blocks.any(is_image), "{}: {shown:#}", self.name);
+    }
+
+    #[track_caller]
+    fn model_sees(&self, parts: &[&str]) {
+        let shown = self.model.last_prompt();
+        for part in parts {
+            assert!(
+                shown.mentions(part),
+                "{}, {part}: {:#}",
+                self.name,
+                shown.body
+            );
+        }
+    }
+
+    /// How many CLI processes asked the model so far: each is a session of its own.
+    fn runs(&self) -> usize {
+        let prompts = self.model.prompts();
+        let session = |it: &Received| it.header("x-claude-code-session-id").map(str::to_owned);
+        let sessions: BTreeSet<_> = prompts.iter().filter_map(session).collect();
+        sessions.len()
+    }
+}
