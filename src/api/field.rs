@@ -14,7 +14,7 @@ use serde::{
 };
 use serde_json::{error::Category, value::RawValue};
 
-use super::text::Text;
+use super::{Delivery, text::Text};
 
 /// What is wrong with a request, and where.
 #[derive(Debug)]
@@ -251,6 +251,14 @@ pub(super) fn boolean(raw: &RawValue) -> Result<bool, Fault> {
         "false" => Ok(false),
         _ => Err(Fault::invalid("Input should be true or false")),
     }
+}
+
+/// What `stream` says, the same in every format.
+pub(super) fn delivery(stream: Option<&RawValue>) -> Result<Delivery, Fault> {
+    Ok(match optional("stream", stream, boolean)? {
+        Some(true) => Delivery::Stream,
+        Some(false) | None => Delivery::Whole,
+    })
 }
 
 /// A whole number of at least 1.

@@ -8,7 +8,7 @@ use crate::api::{
     ApiError, BuiltInTools, Delivery, Effort, ErrorKind, Parameters, Prompt, Reasoning, Sampling,
     Thinking,
     field::{
-        self, Fault, Problem, boolean, is_string, items, number_up_to, object, optional, positive,
+        self, Fault, Problem, delivery, is_string, items, number_up_to, object, optional, positive,
         required, string, whole,
     },
     models,
@@ -117,10 +117,7 @@ impl Wire<'_> {
     }
 
     fn request(&self, model_requested: String, model: String) -> Result<Request, Fault> {
-        let delivery = match optional("stream", self.stream, boolean)? {
-            Some(true) => Delivery::Stream,
-            Some(false) | None => Delivery::Whole,
-        };
+        let delivery = delivery(self.stream)?;
         let max_tokens = required("max_tokens", self.max_tokens, positive)?;
         let thinking = optional("thinking", self.thinking, |raw| thinking(raw, max_tokens))?;
         // As in the API: who does not ask for thinking gets none.

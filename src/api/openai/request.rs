@@ -8,8 +8,8 @@ use crate::api::{
     ApiError, BuiltInTools, Delivery, Effort, ErrorKind, Parameters, Prompt, Reasoning, Sampling,
     Thinking,
     field::{
-        self, Fault, Problem, boolean, is_string, number_up_to, object, optional, positive,
-        required, string,
+        self, Fault, Problem, boolean, delivery, is_string, number_up_to, object, optional,
+        positive, required, string,
     },
     models,
     parameters::{object_schema, stop_list},
@@ -109,10 +109,7 @@ struct Wire<'a> {
 impl Wire<'_> {
     fn request(&self, model_requested: String, model: String) -> Result<Request, Fault> {
         optional("n", self.n, one)?;
-        let delivery = match optional("stream", self.stream, boolean)? {
-            Some(true) => Delivery::Stream,
-            Some(false) | None => Delivery::Whole,
-        };
+        let delivery = delivery(self.stream)?;
         let (system, messages) = required("messages", self.messages, messages::read)?;
         let effort = optional("reasoning_effort", self.reasoning_effort, effort)?;
         let parameters = self.parameters(effort, &model)?;
@@ -125,10 +122,7 @@ impl Wire<'_> {
             parameters,
             // The format has no place for it.
             thinking: Thinking::Hidden,
-            tools: match self.tool_choice.map(RawValue::get) {
-                Some("\"none\"") => BuiltInTools::Off,
-                _ => BuiltInTools::On,
-            },
+            tools: built_in_tools(self.tool_choice),
         };
         Ok(Request {
             prompt,
@@ -149,8 +143,42 @@ pub(in crate::api) enum Asked {
 /// Answers of fewer tokens are given without thinking, unless it was asked for.
 const ROOM_TO_THINK: u64 = 4096;
 
+/// What both of OpenAI's formats ask alike.
+pub(in crate::api) struct Common<'a> {
+    pub(in crate::api) max_tokens: Option<u64>,
+    pub(in crate::api) effort: Option<Asked>,
+    pub(in crate::api) temperature: Option<&'a RawValue>,
+    pub(in crate::api) top_p: Option<&'a RawValue>,
+}
+
+impl Common<'_> {
+    /// The parameters that these make for a model.
+    pub(in crate::api) fn parameters(&self, model: &str) -> Result<Parameters, Fault> {
+        let sampling = Sampling {
+            temperature: optional("temperature", self.temperature, number_up_to(2.0))?,
+            top_p: optional("top_p", self.top_p, number_up_to(1.0))?,
+            top_k: None,
+        };
+        let mut parameters = Parameters {
+            max_tokens: self.max_tokens,
+            reasoning: reasoning(self.effort, &sampling, model, self.max_tokens),
+            ..Parameters::default()
+        };
+        parameters.settle_sampling(sampling, model);
+        Ok(parameters)
+    }
+}
+
+/// Whether the CLI's own tools may run.
+pub(in crate::api) fn built_in_tools(tool_choice: Option<&RawValue>) -> BuiltInTools {
+    match tool_choice.map(RawValue::get) {
+        Some("\"none\"") => BuiltInTools::Off,
+        _ => BuiltInTools::On,
+    }
+}
+
 /// How much the model thinks, for who asks so for effort and sampling.
-pub(in crate::api) fn reasoning(
+fn reasoning(
     effort: Option<Asked>,
     sampling: &Sampling,
     model: &str,
@@ -187,24 +215,16 @@ impl Wire<'_> {
             self.max_completion_tokens,
             positive,
         )?;
-        let sampling = Sampling {
-            temperature: optional("temperature", self.temperature, number_up_to(2.0))?,
-            top_p: optional("top_p", self.top_p, number_up_to(1.0))?,
-            top_k: None,
-        };
-        let mut parameters = Parameters {
+        let common = Common {
             max_tokens: max_completion_tokens.or(max_tokens),
-            stop_sequences: optional("stop", self.stop, stop)?.unwrap_or_default(),
-            reasoning: reasoning(
-                effort,
-                &sampling,
-                model,
-                max_completion_tokens.or(max_tokens),
-            ),
-            schema: optional("response_format", self.response_format, response_schema)?.flatten(),
-            ..Parameters::default()
+            effort,
+            temperature: self.temperature,
+            top_p: self.top_p,
         };
-        parameters.settle_sampling(sampling, model);
+        let mut parameters = common.parameters(model)?;
+        parameters.stop_sequences = optional("stop", self.stop, stop)?.unwrap_or_default();
+        let schema = optional("response_format", self.response_format, response_schema)?;
+        parameters.schema = schema.flatten();
         parameters.ignore([
             ("tools", self.tools),
             ("functions", self.functions),
@@ -245,20 +265,30 @@ fn response_schema(raw: &RawValue) -> Result<Option<Box<RawValue>>, Fault> {
         schema: Option<&'a RawValue>,
     }
     let format: Format<'_> = object(raw)?;
-    match required("type", format.kind, string)?.as_str() {
+    schema_of(format.kind, || {
+        required("json_schema", format.json_schema, |raw| {
+            let named: Named<'_> = object(raw)?;
+            required("schema", named.schema, object_schema)
+        })
+    })
+}
+
+/// What a format of this type asks the answer to fit; `schema` reads the one that it carries.
+pub(in crate::api) fn schema_of(
+    kind: Option<&RawValue>,
+    schema: impl FnOnce() -> Result<Box<RawValue>, Fault>,
+) -> Result<Option<Box<RawValue>>, Fault> {
+    match required("type", kind, string)?.as_str() {
         "text" => Ok(None),
         "json_object" => Ok(RawValue::from_string(ANY_OBJECT.to_owned()).ok()),
-        "json_schema" => required("json_schema", format.json_schema, |raw| {
-            let named: Named<'_> = object(raw)?;
-            required("schema", named.schema, object_schema).map(Some)
-        }),
+        "json_schema" => schema().map(Some),
         _ => {
             Err(Fault::invalid("Input should be 'text', 'json_object' or 'json_schema'").at("type"))
         }
     }
 }
 
-pub(in crate::api) const ANY_OBJECT: &str = r#"{"type":"object"}"#;
+const ANY_OBJECT: &str = r#"{"type":"object"}"#;
 
 fn one(raw: &RawValue) -> Result<(), Fault> {
     match positive(raw)? {

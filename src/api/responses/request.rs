@@ -5,10 +5,10 @@ use serde_json::value::RawValue;
 
 use super::input;
 use crate::api::{
-    ApiError, BuiltInTools, Delivery, Parameters, Prompt, Sampling, Thinking,
-    field::{self, Fault, boolean, number_up_to, object, optional, positive, required, string},
+    ApiError, Delivery, Parameters, Prompt, Thinking,
+    field::{self, Fault, boolean, delivery, object, optional, positive, required, string},
     models,
-    openai::request::{ANY_OBJECT, Asked, effort, reasoning, refused},
+    openai::request::{Asked, Common, built_in_tools, effort, refused, schema_of},
     parameters::object_schema,
 };
 
@@ -101,15 +101,9 @@ impl Wire<'_> {
             parameters,
             // Of thinking the format has summaries only.
             thinking: Thinking::Hidden,
-            tools: match self.tool_choice.map(RawValue::get) {
-                Some("\"none\"") => BuiltInTools::Off,
-                _ => BuiltInTools::On,
-            },
+            tools: built_in_tools(self.tool_choice),
         };
-        let delivery = match optional("stream", self.stream, boolean)? {
-            Some(true) => Delivery::Stream,
-            Some(false) | None => Delivery::Whole,
-        };
+        let delivery = delivery(self.stream)?;
         Ok(Request {
             prompt,
             delivery,
@@ -118,19 +112,14 @@ impl Wire<'_> {
     }
 
     fn parameters(&self, effort: Option<Asked>, model: &str) -> Result<Parameters, Fault> {
-        let sampling = Sampling {
-            temperature: optional("temperature", self.temperature, number_up_to(2.0))?,
-            top_p: optional("top_p", self.top_p, number_up_to(1.0))?,
-            top_k: None,
+        let common = Common {
+            max_tokens: optional("max_output_tokens", self.max_output_tokens, positive)?,
+            effort,
+            temperature: self.temperature,
+            top_p: self.top_p,
         };
-        let max_tokens = optional("max_output_tokens", self.max_output_tokens, positive)?;
-        let mut parameters = Parameters {
-            max_tokens,
-            reasoning: reasoning(effort, &sampling, model, max_tokens),
-            schema: optional("text", self.text, text_schema)?.flatten(),
-            ..Parameters::default()
-        };
-        parameters.settle_sampling(sampling, model);
+        let mut parameters = common.parameters(model)?;
+        parameters.schema = optional("text", self.text, text_schema)?.flatten();
         parameters.ignore([
             ("tools", self.tools),
             ("top_logprobs", self.top_logprobs),
@@ -213,15 +202,9 @@ fn text_schema(raw: &RawValue) -> Result<Option<Box<RawValue>>, Fault> {
     let text: Text<'_> = object(raw)?;
     let schema = optional("format", text.format, |raw| {
         let format: Format<'_> = object(raw)?;
-        match required("type", format.kind, string)?.as_str() {
-            "text" => Ok(None),
-            "json_object" => Ok(RawValue::from_string(ANY_OBJECT.to_owned()).ok()),
-            "json_schema" => required("schema", format.schema, object_schema).map(Some),
-            _ => {
-                let text = "Input should be 'text', 'json_object' or 'json_schema'";
-                Err(Fault::invalid(text).at("type"))
-            }
-        }
+        schema_of(format.kind, || {
+            required("schema", format.schema, object_schema)
+        })
     })?;
     Ok(schema.flatten())
 }
