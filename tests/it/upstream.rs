@@ -354,6 +354,11 @@ fn real_clis_limits_are_headers_of_a_good_answer() {
         let name = format!("anthropic-ratelimit-unified-{name}");
         assert_eq!(whole.header(&name), Some(value), "{name}");
     }
+    // The CLI tells at the end of each turn: before the head of a stream when there was a tool round.
+    let rounds = prompt(&format!("{}[[rounds:1]]", unified(&limits)));
+    let streamed = gateway.send("alpha", &streaming(&rounds)).response();
+    let used = streamed.header("anthropic-ratelimit-unified-5h-utilization");
+    assert_eq!((streamed.status, used), (200, Some("0.93")));
     let bearer = format!("Bearer {}", key_of("alpha"));
     let headers = [("authorization", bearer.as_str())];
     let openai = gateway
