@@ -178,6 +178,8 @@ pub(crate) enum DeltaKind {
 pub(crate) struct ApiError {
     pub(crate) kind: ErrorKind,
     pub(crate) message: String,
+    /// The field that is wrong, in the format's own way to write a path.
+    pub(crate) param: Option<String>,
     /// When trying again makes sense; becomes `Retry-After`.
     pub(crate) retry_after: Option<Duration>,
 }
@@ -218,8 +220,14 @@ impl ApiError {
         ApiError {
             kind,
             message: message.into(),
+            param: None,
             retry_after: None,
         }
+    }
+
+    pub(crate) fn param(mut self, path: impl Into<String>) -> Self {
+        self.param = Some(path.into());
+        self
     }
 
     pub(crate) fn retry_after(mut self, after: Duration) -> Self {

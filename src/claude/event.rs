@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-pub(crate) use self::limit::RateLimit;
+pub(crate) use self::limit::{RateLimit, Window};
 use crate::api::text::Text;
 
 /// What a line says.

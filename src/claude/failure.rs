@@ -92,6 +92,7 @@ impl Failure {
         ApiError {
             kind: self.kind,
             message,
+            param: None,
             retry_after: until.or(self.retry_after),
         }
     }
@@ -113,6 +114,7 @@ impl From<ApiError> for Failure {
         let ApiError {
             kind,
             message,
+            param: _,
             retry_after,
         } = error;
         Failure {

@@ -9,10 +9,11 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::route::Format;
+use super::{limits, route::Format};
 use crate::{
     api::{AnswerEvent, ApiError, anthropic, openai, responses},
-    http::{HangUp, Limit, Reply, Response, Stream},
+    claude::event::RateLimit,
+    http::{AnswerHeader, HangUp, Limit, Reply, Response, Stream},
 };
 
 /// How long a streaming answer's head is held back for a status that fits.
@@ -31,6 +32,8 @@ pub(crate) struct Answer {
     request_id: String,
     /// What of the request has no effect, for `x-ccgw-ignored`.
     ignored: Option<String>,
+    /// Where usage limits stand, as far as the CLI told before the head left.
+    limits: Vec<AnswerHeader>,
     format: Format,
     encoder: Encoder,
     channel: Channel,
@@ -82,6 +85,7 @@ impl Answer {
         Answer {
             request_id,
             ignored: None,
+            limits: Vec::new(),
             format,
             encoder,
             channel: Channel::Held(reply),
@@ -95,6 +99,13 @@ impl Answer {
     pub(crate) fn ignoring(mut self, fields: &[&str]) -> Self {
         self.ignored = (!fields.is_empty()).then(|| fields.join(", "));
         self
+    }
+
+    /// Where usage limits stand. OpenAI's format has no words for that.
+    pub(crate) fn limits(&mut self, limit: &RateLimit) {
+        if self.format == Format::Anthropic {
+            self.limits = limits::headers(limit);
+        }
     }
 
     pub(crate) fn request_id(&self) -> &str {
@@ -191,12 +202,8 @@ impl Answer {
         match (std::mem::replace(&mut self.channel, Channel::Closed), body) {
             (Channel::Open(stream), _) => stream.finish(),
             (Channel::Held(reply), Some(body)) => {
-                let response = json(200, body);
-                let mut response =
-                    response.header(self.request_id_header(), self.request_id.clone());
-                if let Some(ignored) = &self.ignored {
-                    response = response.header(IGNORED, ignored.clone());
-                }
+                let mut response = json(200, body);
+                response.headers.extend(self.headers());
                 reply.send(response);
             }
             // A stream of no events is no answer: dropping the reply says 500.
@@ -208,7 +215,7 @@ impl Answer {
     pub(crate) fn send(&mut self, body: Vec<u8>, header: (&'static str, &'static str)) {
         if let Channel::Held(reply) = std::mem::replace(&mut self.channel, Channel::Closed) {
             let response = json(200, body).header(header.0, header.1);
-            reply.send(response.header(self.request_id_header(), self.request_id.clone()));
+            reply.send(response.header(request_id_header(self.format), self.request_id.clone()));
         }
     }
 
@@ -218,7 +225,9 @@ impl Answer {
         self.out.clear();
         match std::mem::replace(&mut self.channel, Channel::Closed) {
             Channel::Held(reply) => {
-                reply.send(error_response(self.format, error, &self.request_id))
+                let mut response = error_response(self.format, error, &self.request_id);
+                response.headers.extend(self.limits.clone());
+                reply.send(response);
             }
             Channel::Open(mut stream) => {
                 let error = &with_time_in_words(error);
@@ -252,18 +261,23 @@ impl Answer {
         if let Channel::Held(_) = self.channel
             && let Channel::Held(reply) = std::mem::replace(&mut self.channel, Channel::Closed)
         {
+            let own = self.headers();
             let mut headers = vec![
                 ("content-type", "text/event-stream; charset=utf-8"),
                 ("cache-control", "no-cache"),
-                (self.request_id_header(), self.request_id.as_str()),
             ];
-            headers.extend(self.ignored.as_deref().map(|it| (IGNORED, it)));
+            headers.extend(own.iter().map(|(name, value)| (*name, &**value)));
             self.channel = Channel::Open(reply.stream(200, &headers));
         }
     }
 
-    fn request_id_header(&self) -> &'static str {
-        request_id_header(self.format)
+    /// What a good answer carries, streamed or whole.
+    fn headers(&self) -> Vec<AnswerHeader> {
+        let id = request_id_header(self.format);
+        let mut headers = vec![(id, self.request_id.clone().into())];
+        headers.extend(self.ignored.clone().map(|it| (IGNORED, it.into())));
+        headers.extend(self.limits.iter().cloned());
+        headers
     }
 }
 

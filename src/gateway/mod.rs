@@ -9,6 +9,7 @@ mod count;
 mod health;
 mod job;
 mod ledger;
+mod limits;
 mod lookup;
 mod parse;
 mod repeat;
@@ -236,7 +237,7 @@ impl Gateway {
                 if task.is_none()
                     && let Err(error) = self.upstream.check(tenant_id, &prompt.model)
                 {
-                    log::info(
+                    FROM_MEMORY.info(
                         "refused without a run",
                         &[
                             ("request", &request_id),
@@ -341,6 +342,9 @@ impl Tenant {
 
 /// Nobody's key is known yet, or it is wrong: without a bound a stranger could fill the disk.
 static REFUSED: log::Sparing = log::Sparing::new();
+
+/// A client that hears no may ask again at once, and for ever.
+static FROM_MEMORY: log::Sparing = log::Sparing::new();
 
 /// So much of a path is logged.
 const LOGGED_PATH_MAX: usize = 80;

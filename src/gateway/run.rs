@@ -368,6 +368,7 @@ impl<'a> Progress<'a> {
         };
         match &event {
             Event::Stream(Stream::MessageStart { .. }) => self.pass.worked(),
+            Event::RateLimit(limit) => job.answer.limits(limit),
             Event::Result(result) => {
                 self.task = Task::Done;
                 ledger.note_result(result);

@@ -71,12 +71,19 @@ fn story<'a>(
                 assert!(order.ended, "Done without End");
                 story.push_str("=> done\n");
             }
-            Verdict::Failed(failure) => writeln!(
-                story,
-                "=> {:?}",
-                failure.shown(1_795_400_000, &|text| text.to_owned())
-            )
-            .unwrap(),
+            Verdict::Failed(failure) => {
+                let ApiError {
+                    kind,
+                    message,
+                    param: _,
+                    retry_after,
+                } = failure.shown(1_795_400_000, &|text| text.to_owned());
+                writeln!(
+                    story,
+                    "=> ApiError {{ kind: {kind:?}, message: {message:?}, retry_after: {retry_after:?} }}"
+                )
+                .unwrap();
+            }
         }
         return (story, order);
     }

@@ -132,6 +132,7 @@ fn architecture_pure_cores_have_no_clock_and_touch_nothing() {
             "claude/failure.rs",
             "claude/input.rs",
             "scheduler/queue.rs",
+            "gateway/upstream/credential.rs",
         ],
         &outside,
     );

@@ -37,4 +37,5 @@ mod real_cli_prompt;
 mod responses;
 mod routes;
 mod stand_in;
+mod upstream;
 mod with_fake_cli;

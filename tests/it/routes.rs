@@ -130,6 +130,42 @@ fn what_does_not_exist_is_told_apart_from_an_unknown_model() {
 }
 
 #[test]
+fn errors_have_exactly_the_apis_fields() {
+    let gateway = start(|setup| setup);
+    let client = gateway.client();
+    let key = key_of("alpha");
+    let no_model = json!({"messages": []});
+    let bad_role = json!({"model": "opus", "max_tokens": 5, "messages": [{"role": 7}]});
+    let names = |value: &Value| -> Vec<String> {
+        let mut names: Vec<_> = value.as_object().unwrap().keys().cloned().collect();
+        names.sort();
+        names
+    };
+    for (body, message, param) in [
+        (&no_model, "model: Field required", "model"),
+        (
+            &bad_role,
+            "messages.0.role: Input should be a string",
+            "messages[0].role",
+        ),
+    ] {
+        let answer = client.post("/v1/messages", &[("x-api-key", &key)], body);
+        answer.assert_error(400, "invalid_request_error");
+        let error = answer.json();
+        assert_eq!(names(&error), ["error", "request_id", "type"]);
+        assert_eq!(names(&error["error"]), ["message", "type"]);
+        assert_eq!(error["error"]["message"], message);
+        assert_eq!(answer.header("request-id"), error["request_id"].as_str());
+        let answer = client.post("/v1/chat/completions", &[("x-api-key", &key)], body);
+        assert_eq!(answer.status, 400);
+        let error = answer.json();
+        assert_eq!(names(&error), ["error"]);
+        assert_eq!(names(&error["error"]), ["code", "message", "param", "type"]);
+        assert_eq!(error["error"]["param"], param);
+    }
+}
+
+#[test]
 fn options_and_405_tell_what_a_path_takes() {
     let gateway = start(|setup| setup);
     for (path, methods, wrong) in [

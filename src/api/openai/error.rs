@@ -50,7 +50,7 @@ struct Body<'a> {
     message: &'a str,
     #[serde(rename = "type")]
     kind: &'static str,
-    param: Option<&'static str>,
+    param: Option<&'a str>,
     code: Option<&'static str>,
 }
 
@@ -59,7 +59,7 @@ fn json(error: &ApiError) -> Vec<u8> {
     let error = Body {
         message: &error.message,
         kind,
-        param: None,
+        param: error.param.as_deref(),
         code,
     };
     // Plain structs with string keys always serialise.
@@ -84,6 +84,13 @@ mod tests {
         );
         let frame = String::from_utf8(error_frame(&failure)).unwrap();
         assert_eq!(frame, format!("data: {json}\n\n"));
+    }
+
+    #[test]
+    fn field_that_is_wrong_is_named() {
+        let failure = ApiError::new(ErrorKind::InvalidRequest, "no").param("messages[0].role");
+        let body = String::from_utf8(error(&failure).1).unwrap();
+        assert!(body.contains(r#""param":"messages[0].role""#), "{body}");
     }
 
     #[test]

@@ -48,7 +48,11 @@ pub(in crate::api) fn refused(fault: Fault) -> ApiError {
         Problem::Invalid(text) if path.is_empty() => text,
         Problem::Invalid(text) => format!("Invalid '{path}': {text}."),
     };
-    ApiError::new(ErrorKind::InvalidRequest, message)
+    let error = ApiError::new(ErrorKind::InvalidRequest, message);
+    match path.is_empty() {
+        true => error,
+        false => error.param(path),
+    }
 }
 
 /// The fields that count.

@@ -167,7 +167,8 @@ impl Credential {
             kind,
             error: error.clone(),
             until: now.at + patience,
-            until_unix: now.unix + patience.as_secs(),
+            // A login's time is not a whole second on the calendar's clock.
+            until_unix: now.unix + patience.as_secs() + u64::from(kind == Kind::Login),
             patience,
             asked_by: None,
         });

@@ -255,6 +255,7 @@ fn serve(stream: &TcpStream, shared: &Shared) {
     // The connection's end in any form is an end: the client may leave whenever it likes.
     while let Ok(Some(request)) = connection.read_request() {
         let reply = choose(&request, shared);
+        connection.headers = script::headers(&request.body);
         match answer(&mut connection, reply, shared) {
             Ok(Flow::GoOn) => {}
             Ok(Flow::Stop) | Err(_) => break,

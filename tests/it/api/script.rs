@@ -14,6 +14,7 @@
 //! | `[[big:N]]` | N bytes of text in deltas of 1 KB |
 //! | `[[empty]]`, `[[maxtokens]]`, `[[refusal]]` | no block, a cut text, a refusal |
 //! | `[[status:NNN]]`, `[[status-once:NNN]]` | an HTTP error, always or the first time; `[[retry-after:S]]` adds the header |
+//! | `[[header:NAME=VALUE]]` | adds a header to the answer that the other markers choose |
 //! | `[[overloaded-midstream]]` | an SSE error after some deltas; whole when asked without streaming |
 //! | `[[drop]]`, `[[drop-once]]` | the connection breaks after some deltas, always or the first time |
 //! | `[[hang]]` | nothing until the test ends |
@@ -68,6 +69,18 @@ pub(super) fn reply(body: &Value, first_time: bool) -> Reply {
     } else {
         Reply::Whole(message)
     }
+}
+
+/// The headers that the request's text adds to its answer, each with its line end.
+pub(super) fn headers(body: &Value) -> String {
+    let text = newest_user_text(body);
+    let headers = markers(&text)
+        .into_iter()
+        .filter(|(name, _)| *name == "header");
+    let fields = headers.filter_map(|(_, field)| field.split_once('='));
+    fields
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect()
 }
 
 fn status(argument: &str, text: &str) -> Reply {
@@ -214,7 +227,7 @@ fn last_marker(text: &str) -> Option<(&str, &str)> {
         .rfind(|(name, _)| *name != "retry-after")
 }
 
-const NAMES: [&str; 22] = [
+const NAMES: [&str; 23] = [
     "json",
     "text",
     "echo",
@@ -233,6 +246,7 @@ const NAMES: [&str; 22] = [
     "status",
     "status-once",
     "retry-after",
+    "header",
     "overloaded-midstream",
     "drop",
     "drop-once",

@@ -13,6 +13,8 @@ use super::Received;
 pub(super) struct Connection<'a> {
     reader: BufReader<&'a TcpStream>,
     writer: &'a TcpStream,
+    /// Lines for the head of the next answer.
+    pub(super) headers: String,
 }
 
 impl<'a> Connection<'a> {
@@ -20,6 +22,7 @@ impl<'a> Connection<'a> {
         Connection {
             reader: BufReader::new(stream),
             writer: stream,
+            headers: String::new(),
         }
     }
 
@@ -91,17 +94,20 @@ impl<'a> Connection<'a> {
             .unwrap_or_default();
         let answer = format!(
             "HTTP/1.1 {status} Scripted\r\ncontent-type: application/json\r\nrequest-id: req_scripted\r\n\
-             {retry_after}content-length: {}\r\n\r\n{body}",
+             {retry_after}{}content-length: {}\r\n\r\n{body}",
+            self.headers,
             body.len(),
         );
         self.writer.write_all(answer.as_bytes())
     }
 
     pub(super) fn start_stream(&mut self) -> io::Result<()> {
-        self.writer.write_all(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
-              request-id: req_scripted\r\ntransfer-encoding: chunked\r\n\r\n",
-        )
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
+             request-id: req_scripted\r\n{}transfer-encoding: chunked\r\n\r\n",
+            self.headers
+        );
+        self.writer.write_all(head.as_bytes())
     }
 
     pub(super) fn send_chunk(&mut self, data: &str) -> io::Result<()> {
