@@ -151,7 +151,7 @@ impl Turns {
                 "the Claude Code CLI refused a control request: {error}"
             )),
             Event::Result(result) => self.result(result, sink),
-            Event::Counted { .. } | Event::Other => Verdict::More,
+            Event::Counted(_) | Event::Other => Verdict::More,
         }
     }
 

@@ -100,6 +100,16 @@ pub(crate) fn launch(recipe: &Recipe<'_>, prompt: &Prompt) -> Launch {
     }
 }
 
+/// The command line for counting a prompt's tokens. Without it the CLI would remind the model of
+/// its budget in every user message, and have that counted too.
+pub(crate) fn launch_to_count(recipe: &Recipe<'_>, prompt: &Prompt) -> Launch {
+    const NO_REMINDERS: &str = "CLAUDE_CODE_DISABLE_ATTACHMENTS";
+    let mut launch = launch(recipe, prompt);
+    launch.env.retain(|(name, _)| name != NO_REMINDERS);
+    launch.env.push((NO_REMINDERS.into(), "1".into()));
+    launch
+}
+
 fn tools(args: &mut Args, recipe: &Recipe<'_>) {
     args.add(["--tools", &TOOLS.join(",")]);
     if let Some(plugin) = &recipe.place.skills_plugin {

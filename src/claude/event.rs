@@ -11,7 +11,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-pub(crate) use self::limit::{RateLimit, Window};
+pub(crate) use self::{
+    control::ContextUsage,
+    limit::{RateLimit, Window},
+};
 use crate::api::text::Text;
 
 /// What a line says.
@@ -29,8 +32,8 @@ pub(crate) enum Event<'a> {
     /// `initialize` was refused, without which there is no system prompt. The CLI goes on after any
     /// other control request that it does not take.
     ControlFailed { error: String },
-    /// How many tokens the CLI counts for its system prompt.
-    Counted { tokens: u64 },
+    /// What the CLI counts for what fills its context.
+    Counted(ContextUsage),
     /// The end of the answer, good or bad.
     Result(Box<ResultLine<'a>>),
     /// A line of no interest.

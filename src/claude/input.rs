@@ -5,11 +5,12 @@
 //! composed it: no `@path` is read and no `/command` is run. Versions that do not know the mark are
 //! not used (see `program`).
 
-use std::fmt::Write as _;
+use std::{collections::VecDeque, fmt::Write as _};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::count::Countable;
 use crate::api::{Block, MediaKind, Message, Prompt, Reasoning, Role};
 
 /// The id of our `initialize` request; its answer is the only one with it.
@@ -55,29 +56,61 @@ pub(crate) fn lines(prompt: &Prompt, system: &str) -> serde_json::Result<Vec<u8>
             kind: "user",
             message,
             text_not_typed: true,
+            should_query: None,
         },
     )?;
     end_line(&mut out, user_line);
     Ok(out)
 }
 
-/// Has the CLI count the tokens of a text, given to it as its system prompt, without a model turn.
+/// Has the CLI count a text, given to it as its system prompt, and then media, without a model turn.
+/// Each step is written when the one before it has been answered, by a `result` line or by the
+/// context's usage: the CLI answers control requests before user lines that came earlier.
+///
+/// The usage after a message of one word says what the CLI itself adds to the media's message.
 ///
 /// # Errors
 /// As [`lines`].
-pub(crate) fn count_lines(text: &str) -> serde_json::Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(text.len() + 256);
+pub(crate) fn count_steps(countable: &Countable) -> serde_json::Result<VecDeque<Vec<u8>>> {
+    let mut first = Vec::with_capacity(countable.text.len() + 256);
     let initialize = Initialize {
         subtype: "initialize",
-        system_prompt: text,
+        system_prompt: &countable.text,
         json_schema: None,
     };
-    control(&mut out, INITIALIZE_ID, &initialize)?;
-    let usage = ContextUsage {
+    control(&mut first, INITIALIZE_ID, &initialize)?;
+    let mut usage = Vec::new();
+    let question = ContextUsage {
         subtype: "get_context_usage",
     };
-    control(&mut out, CONTEXT_USAGE_ID, &usage)?;
-    Ok(out)
+    control(&mut usage, CONTEXT_USAGE_ID, &question)?;
+    if countable.media.is_empty() {
+        first.append(&mut usage);
+        return Ok([first].into());
+    }
+    add_history(&mut first, vec![Content::text("foo".to_owned())])?;
+    let media = countable.media.iter().map(|it| Content::Media(it));
+    let mut second = Vec::new();
+    add_history(&mut second, media.collect())?;
+    Ok([first, usage.clone(), second, usage].into())
+}
+
+/// A user line that the model is not asked about.
+fn add_history(out: &mut Vec<u8>, content: Vec<Content<'_>>) -> serde_json::Result<()> {
+    let start = out.len();
+    let message = UserMessage {
+        role: "user",
+        content,
+    };
+    let line = User {
+        kind: "user",
+        message,
+        text_not_typed: true,
+        should_query: Some(false),
+    };
+    serde_json::to_writer(&mut *out, &line)?;
+    end_line(out, start);
+    Ok(())
 }
 
 fn control(
@@ -149,6 +182,8 @@ struct User<'a> {
     kind: &'a str,
     message: UserMessage<'a>,
     text_not_typed: bool,
+    #[serde(rename = "shouldQuery", skip_serializing_if = "Option::is_none")]
+    should_query: Option<bool>,
 }
 
 #[derive(Serialize)]

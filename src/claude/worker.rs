@@ -3,6 +3,8 @@
 //! One thread does all of it with `poll`: stdin is written only as far as the pipe takes it, so a CLI
 //! that fills stdout while it is being fed cannot block the worker, and stderr is always drained.
 
+mod lines;
+
 use std::{
     io,
     os::fd::{AsFd, BorrowedFd},
@@ -14,6 +16,8 @@ use rustix::{
     io::Errno,
 };
 
+pub(crate) use self::lines::LineTooLong;
+use self::lines::{Fill, Lines, Pipe};
 use super::{
     input::INTERRUPT,
     keeper::{Ended, Exit, Keeper, Launch, Running, SpawnError},
@@ -31,12 +35,6 @@ pub(crate) struct Worker<'k> {
     exit: Option<Exit>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pipe {
-    Open,
-    Ended,
-}
-
 /// Why [`Worker::wait`] returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -50,19 +48,8 @@ pub(crate) enum Step {
     Ended,
 }
 
-/// A line is longer than this gateway takes.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct LineTooLong;
-
-/// The biggest line seen repeats a whole answer (1 MB for 1 MB of text); an answer of 128,000
-/// tokens stays below 2 MB, a tool result with images can reach tens. Beyond this, something is wrong.
-const LINE_MAX: usize = 64 << 20;
-
 /// What is kept of stderr: its end. Far more than is shown, so that no secret shown is cut in two.
 const STDERR_TAIL_MAX: usize = 64 << 10;
-
-/// How much is read at once.
-const READ_SIZE: usize = 64 << 10;
 
 impl<'k> Worker<'k> {
     /// Starts the CLI and begins to feed it `input`.
@@ -133,9 +120,14 @@ impl<'k> Worker<'k> {
         if self.sent < self.unsent.len() || self.running.stdin.is_none() {
             self.running.interrupt();
         } else {
-            self.unsent.extend_from_slice(INTERRUPT);
-            self.write_stdin();
+            self.send(INTERRUPT);
         }
+    }
+
+    /// Feeds the CLI more, after what it has not taken yet.
+    pub(crate) fn send(&mut self, input: &[u8]) {
+        self.unsent.extend_from_slice(input);
+        self.write_stdin();
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -324,127 +316,5 @@ fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: duration.as_secs() as i64,
         tv_nsec: i64::from(duration.subsec_nanos()),
-    }
-}
-
-/// Bytes into lines. Each byte is looked at once, however the pipe cuts it.
-#[derive(Default)]
-struct Lines {
-    buffer: Vec<u8>,
-    /// Where the first line not yet handed out begins.
-    start: usize,
-    /// Up to where no newline was found.
-    scanned: usize,
-}
-
-enum Fill {
-    More,
-    Nothing,
-    End,
-}
-
-impl Lines {
-    fn fill(&mut self, fd: BorrowedFd<'_>) -> Fill {
-        self.buffer.drain(..self.start);
-        self.scanned -= self.start;
-        self.start = 0;
-        self.buffer.reserve(READ_SIZE);
-        match rustix::io::read(fd, rustix::buffer::spare_capacity(&mut self.buffer)) {
-            Ok(0) => Fill::End,
-            Ok(_) => Fill::More,
-            Err(Errno::AGAIN | Errno::INTR) => Fill::Nothing,
-            Err(_) => Fill::End,
-        }
-    }
-
-    /// Whether a call of `next` would hand something out.
-    fn has_any(&mut self) -> bool {
-        self.newline().is_some() || self.buffer.len() - self.start > LINE_MAX
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start == self.buffer.len()
-    }
-
-    fn newline(&mut self) -> Option<usize> {
-        let found = memchr::memchr(b'\n', &self.buffer[self.scanned..]).map(|at| self.scanned + at);
-        self.scanned = found.unwrap_or(self.buffer.len());
-        found
-    }
-
-    fn next(&mut self, pipe: Pipe) -> Result<Option<&[u8]>, LineTooLong> {
-        let line = match self.newline() {
-            Some(end) => {
-                let line = self.start..end;
-                self.start = end + 1;
-                self.scanned = self.start;
-                line
-            }
-            None if self.buffer.len() - self.start > LINE_MAX => return Err(LineTooLong),
-            // Half a line at the end is handed out too: its reader decides what it is worth.
-            None if pipe == Pipe::Ended && self.start < self.buffer.len() => {
-                let line = self.start..self.buffer.len();
-                self.start = self.buffer.len();
-                line
-            }
-            None => return Ok(None),
-        };
-        Ok(Some(&self.buffer[line]))
-    }
-
-    /// Whether a whole line that is waiting satisfies this; takes lines as it goes.
-    fn any(&mut self, mut wanted: impl FnMut(&[u8]) -> bool) -> bool {
-        while let Ok(Some(line)) = self.next(Pipe::Open) {
-            if wanted(line) {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Forgets what nobody will read, a line without an end beyond reason included.
-    fn drop_whole_lines(&mut self) {
-        while let Ok(Some(_)) = self.next(Pipe::Open) {}
-        if self.buffer.len() - self.start > LINE_MAX {
-            *self = Lines::default();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use super::*;
-
-    /// Feeds `pieces` one read at a time and collects the lines.
-    #[track_caller]
-    fn check(pieces: &[&str], expect: &[&str]) {
-        let (reader, mut writer) = io::pipe().unwrap();
-        let mut lines = Lines::default();
-        let mut got = Vec::new();
-        for piece in pieces {
-            writer.write_all(piece.as_bytes()).unwrap();
-            assert!(matches!(lines.fill(reader.as_fd()), Fill::More));
-            while let Some(line) = lines.next(Pipe::Open).unwrap() {
-                got.push(String::from_utf8(line.to_vec()).unwrap());
-            }
-        }
-        drop(writer);
-        assert!(matches!(lines.fill(reader.as_fd()), Fill::End));
-        while let Some(line) = lines.next(Pipe::Ended).unwrap() {
-            got.push(String::from_utf8(line.to_vec()).unwrap());
-        }
-        assert_eq!(got, expect);
-    }
-
-    #[test]
-    fn lines_are_the_same_wherever_the_pipe_cuts_them() {
-        let whole = "one\ntwo\n\nfour";
-        for cut in 0..=whole.len() {
-            let (a, b) = whole.split_at(cut);
-            let pieces: Vec<&str> = [a, b].into_iter().filter(|it| !it.is_empty()).collect();
-            check(&pieces, &["one", "two", "", "four"]);
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! Counts a request's tokens: a run of the CLI without a model turn.
 
 use std::{
+    collections::VecDeque,
     os::fd::{AsFd, OwnedFd},
     time::Instant,
 };
@@ -10,15 +11,15 @@ use super::{
     cancel::clear,
     job::Job,
     ledger::Outcome,
-    run::{Ending, Hands, cannot_start, conclude, failed, redacted},
+    run::{Ending, Hands, cannot_start, conclude, failed, prepare, redacted, unwritable},
 };
 use crate::{
     api::{ApiError, ErrorKind},
     claude::{
+        command,
         count::{Countable, Precision},
-        event::{self, Event},
-        failure,
-        keeper::Launch,
+        event::{self, ContextUsage, Event},
+        failure, input,
         worker::{Step, Worker},
     },
 };
@@ -31,20 +32,31 @@ pub(super) fn count(
     gateway: &Gateway,
     job: &mut Job,
     hands: Hands<'_>,
-    (launch, input): (Launch, Vec<u8>),
     countable: &Countable,
 ) -> Outcome {
-    let mut worker = match Worker::start(hands.keeper, &launch, input) {
+    let prepared = prepare(gateway, job, command::launch_to_count);
+    let steps = input::count_steps(countable).map_err(unwritable);
+    let (launch, mut steps) = match prepared.and_then(|launch| Ok((launch, steps?))) {
+        Ok(prepared) => prepared,
+        Err(error) => return failed(job, error),
+    };
+    let first = steps.pop_front().unwrap_or_default();
+    let mut worker = match Worker::start(hands.keeper, &launch, first) {
         Ok(worker) => worker,
         Err(error) => return failed(job, cannot_start(&error)),
     };
     let cli = &gateway.config.cli;
     let deadline = Instant::now() + cli.timeout.min(cli.idle_timeout);
+    let mut counting = Counting {
+        countable,
+        steps,
+        counted: Vec::new(),
+    };
     let ending = loop {
         if let Some(reason) = hands.cancel.reason() {
             break Ending::Stopped(reason);
         }
-        if let Some(ending) = step(&mut worker, job, (hands.wake, deadline), countable) {
+        if let Some(ending) = counting.wait(&mut worker, job, (hands.wake, deadline)) {
             break ending;
         }
     };
@@ -54,61 +66,100 @@ pub(super) fn count(
     outcome
 }
 
-/// Waits for one thing and deals with it; tells how the count ended when it did.
-fn step(
-    worker: &mut Worker<'_>,
-    job: &mut Job,
-    (wake, deadline): (&OwnedFd, Instant),
-    countable: &Countable,
-) -> Option<Ending> {
-    match worker.wait(wake.as_fd(), deadline) {
-        Ok(Step::Output) => counted(worker).map(|counted| match counted {
-            Ok(tokens) => {
-                let (tokens, precision) = countable.total(tokens);
-                answer(job, tokens, precision);
-                Ending::Complete
-            }
-            Err(error) => Ending::Failed(error),
-        }),
-        Ok(Step::Ended) => {
-            let said = String::from_utf8_lossy(worker.stderr_tail());
-            let said = redacted(&said, &job.tenant);
-            let error = failure::exited_without_result(worker.exit(), &said);
-            Some(Ending::Failed(error))
-        }
-        Ok(Step::Woken) => {
-            clear(wake);
-            None
-        }
-        Ok(Step::Timeout) => Some(Ending::Failed(out_of_time())),
-        Err(error) => {
-            let text = format!("cannot poll the CLI: {error}");
-            Some(Ending::Failed(ApiError::new(ErrorKind::Internal, text)))
-        }
-    }
+type Total = (u64, Precision);
+
+/// A count that is going on.
+struct Counting<'a> {
+    countable: &'a Countable,
+    /// What is still to be written.
+    steps: VecDeque<Vec<u8>>,
+    counted: Vec<ContextUsage>,
 }
 
-/// What the lines that are there say of the count.
-fn counted(worker: &mut Worker<'_>) -> Option<Result<u64, ApiError>> {
-    let failed = |text: String| Some(Err(ApiError::new(ErrorKind::Internal, text)));
-    loop {
-        match worker.next_line() {
-            Ok(Some(line)) => match event::parse(line) {
-                Ok(Event::Counted { tokens }) => return Some(Ok(tokens)),
-                Ok(Event::ControlFailed { error }) => {
-                    return failed(format!("the Claude Code CLI cannot count tokens: {error}"));
+/// What a line of the CLI's means for a count.
+enum Heard {
+    Nothing,
+    HistoryTaken,
+    Usage(ContextUsage),
+}
+
+impl Counting<'_> {
+    /// Waits for one thing and deals with it; tells how the count ended when it did.
+    fn wait(
+        &mut self,
+        worker: &mut Worker<'_>,
+        job: &mut Job,
+        (wake, deadline): (&OwnedFd, Instant),
+    ) -> Option<Ending> {
+        match worker.wait(wake.as_fd(), deadline) {
+            Ok(Step::Output) => self.listen(worker).map(|counted| match counted {
+                Ok(total) => {
+                    answer(job, total);
+                    Ending::Complete
                 }
-                _ => {}
-            },
-            Ok(None) => return None,
-            Err(_) => return failed("the CLI wrote a line of more than 64 MiB".to_owned()),
+                Err(why) => Ending::Failed(internal(format!(
+                    "the Claude Code CLI cannot count tokens: {why}"
+                ))),
+            }),
+            Ok(Step::Ended) => {
+                let said = String::from_utf8_lossy(worker.stderr_tail());
+                let said = redacted(&said, &job.tenant);
+                let error = failure::exited_without_result(worker.exit(), &said);
+                Some(Ending::Failed(error))
+            }
+            Ok(Step::Woken) => {
+                clear(wake);
+                None
+            }
+            Ok(Step::Timeout) => Some(Ending::Failed(out_of_time())),
+            Err(error) => Some(Ending::Failed(internal(format!(
+                "cannot poll the CLI: {error}"
+            )))),
+        }
+    }
+
+    /// Takes the lines that are there, and goes on after each that answers a step; the total,
+    /// or why there is none, when all are answered.
+    fn listen(&mut self, worker: &mut Worker<'_>) -> Option<Result<Total, String>> {
+        loop {
+            let heard = match worker.next_line() {
+                Ok(Some(line)) => hear(line),
+                Ok(None) => return None,
+                Err(_) => Err("it wrote a line of more than 64 MiB".to_owned()),
+            };
+            match heard {
+                Ok(Heard::Nothing) => continue,
+                Ok(Heard::HistoryTaken) => {}
+                Ok(Heard::Usage(usage)) => self.counted.push(usage),
+                Err(why) => return Some(Err(why)),
+            }
+            match self.steps.pop_front() {
+                Some(step) => worker.send(&step),
+                None => {
+                    let total = self.countable.total(&self.counted);
+                    return Some(total.ok_or_else(|| "it did not count the text".to_owned()));
+                }
+            }
         }
     }
 }
 
-fn answer(job: &mut Job, tokens: u64, precision: Precision) {
+fn hear(line: &[u8]) -> Result<Heard, String> {
+    match event::parse(line) {
+        Ok(Event::Counted(usage)) => Ok(Heard::Usage(usage)),
+        Ok(Event::Result(_)) => Ok(Heard::HistoryTaken),
+        Ok(Event::ControlFailed { error }) => Err(error),
+        _ => Ok(Heard::Nothing),
+    }
+}
+
+fn answer(job: &mut Job, (tokens, precision): Total) {
     let body = format!("{{\"input_tokens\":{tokens}}}").into_bytes();
     job.answer.send(body, (PRECISION, precision.name()));
+}
+
+fn internal(text: String) -> ApiError {
+    ApiError::new(ErrorKind::Internal, text)
 }
 
 fn out_of_time() -> ApiError {

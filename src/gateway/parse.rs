@@ -31,8 +31,8 @@ pub(super) fn anthropic(body: &[u8], _request_id: &str) -> Result<Parsed, ApiErr
 }
 
 pub(super) fn count(body: &[u8], _request_id: &str) -> Result<Parsed, ApiError> {
-    let request = anthropic::parse_count(body)?;
-    let task = countable(&request.prompt, request.tools.as_deref());
+    let mut request = anthropic::parse_count(body)?;
+    let task = countable(&mut request.prompt, request.tools.as_deref());
     Ok(Parsed {
         prompt: request.prompt,
         encoder: Encoder::Count,

@@ -21,7 +21,6 @@ use crate::{
     api::{AnswerEvent, ApiError, BuiltInTools, ErrorKind, Prompt},
     claude::{
         command::{self, Recipe},
-        count::Countable,
         event::{self, Event, Stream},
         failure, input,
         keeper::{Keeper, Launch, SpawnError},
@@ -50,10 +49,7 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
     job.on_gone(Box::new(move || watched.fire(Reason::ClientGone)));
     let mut ledger = Ledger::default();
     let outcome = match job.task.take() {
-        Some(countable) => match prepare(gateway, &job, Some(&countable)) {
-            Ok(start) => count(gateway, &mut job, hands, start, &countable),
-            Err(error) => failed(&mut job, error),
-        },
+        Some(countable) => count(gateway, &mut job, hands, &countable),
         None => answer(gateway, &mut job, hands, &mut ledger),
     };
     drop(permit);
@@ -75,14 +71,24 @@ fn answer(gateway: &Gateway, job: &mut Job, hands: Hands<'_>, ledger: &mut Ledge
     let tenant = Arc::clone(&job.tenant);
     let whose = (job.tenant_id, &*tenant);
     let entered = gateway.upstream.enter(whose, &job.prompt.model);
-    let prepared = entered.and_then(|pass| Ok((prepare(gateway, job, None)?, pass)));
+    let prepared = entered.and_then(|pass| {
+        let launch = prepare(gateway, job, command::launch)?;
+        let system = system_prompt(&job.prompt, &gateway.skill_text, &tenant);
+        let input = input::lines(&job.prompt, &system).map_err(unwritable)?;
+        Ok(((launch, input), pass))
+    });
     match prepared {
         Ok((start, pass)) => execute((gateway, pass), job, hands, start, ledger),
         Err(error) => failed(job, error),
     }
 }
 
-fn prepare(gateway: &Gateway, job: &Job, countable: Option<&Countable>) -> Result<Start, ApiError> {
+/// The command line for a job, made by `launch`.
+pub(super) fn prepare(
+    gateway: &Gateway,
+    job: &Job,
+    launch: fn(&Recipe<'_>, &Prompt) -> Launch,
+) -> Result<Launch, ApiError> {
     let place = gateway.place_of(&job.tenant)?;
     let safe = gateway.cli.ensure_safe();
     safe.map_err(|why| ApiError::new(ErrorKind::Unavailable, why))?;
@@ -95,21 +101,12 @@ fn prepare(gateway: &Gateway, job: &Job, countable: Option<&Countable>) -> Resul
         base_env: &gateway.base_env,
         tenant_env: &job.tenant.env,
     };
-    let launch = command::launch(&recipe, &job.prompt);
-    let input = match countable {
-        Some(countable) => input::count_lines(&countable.text),
-        None => {
-            let system = system_prompt(&job.prompt, &gateway.skill_text, &job.tenant);
-            input::lines(&job.prompt, &system)
-        }
-    };
-    let input = input.map_err(|error| {
-        ApiError::new(
-            ErrorKind::Internal,
-            format!("the prompt cannot be written as JSON: {error}"),
-        )
-    })?;
-    Ok((launch, input))
+    Ok(launch(&recipe, &job.prompt))
+}
+
+pub(super) fn unwritable(error: serde_json::Error) -> ApiError {
+    let text = format!("the prompt cannot be written as JSON: {error}");
+    ApiError::new(ErrorKind::Internal, text)
 }
 
 /// The request's own system prompt, then how to reach the tenant's OpenClaw, then whose run it is.

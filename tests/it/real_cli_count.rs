@@ -1,5 +1,7 @@
 //! `POST /v1/messages/count_tokens` with the real CLI, which has the API count.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -7,8 +9,7 @@ use crate::{
     client::Response,
     fake_cli::FakeCli,
     gateway::{Gateway, MODEL, key_of},
-    process::DEAD_WITHIN,
-    process::wait_until_gone,
+    process::{DEAD_WITHIN, wait_until, wait_until_gone},
     setup::Setup,
     temp::TempDir,
 };
@@ -49,7 +50,7 @@ fn text_is_counted_by_the_api_itself_without_a_model_turn() {
 }
 
 #[test]
-fn roles_tools_and_images_make_it_an_estimate() {
+fn roles_and_tools_make_it_an_estimate() {
     let api = ScriptedApi::start();
     let gateway = Setup::with_real_cli(&api).start();
     let image =
@@ -62,17 +63,7 @@ fn roles_tools_and_images_make_it_an_estimate() {
         ],
     });
     let answer = count(&gateway, &body);
-    assert_eq!(
-        answer.header("x-ccgw-token-count"),
-        Some("estimate"),
-        "{}",
-        answer.text()
-    );
-    assert!(
-        answer.json()["input_tokens"]
-            .as_u64()
-            .is_some_and(|it| it > 1600)
-    );
+    assert_eq!(estimated(&answer), 42 + 346 + 1600);
     let sent = counted(&api);
     let whole = sent
         .iter()
@@ -82,6 +73,64 @@ fn roles_tools_and_images_make_it_an_estimate() {
     for part in ["first", "second", "third", "a_tool"] {
         assert!(whole.contains(part), "{part} in {whole}");
     }
+    // The API would refuse it.
+    assert!(
+        !Value::from(sent.clone())
+            .to_string()
+            .contains("example.com")
+    );
+    assert_eq!(api.prompts().len(), 0);
+}
+
+#[test]
+fn images_and_documents_are_counted_by_the_api() {
+    let api = ScriptedApi::start();
+    let gateway = Setup::with_real_cli(&api).start();
+    let body = json!({"model": MODEL, "messages": [
+        {"role": "user", "content": [image(), {"type": "text", "text": "look"}, document()]},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "i", "name": "n", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "i", "content": [image()]}]},
+    ]});
+    // What the CLI adds to the message that holds them is not among it.
+    assert_eq!(estimated(&count(&gateway, &body)), 42 + 3 * 1000);
+    let requests = api.requests();
+    assert!(requests.iter().all(|it| !it.mentions("total_tokens")));
+    assert_eq!(api.prompts().len(), 0);
+    let only = json!({"model": MODEL, "messages": [{"role": "user", "content": [image()]}]});
+    assert_eq!(estimated(&count(&gateway, &only)), 42 + 1000);
+}
+
+#[test]
+fn what_the_api_did_not_count_is_an_estimate() {
+    let api = ScriptedApi::start();
+    let gateway = Setup::with_real_cli(&api).start();
+    for text in ["[[status:400]]".to_owned(), "[[status:400]] é".repeat(100)] {
+        let message = json!({"role": "user", "content": text});
+        let body = json!({"model": MODEL, "messages": [message]});
+        let characters = text.chars().count() as u64;
+        assert_eq!(estimated(&count(&gateway, &body)), characters.div_ceil(4));
+    }
+    assert_eq!(api.prompts().len(), 0);
+}
+
+/// The number, of which the gateway says that it is an estimate.
+#[track_caller]
+fn estimated(answer: &Response) -> u64 {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(answer.header("x-ccgw-token-count"), Some("estimate"));
+    answer.json()["input_tokens"].as_u64().unwrap()
+}
+
+/// One white pixel.
+fn image() -> Value {
+    let data = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}})
+}
+
+fn document() -> Value {
+    let source =
+        json!({"type": "base64", "media_type": "application/pdf", "data": "JVBERi0xLjQgaGVsbG8="});
+    json!({"type": "document", "source": source})
 }
 
 #[test]
@@ -100,6 +149,11 @@ fn bad_counts_are_refused_as_bad_requests_are() {
     refused.assert_error(401, "authentication_error");
 }
 
+/// A request whose count begins with a user line, for which the fake CLI waits.
+fn with_image() -> Value {
+    json!({"model": MODEL, "messages": [{"role": "user", "content": [image()]}]})
+}
+
 #[test]
 fn cli_that_never_counts_is_ended_at_the_timeout() {
     let dir = TempDir::new();
@@ -107,7 +161,33 @@ fn cli_that_never_counts_is_ended_at_the_timeout() {
     let gateway = Setup::with_cli(dir, fake.path())
         .set("cli", "timeout: 300")
         .start();
-    let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "x"}]});
-    count(&gateway, &body).assert_error(504, "timeout_error");
+    count(&gateway, &with_image()).assert_error(504, "timeout_error");
     wait_until_gone(DEAD_WITHIN, &gateway.mark_of("alpha"));
+}
+
+#[test]
+fn cli_that_cannot_count_fails_the_request_at_once() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "idle");
+    let gateway = Setup::with_cli(dir, fake.path()).start();
+    // The fake answers every control request by nothing.
+    let body = json!({"model": MODEL, "messages": [{"role": "user", "content": "x"}]});
+    count(&gateway, &body).assert_error(500, "api_error");
+    wait_until_gone(DEAD_WITHIN, &gateway.mark_of("alpha"));
+}
+
+#[test]
+fn count_ends_when_its_client_leaves() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "echo 1 > \"$here/up\"; exec sleep 1000");
+    let gateway = Setup::with_cli(dir, fake.path()).start();
+    let key = key_of("alpha");
+    let headers = [("x-api-key", key.as_str())];
+    let (client, path) = (gateway.client(), "/v1/messages/count_tokens");
+    let connection = client.open("POST", path, &headers, Some(&with_image()));
+    wait_until(Duration::from_secs(30), "the count's processes", || {
+        fake.note("up").ends_with('\n')
+    });
+    drop(connection);
+    wait_until_gone(DEAD_WITHIN, &gateway.mark());
 }

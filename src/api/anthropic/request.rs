@@ -26,7 +26,7 @@ pub(crate) struct Request {
 #[derive(Debug)]
 pub(crate) struct CountRequest {
     pub(crate) prompt: Prompt,
-    /// The client's tools as JSON, if it has any.
+    /// The client's tools as compact JSON, if it has any.
     pub(crate) tools: Option<String>,
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn parse_count(body: &[u8]) -> Result<CountRequest, ApiError> {
     let mut wire: Wire<'_> = field::body(body).map_err(refused)?;
     let tools = wire.tools.take();
     let tools = tools.filter(|raw| !matches!(raw.get(), "null" | "[]"));
-    let tools = tools.map(|raw| raw.get().to_owned());
+    let tools = tools.map(|raw| compact(raw.get()));
     // A count has no limit and no thinking; what these say must not matter.
     wire.max_tokens = unlimited.as_deref();
     wire.thinking = None;
@@ -47,6 +47,12 @@ pub(crate) fn parse_count(body: &[u8]) -> Result<CountRequest, ApiError> {
     prompt.tools = BuiltInTools::Off;
     prompt.parameters = Parameters::default();
     Ok(CountRequest { prompt, tools })
+}
+
+/// The same JSON without its layout, which is no content.
+fn compact(json: &str) -> String {
+    let value: serde_json::Result<serde_json::Value> = serde_json::from_str(json);
+    value.map_or_else(|_| json.to_owned(), |it| it.to_string())
 }
 
 /// Reads a request body. Fields that this gateway does not know are accepted.

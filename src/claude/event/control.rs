@@ -23,6 +23,14 @@ struct Response<'a> {
     response: Option<&'a RawValue>,
 }
 
+/// What fills the CLI's context, in tokens; 0 is what it does not mention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ContextUsage {
+    pub(crate) system_prompt: u64,
+    /// Never 0 where the API counts: it is asked for a message of one word when there is none.
+    pub(crate) messages: u64,
+}
+
 /// `get_context_usage` answers with what fills the context, by category.
 #[derive(Deserialize)]
 struct Usage {
@@ -46,20 +54,27 @@ pub(super) fn response(line: &[u8]) -> serde_json::Result<Event<'_>> {
     } = serde_json::from_slice::<Line<'_>>(line)?.response;
     Ok(match (request_id.as_str(), subtype.as_str()) {
         (INITIALIZE_ID | CONTEXT_USAGE_ID, "error") => Event::ControlFailed { error },
-        (CONTEXT_USAGE_ID, _) => match response.map(system_prompt).transpose()? {
-            Some(Some(tokens)) => Event::Counted { tokens },
-            _ => Event::ControlFailed {
-                error: "it did not count the system prompt".to_owned(),
+        (CONTEXT_USAGE_ID, _) => match response.and_then(context_usage) {
+            Some(usage) => Event::Counted(usage),
+            None => Event::ControlFailed {
+                error: "it did not say what fills its context".to_owned(),
             },
         },
         _ => Event::Other,
     })
 }
 
-fn system_prompt(usage: &RawValue) -> serde_json::Result<Option<u64>> {
-    let usage: Usage = serde_json::from_str(usage.get())?;
-    let system = usage.categories.iter().find(|it| it.id == "system_prompt");
-    Ok(system.map(|it| it.tokens))
+/// `None` for what is not understood, so that nobody waits for what will not come.
+fn context_usage(usage: &RawValue) -> Option<ContextUsage> {
+    let usage: Usage = serde_json::from_str(usage.get()).ok()?;
+    let of = |id: &str| {
+        let found = usage.categories.iter().find(|it| it.id == id);
+        found.map_or(0, |it| it.tokens)
+    };
+    Some(ContextUsage {
+        system_prompt: of("system_prompt"),
+        messages: of("messages"),
+    })
 }
 
 #[cfg(test)]
@@ -90,14 +105,18 @@ mod tests {
     }
 
     #[test]
-    fn tokens_of_the_system_prompt_are_taken_from_the_usage() {
+    fn tokens_are_taken_from_the_usage() {
         check(
             r#"{"subtype":"success","request_id":"ccgw-count","response":{"categories":[{"id":"messages","tokens":7},{"id":"system_prompt","name":"System prompt","tokens":1234}],"totalTokens":9}}"#,
-            "Counted { tokens: 1234 }",
+            "Counted(ContextUsage { system_prompt: 1234, messages: 7 })",
         );
         check(
             r#"{"subtype":"success","request_id":"ccgw-count","response":{"categories":[]}}"#,
-            r#"ControlFailed { error: "it did not count the system prompt" }"#,
+            "Counted(ContextUsage { system_prompt: 0, messages: 0 })",
+        );
+        check(
+            r#"{"subtype":"success","request_id":"ccgw-count","response":{"categories":"many"}}"#,
+            r#"ControlFailed { error: "it did not say what fills its context" }"#,
         );
     }
 }

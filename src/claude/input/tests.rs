@@ -1,6 +1,7 @@
 //! What goes in, line by line.
 
 use super::*;
+use crate::claude::count::Precision;
 
 fn raw(json: &str) -> Box<RawValue> {
     RawValue::from_string(json.to_owned()).unwrap()
@@ -126,4 +127,39 @@ fn each_message_is_one_line_however_the_client_wrote_its_json() {
         let line: serde_json::Value = serde_json::from_slice(line).unwrap();
         assert_eq!(line["type"], kind);
     }
+}
+
+#[test]
+fn media_are_counted_beside_a_message_of_one_word() {
+    #[track_caller]
+    fn check(media: &[&str], expect: &[&str]) {
+        let countable = Countable {
+            text: "S".to_owned(),
+            media: media.iter().map(|it| raw(it)).collect(),
+            beside: 0,
+            precision: Precision::Estimate,
+        };
+        let steps = count_steps(&countable).unwrap();
+        let steps: Vec<&str> = steps.iter().map(|it| str::from_utf8(it).unwrap()).collect();
+        assert_eq!(steps, expect);
+    }
+    let initialize = r#"{"type":"control_request","request_id":"ccgw-initialize","request":{"subtype":"initialize","systemPrompt":"S"}}"#;
+    let usage = r#"{"type":"control_request","request_id":"ccgw-count","request":{"subtype":"get_context_usage"}}"#;
+    let line = |content: &str| {
+        format!(
+            r#"{{"type":"user","message":{{"role":"user","content":[{content}]}},"text_not_typed":true,"shouldQuery":false}}"#
+        )
+    };
+    check(&[], &[&format!("{initialize}\n{usage}\n")]);
+    let word = line(r#"{"type":"text","text":"foo"}"#);
+    let media = line(r#"{"a": 1},{"b":2}"#);
+    check(
+        &["{\"a\":\n1}", r#"{"b":2}"#],
+        &[
+            &format!("{initialize}\n{word}\n"),
+            &format!("{usage}\n"),
+            &format!("{media}\n"),
+            &format!("{usage}\n"),
+        ],
+    );
 }

@@ -145,7 +145,7 @@ impl StandIn {
                 self.output.control_success(&id, r#"{"still_queued":[]}"#)?
             }
             Heard::Initialize { id, system_prompt } => {
-                self.system_tokens = system_prompt.len().div_ceil(4);
+                self.system_tokens = system_prompt.encode_utf16().count().div_ceil(4);
                 self.output.initialized(&id)?;
             }
             Heard::ContextUsage { id } => {

@@ -275,7 +275,7 @@ fn choose(request: &Received, shared: &Shared) -> Reply {
             script::reply(&request.body, first_time)
         }
         Some("/v1/messages/count_tokens") if request.method == "POST" => {
-            Reply::Json(serde_json::json!({"input_tokens": 42}))
+            script::count(&request.body)
         }
         _ => Reply::Status {
             status: 404,

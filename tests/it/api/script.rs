@@ -19,6 +19,9 @@
 //! | `[[drop]]`, `[[drop-once]]` | the connection breaks after some deltas, always or the first time |
 //! | `[[hang]]` | nothing until the test ends |
 //!
+//! A count of tokens, which only `[[status:NNN]]` concerns, is 42 and 1000 for each image and document, and
+//! what the CLI adds to a message by itself is 300.
+//!
 //! The last marker counts, so a request may carry older messages with theirs. Without a marker the
 //! answer is "OK: " and the newest user text.
 
@@ -81,6 +84,20 @@ pub(super) fn headers(body: &Value) -> String {
     fields
         .map(|(name, value)| format!("{name}: {value}\r\n"))
         .collect()
+}
+
+/// The answer to a body of `POST /v1/messages/count_tokens`.
+pub(super) fn count(body: &Value) -> Reply {
+    let text = newest_user_text(body);
+    if let Some(("status", argument)) = last_marker(&text) {
+        return status(argument, &text);
+    }
+    let content = &body["messages"][0]["content"];
+    let blocks = content.as_array().map_or(&[][..], Vec::as_slice);
+    let is_media = |it: &&Value| it["type"] == "image" || it["type"] == "document";
+    let media = blocks.iter().filter(is_media).count();
+    let own = if blocks.is_empty() { 0 } else { 300 };
+    Reply::Json(json!({"input_tokens": 42 + 1000 * media + own}))
 }
 
 fn status(argument: &str, text: &str) -> Reply {
