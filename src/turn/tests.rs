@@ -3,6 +3,9 @@
 //! `UPDATE_EXPECT=1 cargo test` rewrites the goldens; read the difference before committing it.
 
 mod random;
+// One generator for these tests and for those over the wire.
+#[path = "../../tests/it/random_cli.rs"]
+mod random_cli;
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
@@ -230,21 +233,9 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// Small, repeatable randomness.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound as u64) as usize
-    }
-}
-
 #[test]
 fn order_stays_legal_when_lines_are_cut_lost_doubled_or_swapped() {
-    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    let mut dice = random_cli::Dice::new(1);
     for (_, transcript) in transcripts() {
         let whole = lines(&transcript);
         for round in 0..60 {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{
     schema,
-    sse::{Event, Format, SseReader},
+    sse::{Event, SseReader},
 };
 
 /// How long a read may stay silent; far more than any answer of a test takes.
@@ -65,12 +65,7 @@ impl Client {
             kind.starts_with("text/event-stream"),
             "a stream of {kind:?}"
         );
-        let format = match path {
-            _ if path.ends_with("chat/completions") => Format::OpenAi,
-            _ if path.ends_with("responses") => Format::Responses,
-            _ => Format::Anthropic,
-        };
-        SseReader::new(answer, format)
+        SseReader::of_path(answer, path)
     }
 
     /// Sends a request and leaves the answer unread.

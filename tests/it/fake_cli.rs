@@ -105,7 +105,12 @@ impl FakeCli {
 
     /// A file that the body wrote into `$here`; empty when there is none yet.
     pub(crate) fn note(&self, name: &str) -> String {
-        fs::read_to_string(self.dir.join(name)).unwrap_or_default()
+        fs::read_to_string(self.file(name)).unwrap_or_default()
+    }
+
+    /// Where the body finds a file as `$here/NAME`.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
     }
 
     fn records(&self, kind: &str) -> Vec<String> {

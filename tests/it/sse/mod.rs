@@ -34,6 +34,16 @@ impl<R: Read> SseReader<R> {
         }
     }
 
+    /// In the format that this path answers in.
+    pub(crate) fn of_path(source: R, path: &str) -> SseReader<R> {
+        let format = match path {
+            _ if path.ends_with("chat/completions") => Format::OpenAi,
+            _ if path.ends_with("responses") => Format::Responses,
+            _ => Format::Anthropic,
+        };
+        SseReader::new(source, format)
+    }
+
     /// Everything to the end of the stream.
     #[track_caller]
     pub(crate) fn events(self) -> Vec<Event> {
