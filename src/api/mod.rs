@@ -193,6 +193,8 @@ pub(crate) enum ErrorKind {
     Authentication,
     /// 403: known caller, forbidden place.
     Permission,
+    /// 400: no such earlier response.
+    UnknownResponse,
     /// 404: no such model.
     NotFound,
     /// 404: no such route.

@@ -70,10 +70,6 @@ pub(crate) struct Loaded {
 pub(crate) struct Config {
     pub(crate) server: Server,
     pub(crate) cli: Cli,
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "conversations that go on are to come")
-    )]
     pub(crate) session: Session,
     pub(crate) skills: Skills,
     /// Names and keys are unique.

@@ -11,10 +11,6 @@ use super::value::seconds;
 #[derive(Debug, Clone)]
 pub(crate) struct Session {
     /// How long after its last request a conversation is forgotten.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "conversations that go on are to come")
-    )]
     pub(crate) ttl: Duration,
     /// How often forgotten conversations are looked for.
     #[cfg_attr(

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::{limits, route::Format};
+use super::{kept::Place, limits, route::Format};
 use crate::{
     api::{AnswerEvent, ApiError, anthropic, openai, responses},
     claude::event::RateLimit,
@@ -34,6 +34,8 @@ pub(crate) struct Answer {
     ignored: Option<String>,
     /// Where usage limits stand, as far as the CLI told before the head left.
     limits: Vec<AnswerHeader>,
+    /// Where its text is kept.
+    keep: Option<Place>,
     format: Format,
     encoder: Encoder,
     channel: Channel,
@@ -52,6 +54,21 @@ pub(crate) enum Encoder {
     OpenAiWhole(openai::Collector),
     ResponsesStream(responses::StreamEncoder),
     ResponsesWhole(responses::Collector),
+}
+
+impl Encoder {
+    /// The text of an answer that may be kept; no other format goes on from an id.
+    fn said(&self) -> String {
+        match self {
+            Encoder::ResponsesStream(encoder) => encoder.said(),
+            Encoder::ResponsesWhole(collector) => collector.said(),
+            Encoder::AnthropicStream(_)
+            | Encoder::AnthropicWhole(_)
+            | Encoder::Count
+            | Encoder::OpenAiStream(_)
+            | Encoder::OpenAiWhole(_) => String::new(),
+        }
+    }
 }
 
 /// Whether to wait for a client that takes nothing at the moment.
@@ -86,6 +103,7 @@ impl Answer {
             request_id,
             ignored: None,
             limits: Vec::new(),
+            keep: None,
             format,
             encoder,
             channel: Channel::Held(reply),
@@ -98,6 +116,12 @@ impl Answer {
     /// Names the fields of the request that have no effect, in a header of a good answer.
     pub(crate) fn ignoring(mut self, fields: &[&str]) -> Self {
         self.ignored = (!fields.is_empty()).then(|| fields.join(", "));
+        self
+    }
+
+    /// Keeps its text for a later request.
+    pub(crate) fn kept_at(mut self, keep: Option<Place>) -> Self {
+        self.keep = keep;
         self
     }
 
@@ -168,6 +192,12 @@ impl Answer {
             Encoder::AnthropicWhole(collector) => collector.take(event),
             Encoder::OpenAiWhole(collector) => collector.take(event),
             Encoder::Count => {}
+        }
+        // Before the client hears of the end, since it may go on at once.
+        if let AnswerEvent::End { .. } = event
+            && let Some(place) = self.keep.take()
+        {
+            place.fill(self.encoder.said());
         }
     }
 

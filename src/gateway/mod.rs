@@ -8,6 +8,7 @@ mod cors;
 mod count;
 mod health;
 mod job;
+mod kept;
 mod ledger;
 mod limits;
 mod lookup;
@@ -33,6 +34,7 @@ use std::{
 use self::{
     answer::{Answer, error_response, json},
     auth::Keys,
+    kept::Kept,
     route::{Format, Route},
     upstream::Upstream,
 };
@@ -66,6 +68,7 @@ pub(crate) struct Gateway {
     /// openclaw-skill.md as it goes into every system prompt.
     pub(crate) skill_text: String,
     pub(crate) upstream: Upstream,
+    kept: Arc<Kept>,
     scheduler: scheduler::Handle,
     started: Instant,
     draining: AtomicBool,
@@ -115,8 +118,9 @@ impl Gateway {
             false => User::Ordinary,
         };
         Gateway {
-            config: parts.config,
             upstream: Upstream::new(tenants.iter().map(|it| &**it)),
+            kept: Arc::new(Kept::new(tenants.len(), parts.config.session.ttl)),
+            config: parts.config,
             tenants,
             keys,
             cli: parts.cli,
@@ -211,10 +215,14 @@ impl Gateway {
         let Request {
             head, body, reply, ..
         } = request;
-        let prepared = self
-            .keys
-            .identify(&head)
-            .and_then(|tenant| parse(&body, &request_id).map(|parsed| (tenant, parsed)));
+        let prepared = self.keys.identify(&head).and_then(|tenant| {
+            let origin = parse::Origin {
+                request_id: &request_id,
+                tenant,
+                kept: &self.kept,
+            };
+            parse(&body, &origin).map(|parsed| (tenant, parsed))
+        });
         let bytes = body.len();
         // The body may be megabytes; the prompt has its own copy of what counts.
         drop(body);
@@ -231,6 +239,7 @@ impl Gateway {
                     prompt,
                     encoder,
                     task,
+                    keep,
                 } = parsed;
                 let tenant = Arc::clone(&self.tenants[tenant_id]);
                 // Counting costs no model turn, and works without a login.
@@ -248,7 +257,8 @@ impl Gateway {
                     return reply.send(error_response(format, &error, &request_id));
                 }
                 let answer = Answer::new(request_id, format, encoder, reply)
-                    .ignoring(&prompt.parameters.ignored);
+                    .ignoring(&prompt.parameters.ignored)
+                    .kept_at(keep);
                 self.scheduler.enqueue(Box::new(Job {
                     tenant_id,
                     tenant,

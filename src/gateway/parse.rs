@@ -1,9 +1,15 @@
 //! From a body to a prompt, and to the encoder that its answer needs: one way for each format.
 
-use super::answer::{Encoder, unix_now};
+use std::sync::Arc;
+
+use super::{
+    answer::{Encoder, unix_now},
+    kept::{Kept, Place},
+};
 use crate::{
     api::{self, ApiError, anthropic, openai, responses},
     claude::count::{Countable, countable},
+    scheduler::TenantId,
 };
 
 /// A request's body, understood.
@@ -11,12 +17,28 @@ pub(super) struct Parsed {
     pub(super) prompt: api::Prompt,
     pub(super) encoder: Encoder,
     pub(super) task: Option<Countable>,
+    /// Where the answer is kept for a later request.
+    pub(super) keep: Option<Place>,
 }
 
-/// Reads a body; the other argument is the request's id.
-pub(super) type Parse = fn(&[u8], &str) -> Result<Parsed, ApiError>;
+/// Where a body comes from.
+pub(super) struct Origin<'a> {
+    pub(super) request_id: &'a str,
+    pub(super) tenant: TenantId,
+    pub(super) kept: &'a Arc<Kept>,
+}
 
-pub(super) fn anthropic(body: &[u8], _request_id: &str) -> Result<Parsed, ApiError> {
+impl Origin<'_> {
+    /// What the ids of an answer end in.
+    fn id(&self) -> &str {
+        self.request_id.trim_start_matches("req_")
+    }
+}
+
+/// Reads a body.
+pub(super) type Parse = fn(&[u8], &Origin<'_>) -> Result<Parsed, ApiError>;
+
+pub(super) fn anthropic(body: &[u8], _: &Origin<'_>) -> Result<Parsed, ApiError> {
     let request = anthropic::parse(body)?;
     let model = &request.prompt.model_requested;
     let encoder = match request.delivery {
@@ -27,23 +49,25 @@ pub(super) fn anthropic(body: &[u8], _request_id: &str) -> Result<Parsed, ApiErr
         prompt: request.prompt,
         encoder,
         task: None,
+        keep: None,
     })
 }
 
-pub(super) fn count(body: &[u8], _request_id: &str) -> Result<Parsed, ApiError> {
+pub(super) fn count(body: &[u8], _: &Origin<'_>) -> Result<Parsed, ApiError> {
     let mut request = anthropic::parse_count(body)?;
     let task = countable(&mut request.prompt, request.tools.as_deref());
     Ok(Parsed {
         prompt: request.prompt,
         encoder: Encoder::Count,
         task: Some(task),
+        keep: None,
     })
 }
 
-pub(super) fn openai(body: &[u8], request_id: &str) -> Result<Parsed, ApiError> {
+pub(super) fn openai(body: &[u8], origin: &Origin<'_>) -> Result<Parsed, ApiError> {
     let request = openai::parse(body)?;
     let identity = openai::Identity {
-        id: request_id.trim_start_matches("req_"),
+        id: origin.id(),
         model_requested: &request.prompt.model_requested,
         created: unix_now(),
     };
@@ -57,13 +81,15 @@ pub(super) fn openai(body: &[u8], request_id: &str) -> Result<Parsed, ApiError> 
         prompt: request.prompt,
         encoder,
         task: None,
+        keep: None,
     })
 }
 
-pub(super) fn responses(body: &[u8], request_id: &str) -> Result<Parsed, ApiError> {
-    let request = responses::parse(body)?;
+pub(super) fn responses(body: &[u8], origin: &Origin<'_>) -> Result<Parsed, ApiError> {
+    let earlier = |id: &str| origin.kept.conversation(origin.tenant, id);
+    let request = responses::parse(body, &earlier)?;
     let identity = responses::Identity {
-        id: request_id.trim_start_matches("req_"),
+        id: origin.id(),
         model_requested: &request.prompt.model_requested,
         created: unix_now(),
         echo: &request.echo,
@@ -72,9 +98,17 @@ pub(super) fn responses(body: &[u8], request_id: &str) -> Result<Parsed, ApiErro
         api::Delivery::Stream => Encoder::ResponsesStream(responses::StreamEncoder::new(&identity)),
         api::Delivery::Whole => Encoder::ResponsesWhole(responses::Collector::new(&identity)),
     };
+    let keep = request.kept_input.map(|input| Place {
+        kept: Arc::clone(origin.kept),
+        tenant: origin.tenant,
+        id: format!("resp_{}", origin.id()),
+        previous: request.previous,
+        input,
+    });
     Ok(Parsed {
         prompt: request.prompt,
         encoder,
         task: None,
+        keep,
     })
 }

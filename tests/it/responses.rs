@@ -72,11 +72,9 @@ fn bad_requests_and_failed_runs_are_openais_errors() {
     let stored = json!({"model": MODEL, "input": "hi", "previous_response_id": "resp_1"});
     let refused = create(&gateway, &stored);
     assert_eq!(refused.status, 400);
-    assert!(
-        refused.text().contains("previous_response_id"),
-        "{}",
-        refused.text()
-    );
+    let error = &refused.json()["error"];
+    assert_eq!(error["code"], "previous_response_not_found");
+    assert_eq!(error["param"], "previous_response_id");
     let failed = create(&gateway, &json!({"model": MODEL, "input": "hi"}));
     assert_eq!(failed.status, 500);
     assert_eq!(failed.json()["error"]["type"], "server_error");
@@ -88,4 +86,50 @@ fn failure_after_the_first_words_is_an_error_event() {
     let body = json!({"model": MODEL, "input": "hi", "tool_choice": "none"});
     let events = stream(&gateway, &body);
     assert_eq!(events.last().expect("events").event, "error");
+}
+
+#[test]
+fn response_goes_on_from_an_earlier_one_of_its_own_tenant() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, r#"answer 'a \\"b\\"'; idle"#);
+    let gateway = Setup::with_cli(dir, fake.path()).start();
+    let first = json!({"model": MODEL, "input": [
+        {"role": "developer", "content": "the-rule"},
+        {"role": "user", "content": "first-question"},
+    ]});
+    // The id that the last event names is good as soon as it is read.
+    let events = stream(&gateway, &first);
+    let id = &events.last().expect("events").data["response"]["id"];
+    let mut second =
+        json!({"model": MODEL, "input": "second-question", "previous_response_id": id});
+    let answer = create(&gateway, &second);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(&answer.json()["previous_response_id"], id);
+    let prompts = fake.prompts();
+    let prompt = prompts
+        .iter()
+        .find(|it| it.contains("second-question"))
+        .expect("a prompt");
+    let parts = ["first-question", r#"a \"b\""#, "second-question"];
+    let places = parts.map(|it| {
+        prompt
+            .find(it)
+            .unwrap_or_else(|| panic!("{it} in {prompt}"))
+    });
+    assert!(places.is_sorted(), "{prompt}");
+
+    let third = json!({"model": MODEL, "input": "x", "previous_response_id": answer.json()["id"]});
+    assert_eq!(create(&gateway, &third).status, 200);
+    let key = key_of("beta");
+    let foreign = gateway.client().post(PATH, &[("x-api-key", &key)], &third);
+    assert_eq!(
+        foreign.json()["error"]["code"],
+        "previous_response_not_found"
+    );
+
+    second["store"] = false.into();
+    let unkept = create(&gateway, &second).json();
+    assert_eq!(unkept["store"], false);
+    second["previous_response_id"] = unkept["id"].clone();
+    assert_eq!(create(&gateway, &second).status, 400);
 }

@@ -62,6 +62,9 @@ await run({
     assert.equal(response.status, 'completed');
     assert.ok(response.usage.output_tokens > 0);
     const pieces = [];
+    const next = await client.responses.create({ model, input: '[[text:on]]', previous_response_id: response.id });
+    assert.equal(next.previous_response_id, response.id);
+    assert.equal(next.output_text, 'on');
     const stream = client.responses.stream({ model, input: [{ role: 'user', content: '[[slow:3x5]]' }] });
     stream.on('response.output_text.delta', (event) => pieces.push(event.delta));
     const final = await stream.finalResponse();

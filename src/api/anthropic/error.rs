@@ -23,6 +23,7 @@ fn names(kind: ErrorKind) -> (u16, &'static str) {
         ErrorKind::InvalidRequest => (400, "invalid_request_error"),
         ErrorKind::Authentication => (401, "authentication_error"),
         ErrorKind::Permission => (403, "permission_error"),
+        ErrorKind::UnknownResponse => (400, "invalid_request_error"),
         ErrorKind::NotFound | ErrorKind::NoRoute => (404, "not_found_error"),
         ErrorKind::MethodNotAllowed => (405, "invalid_request_error"),
         ErrorKind::RequestTimeout => (408, "timeout_error"),

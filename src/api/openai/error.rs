@@ -21,6 +21,11 @@ pub(crate) fn error_frame(error: &ApiError) -> Vec<u8> {
 fn names(kind: ErrorKind) -> (u16, &'static str, Option<&'static str>) {
     match kind {
         ErrorKind::InvalidRequest => (400, "invalid_request_error", None),
+        ErrorKind::UnknownResponse => (
+            400,
+            "invalid_request_error",
+            Some("previous_response_not_found"),
+        ),
         ErrorKind::Authentication => (401, "invalid_request_error", Some("invalid_api_key")),
         ErrorKind::Permission => (403, "invalid_request_error", Some("permission_denied")),
         ErrorKind::NotFound => (404, "invalid_request_error", Some("model_not_found")),

@@ -1,6 +1,6 @@
 //! OpenAI's Responses format: <https://platform.openai.com/docs/api-reference/responses>.
 //!
-//! Stateless: every request carries its whole conversation.
+//! A request carries its whole conversation, or names the response that it goes on from.
 
 mod input;
 mod request;
@@ -8,7 +8,7 @@ mod response;
 mod stream;
 
 pub(crate) use self::{
-    request::parse,
+    request::{Exchange, parse},
     response::{Collector, Identity},
     stream::StreamEncoder,
 };

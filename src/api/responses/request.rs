@@ -1,11 +1,13 @@
 //! A Responses request: bytes in, a [`Prompt`] out, or a 400 that names the field.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::input;
 use crate::api::{
-    ApiError, Delivery, Parameters, Prompt, Thinking,
+    ApiError, Block, Delivery, ErrorKind, Message, Parameters, Prompt, Role, Thinking,
     field::{self, Fault, boolean, delivery, object, optional, positive, required, string},
     models,
     openai::request::{Asked, Common, built_in_tools, effort, refused, schema_of},
@@ -19,17 +21,71 @@ pub(crate) struct Request {
     pub(crate) delivery: Delivery,
     /// The fields of the request that its response repeats, as the inside of a JSON object.
     pub(crate) echo: String,
+    pub(crate) previous: Option<String>,
+    /// The request's `input` as JSON, to be kept with the answer; `None` when `store` is false.
+    pub(crate) kept_input: Option<String>,
 }
+
+/// What was said in one earlier response.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// The request's `input` as JSON.
+    pub(crate) input: String,
+    pub(crate) answer: String,
+}
+
+/// Finds the conversation up to a response, oldest first.
+pub(crate) type Earlier<'a> = &'a dyn Fn(&str) -> Option<Vec<Arc<Exchange>>>;
 
 /// Reads a request body. Fields that this gateway does not know are accepted.
 ///
 /// # Errors
-/// 400 with the field's path in the API's wording, 404 for an unknown model.
-pub(crate) fn parse(body: &[u8]) -> Result<Request, ApiError> {
+/// 400 with the field's path in the API's wording or for a response that is not kept, 404 for an
+/// unknown model.
+pub(crate) fn parse(body: &[u8], earlier: Earlier<'_>) -> Result<Request, ApiError> {
     let wire: Wire<'_> = field::body(body).map_err(refused)?;
     let model_requested = required("model", wire.model, string).map_err(refused)?;
     let model = models::resolve(&model_requested)?;
-    wire.request(model_requested, model).map_err(refused)
+    let mut request = wire.request(model_requested, model).map_err(refused)?;
+    if let Some(id) = &request.previous {
+        let said = earlier(id).ok_or_else(|| not_kept(id))?;
+        request.prompt.go_on_from(&said).map_err(refused)?;
+    }
+    Ok(request)
+}
+
+/// In OpenAI's words. A client that has the conversation sends all of it then.
+fn not_kept(id: &str) -> ApiError {
+    let text = format!("Previous response with id '{id}' not found.");
+    ApiError::new(ErrorKind::UnknownResponse, text).param("previous_response_id")
+}
+
+impl Prompt {
+    /// Puts earlier exchanges before its own messages, and their system texts before its own: only
+    /// `instructions` are not carried over.
+    fn go_on_from(&mut self, said: &[Arc<Exchange>]) -> Result<(), Fault> {
+        let (mut system, mut messages) = (Vec::new(), Vec::new());
+        for exchange in said {
+            let raw: &RawValue = serde_json::from_str(&exchange.input)
+                .map_err(|_| Fault::invalid("the kept input cannot be read"))?;
+            let (texts, more) = input::read(raw)?;
+            system.extend(texts);
+            messages.extend(more);
+            if !exchange.answer.is_empty() {
+                messages.push(Message {
+                    role: Role::Assistant,
+                    blocks: vec![Block::Text(exchange.answer.clone())],
+                });
+            }
+        }
+        messages.append(&mut self.messages);
+        self.messages = messages;
+        if !self.system.is_empty() {
+            system.push(std::mem::take(&mut self.system));
+        }
+        self.system = system.join("\n\n");
+        Ok(())
+    }
 }
 
 /// The fields that count.
@@ -43,6 +99,12 @@ struct Wire<'a> {
     instructions: Option<&'a RawValue>,
     #[serde(borrow)]
     previous_response_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    conversation: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt: Option<&'a RawValue>,
+    #[serde(borrow)]
+    store: Option<&'a RawValue>,
     #[serde(borrow)]
     max_output_tokens: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -81,11 +143,10 @@ struct Wire<'a> {
 
 impl Wire<'_> {
     fn request(&self, model_requested: String, model: String) -> Result<Request, Fault> {
-        optional(
-            "previous_response_id",
-            self.previous_response_id,
-            not_stored,
-        )?;
+        optional("conversation", self.conversation, not_stored)?;
+        optional("prompt", self.prompt, not_stored)?;
+        let previous = optional("previous_response_id", self.previous_response_id, string)?;
+        let store = optional("store", self.store, boolean)?.unwrap_or(true);
         optional("background", self.background, foreground)?;
         let instructions = optional("instructions", self.instructions, string)?;
         let (texts, messages) = required("input", self.input, input::read)?;
@@ -108,6 +169,8 @@ impl Wire<'_> {
             prompt,
             delivery,
             echo: self.echo(),
+            previous,
+            kept_input: self.input.filter(|_| store).map(|it| it.get().to_owned()),
         })
     }
 
@@ -137,13 +200,13 @@ impl Wire<'_> {
             ("max_output_tokens", self.max_output_tokens, "null"),
             ("metadata", self.metadata, "{}"),
             ("parallel_tool_calls", self.parallel_tool_calls, "true"),
-            ("previous_response_id", None, "null"),
+            ("previous_response_id", self.previous_response_id, "null"),
             (
                 "reasoning",
                 self.reasoning,
                 r#"{"effort":null,"summary":null}"#,
             ),
-            ("store", None, "false"),
+            ("store", self.store, "true"),
             ("temperature", self.temperature, "1.0"),
             ("text", self.text, r#"{"format":{"type":"text"}}"#),
             ("tool_choice", self.tool_choice, "\"auto\""),
@@ -163,7 +226,7 @@ impl Wire<'_> {
 
 fn not_stored(_: &RawValue) -> Result<(), Fault> {
     Err(Fault::invalid(
-        "responses are not stored here; send the whole conversation as input",
+        "nothing is stored under a name here; send previous_response_id, or all of it as input",
     ))
 }
 
@@ -214,6 +277,8 @@ mod tests {
     use super::*;
     use crate::api::{Effort, Reasoning};
 
+    const NOTHING: Earlier<'_> = &|_| None;
+
     fn with(fields: &str) -> String {
         format!(r#"{{"model":"claude-sonnet-4-6","input":"x"{fields}}}"#)
     }
@@ -228,7 +293,10 @@ mod tests {
             prompt,
             delivery,
             echo,
-        } = parse(body.as_bytes()).unwrap();
+            previous,
+            kept_input,
+        } = parse(body.as_bytes(), NOTHING).unwrap();
+        assert_eq!((previous, kept_input.as_deref()), (None, Some("\"x\"")));
         assert_eq!(
             (prompt.system.as_str(), delivery),
             ("be brief", Delivery::Stream)
@@ -249,7 +317,11 @@ mod tests {
         for (fields, expect) in [
             (
                 r#","previous_response_id":"resp_1""#,
-                "Invalid 'previous_response_id': responses are not stored here; send the whole conversation as input.",
+                "Previous response with id 'resp_1' not found.",
+            ),
+            (
+                r#","conversation":{"id":"conv_1"}"#,
+                "Invalid 'conversation': nothing is stored under a name here; send previous_response_id, or all of it as input.",
             ),
             (
                 r#","background":true"#,
@@ -264,10 +336,44 @@ mod tests {
                 "Missing required parameter: 'text.format.schema'.",
             ),
         ] {
-            let error = parse(with(fields).as_bytes()).unwrap_err();
+            let error = parse(with(fields).as_bytes(), NOTHING).unwrap_err();
             assert_eq!(error.message, expect);
         }
-        let error = parse(br#"{"model":"opus"}"#).unwrap_err();
+        let error = parse(br#"{"model":"opus"}"#, NOTHING).unwrap_err();
         assert_eq!(error.message, "Missing required parameter: 'input'.");
+    }
+
+    #[test]
+    fn earlier_exchanges_come_first() {
+        let exchange = |input: &str, answer: &str| {
+            Arc::new(Exchange {
+                input: input.to_owned(),
+                answer: answer.to_owned(),
+            })
+        };
+        let said = vec![
+            exchange(
+                r#"[{"role":"system","content":"s"},{"role":"user","content":"1"}]"#,
+                "2",
+            ),
+            exchange(r#""3""#, ""),
+        ];
+        let earlier = |id: &str| (id == "resp_1").then(|| said.clone());
+        let body = with(r#","instructions":"i","previous_response_id":"resp_1","store":false"#);
+        let request = parse(body.as_bytes(), &earlier).unwrap();
+        assert_eq!(request.kept_input, None);
+        assert_eq!(request.prompt.system, "s\n\ni");
+        let mut got = String::new();
+        for message in &request.prompt.messages {
+            got += &format!("{:?} {:?} ", message.role, message.blocks);
+        }
+        assert_eq!(
+            got,
+            r#"User [Text("1")] Assistant [Text("2")] User [Text("3")] User [Text("x")] "#
+        );
+        let echo: serde_json::Value =
+            serde_json::from_str(&format!("{{{}}}", request.echo)).unwrap();
+        assert_eq!(echo["previous_response_id"], "resp_1");
+        assert_eq!(echo["store"], false);
     }
 }

@@ -77,6 +77,12 @@ impl Draft {
         &self.text
     }
 
+    /// The text itself.
+    pub(super) fn said(&self) -> String {
+        // It is made of the insides of JSON strings, so it is one.
+        serde_json::from_str(&format!("\"{}\"", self.text)).unwrap_or_default()
+    }
+
     pub(super) fn stop(&self) -> Stop {
         self.stop
     }
@@ -198,6 +204,11 @@ impl Collector {
 
     pub(crate) fn take(&mut self, event: &AnswerEvent<'_>) {
         self.0.take(event);
+    }
+
+    /// The answer's text so far.
+    pub(crate) fn said(&self) -> String {
+        self.0.said()
     }
 
     /// The response as JSON.

@@ -29,6 +29,11 @@ impl StreamEncoder {
         }
     }
 
+    /// The answer's text so far.
+    pub(crate) fn said(&self) -> String {
+        self.draft.said()
+    }
+
     /// A sign of life that every client takes: the response is in progress, still.
     pub(crate) fn ping(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
