@@ -169,6 +169,8 @@ pub(crate) enum DeltaKind {
     Thinking,
     Signature,
     Citation,
+    /// Of a tool's input, which no client sees.
+    Input,
     Other,
 }
 

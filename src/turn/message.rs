@@ -16,9 +16,17 @@ pub(super) struct Message {
     head: Head,
     /// The index of the next block.
     next_index: u32,
-    /// The CLI's index of the block that is open, when it is shown.
-    open: Option<u32>,
+    /// The block that is open, when it is shown.
+    open: Option<Open>,
     last: Last,
+}
+
+/// A block as the CLI began it.
+#[derive(Clone, Copy)]
+struct Open {
+    /// The CLI's own.
+    index: u32,
+    kind: BlockKind,
 }
 
 /// `Start` goes out with the first block, so that a run which fails before it still gets a status
@@ -61,7 +69,10 @@ impl Message {
                 self.close(sink);
                 if let Some(kind) = self.visible(*kind) {
                     self.start(sink);
-                    self.open = Some(*index);
+                    self.open = Some(Open {
+                        index: *index,
+                        kind,
+                    });
                     sink(AnswerEvent::BlockStart {
                         index: self.next_index,
                         kind,
@@ -69,8 +80,11 @@ impl Message {
                     });
                 }
             }
-            Stream::Delta { index, delta } if self.open == Some(*index) => {
+            Stream::Delta { index, delta } => {
                 let (kind, value) = payload(delta);
+                if !self.takes(*index, kind) {
+                    return;
+                }
                 sink(AnswerEvent::Delta {
                     index: self.next_index,
                     kind,
@@ -78,12 +92,12 @@ impl Message {
                     value,
                 });
             }
-            Stream::BlockStop { index } if self.open == Some(*index) => self.close(sink),
+            Stream::BlockStop { index } if self.is_open(*index) => self.close(sink),
             Stream::MessageDelta { .. } => {
                 self.close(sink);
                 self.note_end(event);
             }
-            Stream::Delta { .. } | Stream::BlockStop { .. } | Stream::MessageStop => {}
+            Stream::BlockStop { .. } | Stream::MessageStop => {}
         }
     }
 
@@ -120,6 +134,23 @@ impl Message {
             (StreamBlock::Thinking, Thinking::Shown) => Some(BlockKind::Thinking),
             (StreamBlock::RedactedThinking, Thinking::Shown) => Some(BlockKind::Other),
             _ => None,
+        }
+    }
+
+    fn is_open(&self, index: u32) -> bool {
+        self.open.is_some_and(|open| open.index == index)
+    }
+
+    /// Whether a delta belongs to the open block: the SDKs put a text together from whatever comes.
+    fn takes(&self, index: u32, delta: DeltaKind) -> bool {
+        let Some(open) = self.open.filter(|open| open.index == index) else {
+            return false;
+        };
+        match delta {
+            DeltaKind::Text | DeltaKind::Citation => open.kind == BlockKind::Text,
+            DeltaKind::Thinking | DeltaKind::Signature => open.kind == BlockKind::Thinking,
+            DeltaKind::Input => false,
+            DeltaKind::Other => true,
         }
     }
 
@@ -312,6 +343,7 @@ fn payload(delta: &RawValue) -> (DeltaKind, &RawValue) {
         ("text_delta", Some(value), ..) => (DeltaKind::Text, value),
         ("thinking_delta", _, Some(value), ..) => (DeltaKind::Thinking, value),
         ("signature_delta", _, _, Some(value), _) => (DeltaKind::Signature, value),
+        ("input_json_delta", ..) => (DeltaKind::Input, delta),
         ("citations_delta", .., Some(value)) => (DeltaKind::Citation, value),
         _ => (DeltaKind::Other, delta),
     }
