@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
+use crate::manage::setup::{self, Mode, Skills};
+
 /// What `argv`, without the program's name, asks for.
 pub(crate) fn parse(argv: &[OsString]) -> Result<Command, UsageError> {
     let words = argv
@@ -32,6 +34,8 @@ pub(crate) enum Command {
     Check {
         config: Option<PathBuf>,
     },
+    /// Make tenants of this machine's instances.
+    Setup(setup::Options),
     Version,
     /// The text for stdout.
     Help(String),
@@ -77,6 +81,8 @@ environment variables PORT, HOST, DOCKER_HOST_IP, CLAUDE_BIN, CLI_TIMEOUT,
 MAX_CONCURRENT, MAX_PER_TENANT and CLI_EFFORT override it.",
     example = "Serve with the configuration in the working directory:
   $ {command_name}",
+    example = "Find this machine's OpenClaw instances and point them here:
+  $ {command_name} --setup",
     example = "Find every mistake in a configuration:
   $ {command_name} --check /etc/ccgw/config.yaml",
     example = "Try it without a Claude account, on another port:
@@ -100,6 +106,26 @@ struct Arguments {
     #[argh(switch, long = "try")]
     trial: bool,
 
+    /// find this machine's OpenClaw instances, make them tenants, point them at the gateway, and exit
+    #[argh(switch)]
+    setup: bool,
+
+    /// with --setup: show what would be done, and change nothing
+    #[argh(switch)]
+    dry_run: bool,
+
+    /// with --setup: do not ask
+    #[argh(switch)]
+    yes: bool,
+
+    /// with --setup: copy the instances' skills, whatever skills.sync says
+    #[argh(switch)]
+    skills: bool,
+
+    /// with --setup: copy no skills
+    #[argh(switch)]
+    no_skills: bool,
+
     /// print the version and exit
     #[argh(switch)]
     version: bool,
@@ -117,6 +143,14 @@ impl Arguments {
         {
             return Err(UsageError::new(
                 "The configuration file's name is empty, write a path or leave it out.",
+            ));
+        }
+        if self.setup {
+            return self.setup_options().map(Command::Setup);
+        }
+        if self.dry_run || self.yes || self.skills || self.no_skills {
+            return Err(UsageError::new(
+                "--dry-run, --yes, --skills and --no-skills mean something with --setup only; add it.",
             ));
         }
         let config = self.config;
@@ -138,6 +172,34 @@ impl Arguments {
         };
         Ok(Command::Serve { config, demo })
     }
+
+    fn setup_options(self) -> Result<setup::Options, UsageError> {
+        if self.check || self.demo || self.trial {
+            return Err(UsageError::new(
+                "--setup serves nothing and checks by itself; leave out --check, --demo and --try.",
+            ));
+        }
+        let skills = match (self.skills, self.no_skills) {
+            (true, true) => {
+                return Err(UsageError::new(
+                    "--skills copies skills and --no-skills does not; leave one out.",
+                ));
+            }
+            (true, false) => Skills::Copy,
+            (false, true) => Skills::Leave,
+            (false, false) => Skills::AsConfigured,
+        };
+        let mode = match (self.dry_run, self.yes) {
+            (true, _) => Mode::Look,
+            (false, true) => Mode::Do,
+            (false, false) => Mode::Ask,
+        };
+        Ok(setup::Options {
+            config: self.config,
+            skills,
+            mode,
+        })
+    }
 }
 
 /// argh does not split `--option=value`. Here no option takes a value, so a split would only turn
@@ -145,7 +207,10 @@ impl Arguments {
 fn foreign_spelling(word: &str) -> Option<UsageError> {
     let (option, value) = word.split_once('=').unwrap_or((word, ""));
     match option {
-        "--check" | "--demo" | "--try" | "--version" | "--help" if word.contains('=') => {
+        "--check" | "--demo" | "--try" | "--setup" | "--dry-run" | "--yes" | "--skills"
+        | "--no-skills" | "--version" | "--help"
+            if word.contains('=') =>
+        {
             let text = format!("{option} takes no value, write {option} without `={value}`.");
             Some(UsageError::new(&text))
         }
@@ -195,6 +260,22 @@ mod tests {
         check(&["--check"], checks(None));
         check(&["--check", "a=b.yaml"], checks(Some("a=b.yaml")));
         check(&["--", "--check"], serve(Some("--check"), Demo::Off));
+        let setup = |config: Option<&str>, skills, mode| {
+            Command::Setup(setup::Options {
+                config: config.map(PathBuf::from),
+                skills,
+                mode,
+            })
+        };
+        check(&["--setup"], setup(None, Skills::AsConfigured, Mode::Ask));
+        check(
+            &["--setup", "a.yaml", "--yes", "--no-skills"],
+            setup(Some("a.yaml"), Skills::Leave, Mode::Do),
+        );
+        check(
+            &["--dry-run", "--setup", "--yes", "--skills"],
+            setup(None, Skills::Copy, Mode::Look),
+        );
         check(&["--version"], Command::Version);
         check(&["--check", "--version", "x"], Command::Version);
     }
@@ -220,6 +301,9 @@ mod tests {
         check(&["--config=a.yaml"], "without an option: ccgw");
         check(&["-c", "a.yaml"], "without an option: ccgw");
         check(&["-V"], "write --version");
+        check(&["--setup", "--demo"], "leave out");
+        check(&["--setup", "--skills", "--no-skills"], "leave one out");
+        check(&["--yes"], "with --setup only");
     }
 
     #[test]

@@ -5,6 +5,15 @@ pub(crate) fn request_id() -> String {
     format!("req_{}", random_hex::<12>())
 }
 
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for digit in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+        hex.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+    }
+    hex
+}
+
 /// `N` random bytes from the kernel as `2 N` hexadecimal digits.
 pub(crate) fn random_hex<const N: usize>() -> String {
     let mut bytes = [0; N];
@@ -18,12 +27,5 @@ pub(crate) fn random_hex<const N: usize>() -> String {
             .zip(nanos)
             .for_each(|(byte, nano)| *byte = nano);
     }
-    bytes
-        .iter()
-        .fold(String::with_capacity(2 * N), |mut hex, byte| {
-            for digit in [byte >> 4, byte & 15] {
-                hex.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-            }
-            hex
-        })
+    hex(&bytes)
 }

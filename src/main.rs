@@ -8,16 +8,21 @@ mod args;
 mod claude;
 mod config;
 mod daemon;
+mod docker;
 mod gateway;
 mod http;
 mod ids;
 mod log;
+mod manage;
 mod memory;
+mod openclaw;
+mod replace;
 mod scheduler;
 mod state;
 mod turn;
 
 use std::{
+    ffi::OsString,
     io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -36,12 +41,46 @@ fn main() -> ExitCode {
         Some("stand-in") => return claude::stand_in::main(argv.drain(1..)),
         _ => {}
     }
+    if is_called("ccgw-manage") {
+        return manage(&argv);
+    }
     match args::parse(&argv) {
         Ok(Command::Serve { config, demo }) => serve(config.as_deref(), demo),
         Ok(Command::Check { config }) => check(config.as_deref()),
+        Ok(Command::Setup(options)) => set_up(&options),
         Ok(Command::Version) => say(concat!("ccgw ", env!("CARGO_PKG_VERSION"))),
         Ok(Command::Help(text)) => say(text.trim_end()),
         Err(error) => fail(USAGE, &error.to_string()),
+    }
+}
+
+/// One file under several names.
+fn is_called(name: &str) -> bool {
+    let program = std::env::args_os().next().map(PathBuf::from);
+    program.is_some_and(|it| it.file_name().is_some_and(|it| it == name))
+}
+
+fn manage(argv: &[OsString]) -> ExitCode {
+    use manage::args::Command;
+    let done = match manage::args::parse(argv) {
+        Ok(Command::Doctor(options)) => manage::doctor::run(&options),
+        Ok(Command::Apply(options)) => manage::apply_command::run(&options),
+        Ok(Command::Version) => return say(concat!("ccgw-manage ", env!("CARGO_PKG_VERSION"))),
+        Ok(Command::Help(text)) => return say(text.trim_end()),
+        Err(error) => return fail(USAGE, &error),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => fail(1, &format!("ccgw-manage: {error}")),
+    }
+}
+
+fn set_up(options: &manage::setup::Options) -> ExitCode {
+    match manage::setup::run(options) {
+        Ok(manage::setup::Outcome::Good) => ExitCode::SUCCESS,
+        Ok(manage::setup::Outcome::Incomplete) => ExitCode::from(1),
+        Err(error) => fail(1, &format!("ccgw: {error}")),
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) struct Content {
 }
 
 /// A thousand tenants with all keys take less than 1 MiB.
-const BYTES_MAX: u64 = 4 << 20;
+pub(crate) const BYTES_MAX: u64 = 4 << 20;
 
 pub(super) fn read(path: &Path, problems: &mut Problems) -> Result<Content, Reported> {
     let (bytes, mode) = match read_bytes(path) {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 mod build;
 mod cli;
 mod cors;
+pub(crate) mod edit;
 mod file;
 mod keys;
 mod problems;
@@ -26,10 +27,13 @@ mod value;
 
 pub(crate) use cli::{Cli, PermissionMode, StreamPolicy};
 pub(crate) use cors::CorsOrigins;
+pub(crate) use file::BYTES_MAX as FILE_BYTES_MAX;
 pub(crate) use problems::Problems;
+pub(crate) use secret::Secret;
+pub(crate) use server::DockerHostIp;
 pub(crate) use server::Server;
 pub(crate) use session::Session;
-pub(crate) use skills::Skills;
+pub(crate) use skills::{Skills, SkillsSync};
 pub(crate) use tenant::{ConfigDir, Tenant};
 
 use problems::{Place, Reported};
@@ -55,6 +59,22 @@ pub(crate) fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<
     let config = read(&root, &origin(dir, env), env, problems)?;
     let notices = notices(path, &config, mode);
     Ok(Loaded { config, notices })
+}
+
+/// Whether a text would be a usable configuration at `path`, with the environment as in [`load`].
+///
+/// # Errors
+/// Every problem.
+pub(crate) fn check_text(
+    path: &Path,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(), Problems> {
+    let mut problems = Problems::new(path);
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let root = tree::parse(text, &mut problems);
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    read(&root, &origin(dir.to_path_buf(), env), env, problems).map(drop)
 }
 
 /// A usable configuration and what the operator should hear about it at start.

@@ -17,10 +17,6 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     /// As configured; what to bind is [`super::Config::bind_address`].
     pub(crate) host: Option<IpAddr>,
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "pointing instances at the gateway is to come")
-    )]
     pub(crate) docker_host_ip: DockerHostIp,
     pub(crate) max_body_bytes: usize,
     pub(crate) max_connections: usize,

@@ -10,7 +10,6 @@ use super::value::choice;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Skills {
-    #[cfg_attr(not(test), expect(dead_code, reason = "syncing skills is to come"))]
     pub(crate) sync: SkillsSync,
     /// Absolute; a tenant's skills are in the folder of its name.
     pub(crate) dir: PathBuf,

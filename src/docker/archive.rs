@@ -1,0 +1,171 @@
+//! Files in and out of a container, as tar: it works whatever the image holds, in stopped containers
+//! too, and keeps owner and mode.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use super::{DockerError, Engine, engine::encoded};
+
+/// A regular file of a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct File {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) uid: u64,
+    pub(crate) gid: u64,
+    pub(crate) mode: u32,
+}
+
+impl Engine {
+    /// Reads one file of at most `max` bytes; `None` when there is none.
+    ///
+    /// # Errors
+    /// As any request; when it is larger, or no regular file: a link is not followed.
+    pub(crate) fn read_file(
+        &self,
+        container: &str,
+        path: &Path,
+        max: u64,
+    ) -> Result<Option<File>, DockerError> {
+        let what = format!("read {}", path.display());
+        let query = archive_path(container, path);
+        let stream = match self.stream(&what, &query) {
+            Ok(stream) => stream,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut archive = tar::Archive::new(stream);
+        let unreadable = |error: std::io::Error| odd(path, &error.to_string());
+        let Some(entry) = archive.entries().map_err(unreadable)?.next() else {
+            return Err(odd(path, "an empty archive"));
+        };
+        let mut entry = entry.map_err(unreadable)?;
+        let header = entry.header();
+        let kind = header.entry_type();
+        if !kind.is_file() {
+            return Err(odd(path, "it is no regular file"));
+        }
+        if entry.size() > max {
+            return Err(odd(path, &format!("larger than {max} bytes")));
+        }
+        let (uid, gid) = (header.uid().unwrap_or(0), header.gid().unwrap_or(0));
+        let mode = header.mode().unwrap_or(0o600) & 0o7777;
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).map_err(unreadable)?;
+        Ok(Some(File {
+            bytes,
+            uid,
+            gid,
+            mode,
+        }))
+    }
+
+    /// Puts one file into a directory that exists, over one of its name.
+    ///
+    /// # Errors
+    /// As any request; 403 where the container's file system is read-only.
+    pub(crate) fn write_file(
+        &self,
+        container: &str,
+        path: &Path,
+        file: &File,
+    ) -> Result<(), DockerError> {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(odd(path, "not the path of a file"));
+        };
+        let mut header = tar::Header::new_gnu();
+        header.set_size(file.bytes.len() as u64);
+        header.set_mode(file.mode);
+        header.set_uid(file.uid);
+        header.set_gid(file.gid);
+        header.set_cksum();
+        let mut builder = tar::Builder::new(Vec::new());
+        let packed = builder
+            .append_data(&mut header, name, file.bytes.as_slice())
+            .and_then(|()| builder.into_inner());
+        let tar = packed.map_err(|error| odd(path, &error.to_string()))?;
+        let what = format!("write {}", path.display());
+        self.put(&what, &archive_path(container, dir), &tar)
+    }
+}
+
+/// A file below a directory that was read whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TreeFile {
+    /// Below the directory.
+    pub(crate) path: PathBuf,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) is_executable: bool,
+}
+
+/// How much of a directory is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TreeLimits {
+    pub(crate) files: usize,
+    pub(crate) bytes: u64,
+}
+
+impl Engine {
+    /// All regular files below a directory, in one request; `None` when there is no such directory.
+    /// Links and everything else are left out.
+    ///
+    /// # Errors
+    /// As any request, and when there is more than the limits allow.
+    pub(crate) fn read_tree(
+        &self,
+        container: &str,
+        dir: &Path,
+        limits: TreeLimits,
+    ) -> Result<Option<Vec<TreeFile>>, DockerError> {
+        let what = format!("read {}", dir.display());
+        // With `/.` a link to a directory is the directory.
+        let query = archive_path(container, &dir.join("."));
+        let stream = match self.stream(&what, &query) {
+            Ok(stream) => stream,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let unreadable = |error: std::io::Error| odd(dir, &error.to_string());
+        let mut archive = tar::Archive::new(stream);
+        let mut files = Vec::new();
+        let mut left = limits.bytes;
+        for entry in archive.entries().map_err(unreadable)? {
+            let mut entry = entry.map_err(unreadable)?;
+            if !entry.header().entry_type().is_file() {
+                continue;
+            }
+            if files.len() >= limits.files || entry.size() > left {
+                let (most, bytes) = (limits.files, limits.bytes);
+                return Err(odd(
+                    dir,
+                    &format!("more than {most} files or {bytes} bytes"),
+                ));
+            }
+            left -= entry.size();
+            let path = entry.path().map_err(unreadable)?.into_owned();
+            let path = path.strip_prefix(".").unwrap_or(&path).to_owned();
+            let mode = entry.header().mode().unwrap_or(0);
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).map_err(unreadable)?;
+            files.push(TreeFile {
+                path,
+                bytes,
+                is_executable: mode & 0o111 != 0,
+            });
+        }
+        Ok(Some(files))
+    }
+}
+
+fn archive_path(container: &str, path: &Path) -> String {
+    let path = encoded(&path.to_string_lossy());
+    format!("/containers/{}/archive?path={path}", encoded(container))
+}
+
+fn odd(path: &Path, why: &str) -> DockerError {
+    DockerError::Odd {
+        what: format!("copy {}", path.display()),
+        why: why.to_owned(),
+    }
+}

@@ -1,0 +1,317 @@
+//! The inside of one instance: its files and its `openclaw` command, on this machine or through the engine.
+//!
+//! Whatever an instance can write is hostile here: no link is followed, sizes are bounded, and a
+//! container's files go through the engine, which never leaves the container.
+
+use std::{
+    ffi::OsStr,
+    fs::{File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::local_command;
+use crate::{
+    docker::{self, Engine},
+    openclaw::instance::{Instance, Place},
+    replace::{self, Owner},
+};
+
+/// An instance, and the engine that holds it when it is a container.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Access<'a> {
+    pub(crate) instance: &'a Instance,
+    engine: Option<&'a Engine>,
+}
+
+/// How an `openclaw` command ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i64,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Larger than any configuration; OpenClaw's own schema is 2.4 MB.
+const FILE_MAX: u64 = 4 << 20;
+
+/// `openclaw` takes 1 to 3 s, and a small host is busy.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How `openclaw` is called in a container: by name, else as its image does.
+const LAUNCHERS: &[&[&str]] = &[
+    &["openclaw"],
+    &["node", "/app/openclaw.mjs"],
+    &["node", "/app/dist/index.js"],
+];
+
+impl<'a> Access<'a> {
+    pub(crate) fn new(instance: &'a Instance, engine: Option<&'a Engine>) -> Self {
+        Access { instance, engine }
+    }
+
+    /// A regular file's bytes; `None` when there is no such file.
+    ///
+    /// # Errors
+    /// When it is no regular file, too large or out of reach.
+    pub(crate) fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, String> {
+        match self.container()? {
+            None => read_local(path).map_err(|error| format!("{}: {error}", path.display())),
+            Some((engine, id)) => {
+                let file = engine.read_file(id, path, FILE_MAX);
+                Ok(file.map_err(|error| error.to_string())?.map(|it| it.bytes))
+            }
+        }
+    }
+
+    /// Puts `bytes` in the place of a file at once, with its owner and mode. A new file gets the
+    /// owner of its directory and mode 0600. `before` is what was there when it was read.
+    ///
+    /// # Errors
+    /// When the file has changed since, or cannot be written; then it is as it was.
+    pub(crate) fn replace(
+        &self,
+        path: &Path,
+        before: Option<&[u8]>,
+        bytes: &[u8],
+    ) -> Result<(), String> {
+        if self.read(path)?.as_deref() != before {
+            return Err(format!(
+                "{} was changed by somebody else just now; run this again",
+                path.display()
+            ));
+        }
+        match self.container()? {
+            None => replace_local(path, bytes)
+                .map_err(|error| format!("cannot write {}: {error}", path.display())),
+            Some((engine, id)) => replace_in_container(engine, id, path, bytes),
+        }
+    }
+
+    /// Removes a file that was not there before.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub(crate) fn remove(&self, path: &Path) -> Result<(), String> {
+        let failed = |why: String| format!("cannot remove {}: {why}", path.display());
+        match self.container()? {
+            None => std::fs::remove_file(path).map_err(|it| failed(it.to_string())),
+            Some((engine, id)) => {
+                let text = path.to_string_lossy();
+                let ran = run_in(engine, id, &["rm", "-f", &text], b"").map_err(failed)?;
+                match ran.code {
+                    0 => Ok(()),
+                    _ => Err(failed(ran.stderr)),
+                }
+            }
+        }
+    }
+
+    /// Runs `openclaw` with these words; `None` when the instance has no such command.
+    ///
+    /// # Errors
+    /// When it cannot be run, or not to its end.
+    pub(crate) fn openclaw(&self, words: &[&str], stdin: &[u8]) -> Result<Option<Ran>, String> {
+        match self.container()? {
+            None => self.local_openclaw(words, stdin),
+            Some((engine, id)) => {
+                for launcher in LAUNCHERS {
+                    let argv: Vec<&str> = launcher.iter().chain(words).copied().collect();
+                    let ran = run_in(engine, id, &argv, stdin)?;
+                    let is_missing =
+                        matches!(ran.code, 126 | 127) || ran.stderr.contains("MODULE_NOT_FOUND");
+                    if !is_missing {
+                        return Ok(Some(ran));
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    fn local_openclaw(&self, words: &[&str], stdin: &[u8]) -> Result<Option<Ran>, String> {
+        let env: [(&str, &OsStr); 2] = [
+            ("OPENCLAW_STATE_DIR", self.instance.state_dir.as_os_str()),
+            (
+                "OPENCLAW_CONFIG_PATH",
+                self.instance.config_path.as_os_str(),
+            ),
+        ];
+        local_command::run("openclaw", words, &env, (stdin, COMMAND_TIMEOUT))
+    }
+
+    /// Runs a command in the container; `None` for an instance of this machine.
+    ///
+    /// # Errors
+    /// When it cannot be run, or not to its end.
+    pub(crate) fn command(&self, argv: &[&str], stdin: &[u8]) -> Result<Option<Ran>, String> {
+        match self.container()? {
+            None => Ok(None),
+            Some((engine, id)) => run_in(engine, id, argv, stdin).map(Some),
+        }
+    }
+
+    /// All regular files below a directory; `None` when there is no such directory.
+    ///
+    /// # Errors
+    /// When it cannot be read, or holds more than the limits allow.
+    pub(crate) fn read_tree(
+        &self,
+        dir: &Path,
+        limits: docker::TreeLimits,
+    ) -> Result<Option<Vec<docker::TreeFile>>, String> {
+        match self.container()? {
+            None => super::skills::local_tree(dir, limits)
+                .map_err(|error| format!("{}: {error}", dir.display())),
+            Some((engine, id)) => engine
+                .read_tree(id, dir, limits)
+                .map_err(|error| error.to_string()),
+        }
+    }
+
+    fn container(&self) -> Result<Option<(&'a Engine, &'a str)>, String> {
+        match (&self.instance.place, self.engine) {
+            (Place::Local, _) => Ok(None),
+            (Place::Docker(container), Some(engine)) => Ok(Some((engine, &container.id))),
+            (Place::Docker(_), None) => Err("the Docker Engine is out of reach".to_owned()),
+        }
+    }
+}
+
+fn run_in(engine: &Engine, id: &str, argv: &[&str], stdin: &[u8]) -> Result<Ran, String> {
+    let command = docker::Command {
+        argv,
+        user: None,
+        stdin,
+        timeout: COMMAND_TIMEOUT,
+    };
+    let output = match engine.exec(id, &command) {
+        Ok(output) => output,
+        // Some engines refuse to start what is not there, others start it and report 126 or 127.
+        Err(docker::DockerError::Refused {
+            status: 400 | 500,
+            message,
+            ..
+        }) if message.contains("executable file not found") => {
+            return Ok(Ran {
+                code: 127,
+                stdout: String::new(),
+                stderr: message,
+            });
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    Ok(Ran {
+        code: output.code,
+        stdout: output.text(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    })
+}
+
+fn read_local(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let opened = OpenOptions::new()
+        .read(true)
+        // Neither a link nor a pipe that waits for a writer.
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(path);
+    let file = match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            return Err(io::Error::other(
+                "it is a link; OpenClaw wants a regular file here",
+            ));
+        }
+        opened => opened?,
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    bounded(file).map(Some)
+}
+
+fn bounded(file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > FILE_MAX {
+        true => Err(io::Error::other(format!(
+            "it is larger than {FILE_MAX} bytes"
+        ))),
+        false => Ok(bytes),
+    }
+}
+
+fn replace_local(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let like = match std::fs::symlink_metadata(path) {
+        Ok(metadata) => Owner::of(&metadata),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().unwrap_or(Path::new("/"));
+            let dir = std::fs::metadata(parent)?;
+            Owner {
+                uid: dir.uid(),
+                gid: dir.gid(),
+                mode: 0o600,
+            }
+        }
+        Err(error) => return Err(error),
+    };
+    replace::atomically(path, bytes, like)
+}
+
+/// The engine writes a file beside the old one, and `mv` in the container puts it in its place at
+/// once. An image without `mv` gets it over the old one, which the engine unlinks first.
+fn replace_in_container(
+    engine: &Engine,
+    id: &str,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<(), String> {
+    let failed = |error: docker::DockerError| error.to_string();
+    let old = engine.read_file(id, path, FILE_MAX).map_err(failed)?;
+    let (uid, gid, mode) = match &old {
+        Some(old) => (old.uid, old.gid, old.mode),
+        None => owner_in_container(engine, id, path),
+    };
+    let new = docker::File {
+        bytes: bytes.to_vec(),
+        uid,
+        gid,
+        mode,
+    };
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let aside: PathBuf =
+        path.with_file_name(format!(".{name}.ccgw-{}", crate::ids::random_hex::<6>()));
+    engine.write_file(id, &aside, &new).map_err(failed)?;
+    let words = [
+        "mv",
+        "-f",
+        &aside.to_string_lossy(),
+        &path.to_string_lossy(),
+    ];
+    let moved = run_in(engine, id, &words, b"")?;
+    match moved.code {
+        0 => Ok(()),
+        126 | 127 => engine.write_file(id, path, &new).map_err(failed),
+        _ => {
+            // What could not be moved can hardly be removed; its name says whose it is.
+            let _ = run_in(engine, id, &["rm", "-f", &aside.to_string_lossy()], b"");
+            Err(format!(
+                "cannot write {}: {}",
+                path.display(),
+                moved.stderr.trim()
+            ))
+        }
+    }
+}
+
+/// Of a new file: that of the user who runs the container, who must be able to read it.
+fn owner_in_container(engine: &Engine, id: &str, path: &Path) -> (u64, u64, u32) {
+    let dir = path.parent().unwrap_or(Path::new("/")).to_string_lossy();
+    let asked = run_in(engine, id, &["stat", "-c", "%u %g", &dir], b"");
+    let text = asked.map(|ran| ran.stdout).unwrap_or_default();
+    let mut numbers = text.split_whitespace().map_while(|it| it.parse().ok());
+    // OpenClaw's image runs as node, 1000.
+    let uid = numbers.next().unwrap_or(1000);
+    (uid, numbers.next().unwrap_or(uid), 0o600)
+}

@@ -1,0 +1,207 @@
+//! The command line of ccgw-manage: words in, a [`Command`] or a usage error out.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use argh::FromArgs;
+
+use super::{
+    apply::EnvFiles,
+    doctor::{self, Output},
+};
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Doctor(doctor::Options),
+    Apply(Apply),
+    Version,
+    /// The text for stdout.
+    Help(String),
+}
+
+/// Points instances at the gateway, or back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Apply {
+    pub(crate) config: PathBuf,
+    /// All when `None`.
+    pub(crate) tenant: Option<String>,
+    pub(crate) direction: Direction,
+    pub(crate) env_files: EnvFiles,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Here,
+    /// To where it was before.
+    Back,
+}
+
+/// Reads `argv`, without the program's name.
+///
+/// # Errors
+/// What is wrong, for stderr.
+pub(crate) fn parse(argv: &[OsString]) -> Result<Command, String> {
+    let mut words = Vec::new();
+    for word in argv {
+        let word = word
+            .to_str()
+            .ok_or_else(|| format!("`{}` is not UTF-8", word.to_string_lossy()))?;
+        // argh itself takes an option's value as a word of its own only.
+        match word.split_once('=') {
+            Some((option, value)) if option.starts_with("--") => words.extend([option, value]),
+            _ => words.push(word),
+        }
+    }
+    match Arguments::from_args(&["ccgw-manage"], &words) {
+        Ok(arguments) => Ok(arguments.command()),
+        Err(exit) if exit.status.is_ok() => Ok(Command::Help(exit.output)),
+        Err(exit) => Err(format!(
+            "{}\nRun `ccgw-manage --help` for what it understands.",
+            exit.output.trim_end()
+        )),
+    }
+}
+
+/// Looks after the OpenClaw instances that use ccgw.
+#[derive(FromArgs)]
+#[argh(
+    help_triggers("-h", "--help", "help"),
+    example = "See whether everything is right, and what to do where it is not:
+  $ {command_name} doctor",
+    example = "Point one instance at the gateway again, after an update changed its settings:
+  $ {command_name} apply alice",
+    error_code(1, "Something is not right, or could not be done."),
+    error_code(2, "The command line is wrong.")
+)]
+struct Arguments {
+    /// configuration file (default: config.yaml)
+    #[argh(option, arg_name = "FILE", default = "PathBuf::from(\"config.yaml\")")]
+    config: PathBuf,
+
+    /// print the version and exit
+    #[argh(switch)]
+    version: bool,
+
+    #[argh(subcommand)]
+    command: Option<Subcommand>,
+}
+
+#[derive(FromArgs)]
+#[argh(subcommand)]
+enum Subcommand {
+    Doctor(DoctorArguments),
+    Apply(ApplyArguments),
+}
+
+/// Check everything that must be right, from the CLI to a stream from inside each instance.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "doctor", help_triggers("-h", "--help"))]
+struct DoctorArguments {
+    /// only this tenant
+    #[argh(positional, arg_name = "TENANT")]
+    tenant: Option<String>,
+
+    /// print a JSON array of tenant, check, status, text and mend
+    #[argh(switch)]
+    json: bool,
+}
+
+/// Point instances at the gateway: openclaw.json, and .env where there is one.
+#[derive(FromArgs)]
+#[argh(subcommand, name = "apply", help_triggers("-h", "--help"))]
+struct ApplyArguments {
+    /// only this tenant
+    #[argh(positional, arg_name = "TENANT")]
+    tenant: Option<String>,
+
+    /// put the files back as they were before the last change
+    #[argh(switch)]
+    revert: bool,
+
+    /// leave .env alone
+    #[argh(switch)]
+    no_env_file: bool,
+}
+
+impl Arguments {
+    fn command(self) -> Command {
+        let config = self.config;
+        match self.command {
+            _ if self.version => Command::Version,
+            None => match Arguments::from_args(&["ccgw-manage"], &["--help"]) {
+                Err(exit) => Command::Help(exit.output),
+                Ok(_) => Command::Version,
+            },
+            Some(Subcommand::Doctor(doctor)) => Command::Doctor(doctor::Options {
+                config,
+                tenant: doctor.tenant,
+                output: match doctor.json {
+                    true => Output::Json,
+                    false => Output::Text,
+                },
+            }),
+            Some(Subcommand::Apply(apply)) => Command::Apply(Apply {
+                config,
+                tenant: apply.tenant,
+                direction: match apply.revert {
+                    true => Direction::Back,
+                    false => Direction::Here,
+                },
+                env_files: match apply.no_env_file {
+                    true => EnvFiles::LeaveAlone,
+                    false => EnvFiles::Update,
+                },
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Result<Command, String> {
+        let argv: Vec<OsString> = words.iter().map(OsString::from).collect();
+        parse(&argv)
+    }
+
+    #[test]
+    fn words_become_commands() {
+        let doctor = |config: &str, tenant: Option<&str>, output| {
+            Ok(Command::Doctor(doctor::Options {
+                config: config.into(),
+                tenant: tenant.map(str::to_owned),
+                output,
+            }))
+        };
+        assert_eq!(
+            words(&["doctor"]),
+            doctor("config.yaml", None, Output::Text)
+        );
+        assert_eq!(
+            words(&["--config=/x.yaml", "doctor", "a", "--json"]),
+            doctor("/x.yaml", Some("a"), Output::Json)
+        );
+        assert_eq!(
+            words(&["apply", "a", "--revert", "--no-env-file"]),
+            Ok(Command::Apply(Apply {
+                config: "config.yaml".into(),
+                tenant: Some("a".to_owned()),
+                direction: Direction::Back,
+                env_files: EnvFiles::LeaveAlone,
+            }))
+        );
+        assert_eq!(words(&["--version"]), Ok(Command::Version));
+        for help in [&[][..], &["--help"], &["doctor", "--help"]] {
+            assert!(matches!(words(help), Ok(Command::Help(text)) if text.contains("Usage")));
+        }
+    }
+
+    #[test]
+    fn wrong_words_are_named() {
+        for wrong in [&["doktor"][..], &["apply", "a", "b"], &["doctor", "--jsno"]] {
+            let error = words(wrong).unwrap_err();
+            assert!(error.ends_with("for what it understands."), "{error}");
+        }
+    }
+}

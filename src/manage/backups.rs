@@ -1,0 +1,198 @@
+//! What an instance's files were before the gateway changed them: kept in the state directory, private,
+//! one directory for each time, and put back from there.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::log::Timestamp;
+
+/// The backups of one tenant's instance.
+#[derive(Debug)]
+pub(crate) struct Backups {
+    dir: PathBuf,
+}
+
+/// A file as it was; `None` when there was none.
+pub(crate) type Former = (PathBuf, Option<Vec<u8>>);
+
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    files: Vec<Entry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    /// As the instance knows it.
+    path: PathBuf,
+    /// The name of the copy beside the manifest.
+    copy: Option<String>,
+}
+
+const MANIFEST: &str = "files.json";
+
+/// So many are kept; the oldest goes first.
+const KEPT: usize = 50;
+
+impl Backups {
+    pub(crate) fn of(state_dir: &Path, tenant: &str) -> Backups {
+        Backups {
+            dir: state_dir.join("backups").join(tenant),
+        }
+    }
+
+    /// Keeps files as they are now; tells where.
+    ///
+    /// # Errors
+    /// When they cannot be written. Nothing must be changed then.
+    pub(crate) fn keep(&self, files: &[Former]) -> Result<PathBuf, String> {
+        let kept = self.write(files);
+        kept.map_err(|error| format!("cannot keep a backup in {}: {error}", self.dir.display()))
+    }
+
+    fn write(&self, files: &[Former]) -> io::Result<PathBuf> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.dir)?;
+        let dir = self.fresh()?;
+        let mut manifest = Manifest { files: Vec::new() };
+        for (index, (path, bytes)) in files.iter().enumerate() {
+            let copy = bytes.as_ref().map(|_| format!("{index}"));
+            if let (Some(copy), Some(bytes)) = (&copy, bytes) {
+                write_new(&dir.join(copy), bytes)?;
+            }
+            manifest.files.push(Entry {
+                path: path.clone(),
+                copy,
+            });
+        }
+        // Last: a backup without it was never finished, and is no backup.
+        write_new(&dir.join(MANIFEST), &serde_json::to_vec_pretty(&manifest)?)?;
+        fs::File::open(&dir)?.sync_all()?;
+        self.forget_old();
+        Ok(dir)
+    }
+
+    fn fresh(&self) -> io::Result<PathBuf> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let stamp = Timestamp(now.map_or(0, |it| it.as_millis())).to_string();
+        let stamp = stamp.replace(':', "-");
+        for number in 1.. {
+            let name = match number {
+                1 => stamp.clone(),
+                _ => format!("{stamp}-{number}"),
+            };
+            let dir = self.dir.join(name);
+            match DirBuilder::new().mode(0o700).create(&dir) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => return made.map(|()| dir),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+
+    /// The files of the newest backup, and where it is; `None` when there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn newest(&self) -> Result<Option<(PathBuf, Vec<Former>)>, String> {
+        let Some(dir) = self.all().pop() else {
+            return Ok(None);
+        };
+        let files = read(&dir);
+        let files =
+            files.map_err(|error| format!("cannot read the backup {}: {error}", dir.display()))?;
+        Ok(Some((dir, files)))
+    }
+
+    /// Marks a backup as put back, so that the next one to put back is older.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub(crate) fn done(&self, dir: &Path) -> Result<(), String> {
+        let renamed = fs::rename(dir.join(MANIFEST), dir.join("files-put-back.json"));
+        renamed.map_err(|error| format!("cannot mark {}: {error}", dir.display()))
+    }
+
+    /// Finished backups, oldest first.
+    fn all(&self) -> Vec<PathBuf> {
+        // A directory that is not there holds none.
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let mut dirs: Vec<PathBuf> = entries.map(|it| it.path()).collect();
+        dirs.retain(|dir| dir.join(MANIFEST).is_file());
+        dirs.sort();
+        dirs
+    }
+
+    fn forget_old(&self) {
+        let all = self.all();
+        let surplus = all.len().saturating_sub(KEPT);
+        for dir in &all[..surplus] {
+            // One that stays takes a little room, no more.
+            let _ = fs::remove_dir_all(dir);
+        }
+    }
+}
+
+fn read(dir: &Path) -> io::Result<Vec<Former>> {
+    let manifest: Manifest = serde_json::from_slice(&fs::read(dir.join(MANIFEST))?)?;
+    let former = manifest.files.into_iter().map(|entry| {
+        let bytes = entry
+            .copy
+            .map(|copy| fs::read(dir.join(copy)))
+            .transpose()?;
+        Ok((entry.path, bytes))
+    });
+    former.collect()
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn backups_come_back_newest_first_and_once() {
+        let root = std::env::temp_dir().join(format!("ccgw-backups-{}", std::process::id()));
+        let backups = Backups::of(&root, "a");
+        assert!(backups.newest().unwrap().is_none());
+        let first = vec![
+            (PathBuf::from("/x/openclaw.json"), Some(b"{1}".to_vec())),
+            (PathBuf::from("/x/.env"), None),
+        ];
+        let second = vec![(PathBuf::from("/x/openclaw.json"), Some(b"{2}".to_vec()))];
+        let dir = backups.keep(&first).unwrap();
+        assert_eq!(
+            fs::metadata(&dir).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
+        let copy = fs::metadata(dir.join("0")).unwrap();
+        assert_eq!(copy.permissions().mode() & 0o777, 0o600);
+        backups.keep(&second).unwrap();
+        // One that was cut off while it was written does not count.
+        fs::create_dir(root.join("backups/a/9999")).unwrap();
+        let (newest, files) = backups.newest().unwrap().unwrap();
+        assert_eq!(files, second);
+        backups.done(&newest).unwrap();
+        assert_eq!(backups.newest().unwrap().unwrap().1, first);
+        fs::remove_dir_all(root).unwrap();
+    }
+}

@@ -1,0 +1,225 @@
+//! One instance on its way to being a tenant: what it is, what it would need, and whether it got it.
+
+use super::{
+    access::Access,
+    apply::{self, Applied, EnvFiles, Target},
+    backups::Backups,
+    found::Found,
+    prove::{self, Finding},
+    reach::{self, Answering},
+    say::Mark,
+};
+use crate::{
+    config::{Config, Secret, edit::NewTenant},
+    ids,
+    openclaw::{
+        environment,
+        instance::{Instance, Place},
+    },
+};
+
+/// An instance that was looked into.
+#[derive(Debug)]
+pub(crate) struct Candidate<'a> {
+    pub(crate) access: Access<'a>,
+    /// Where it reaches the gateway, or why it does not.
+    pub(crate) origin: Result<String, String>,
+    /// What config.yaml needs for it, or why it can have nothing.
+    pub(crate) tenant: Result<Tenant, String>,
+}
+
+/// An instance's entry in config.yaml.
+#[derive(Debug)]
+pub(crate) enum Tenant {
+    /// It has one. Variables that it does not have yet are added.
+    Known {
+        key: Secret,
+        missing_env: Vec<(String, Secret)>,
+    },
+    New(NewTenant),
+}
+
+impl Tenant {
+    pub(crate) fn key(&self) -> &Secret {
+        match self {
+            Tenant::Known { key, .. } => key,
+            Tenant::New(new) => &new.api_key,
+        }
+    }
+}
+
+/// What became of an instance.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub(crate) findings: Vec<Finding>,
+    pub(crate) changed: Changed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Changed {
+    Yes,
+    No,
+}
+
+impl Connected {
+    pub(crate) fn is_good(&self) -> bool {
+        self.findings.iter().all(|it| it.mark != Mark::Fail)
+    }
+}
+
+impl<'a> Candidate<'a> {
+    /// Looks into an instance; changes nothing.
+    pub(crate) fn look(
+        found: &'a Found,
+        instance: &'a Instance,
+        (config, answering): (&Config, &Answering),
+    ) -> Candidate<'a> {
+        let access = found.access(instance);
+        Candidate {
+            access,
+            origin: reach::origin(&access, found.engine.as_ref(), (config, answering)),
+            tenant: tenant_of(&access, config),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.access.instance.name
+    }
+
+    /// What would be changed in its openclaw.json, in words.
+    ///
+    /// # Errors
+    /// Why it cannot be connected.
+    pub(crate) fn preview(&self) -> Result<Vec<String>, String> {
+        let origin = self.origin.as_ref()?;
+        let tenant = self.tenant.as_ref()?;
+        let settings = apply::settings(&self.access)?;
+        let target = Target {
+            origin,
+            key: tenant.key().expose(),
+            env_files: EnvFiles::LeaveAlone,
+        };
+        let plan = apply::plan(&settings, &target)?;
+        let mut lines: Vec<String> = plan
+            .providers
+            .iter()
+            .map(|it| {
+                let before = it.previous_base_url.as_deref().unwrap_or("nothing");
+                format!("provider {}: {before} -> {}", it.id, it.base_url)
+            })
+            .collect();
+        if plan.is_empty() {
+            lines = vec!["openclaw.json points at the gateway already".to_owned()];
+        }
+        lines.extend(plan.notices);
+        Ok(lines)
+    }
+
+    /// Points it at the gateway, which runs, and proves that it is served.
+    pub(crate) fn connect(&self, backups: &Backups, env_files: EnvFiles) -> Connected {
+        let mut findings = Vec::new();
+        let done = self.try_to_connect(backups, env_files, &mut findings);
+        let changed = match done {
+            Ok(changed) => changed,
+            Err(why) => {
+                findings.push(Finding::fail(format!("not connected: {why}"), ""));
+                Changed::No
+            }
+        };
+        Connected { findings, changed }
+    }
+
+    fn try_to_connect(
+        &self,
+        backups: &Backups,
+        env_files: EnvFiles,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Changed, String> {
+        let origin = self.origin.as_ref()?;
+        let key = self.tenant.as_ref()?.key().expose();
+        prove::key_is_known(&self.access, origin, key)?;
+        let target = Target {
+            origin,
+            key,
+            env_files,
+        };
+        let changed = match apply::apply(&self.access, &target, backups)? {
+            Applied::Unchanged { notices } => {
+                findings.push(Finding::ok(format!("points at {origin} already")));
+                findings.extend(notices.into_iter().map(|it| Finding::warn(it, "")));
+                Changed::No
+            }
+            Applied::Changed {
+                providers,
+                backup,
+                notices,
+                ..
+            } => {
+                let ids: Vec<&str> = providers.iter().map(|it| it.id.as_str()).collect();
+                findings.push(Finding::ok(format!(
+                    "points at {origin} (provider {}); before: {}",
+                    ids.join(", "),
+                    backup.display()
+                )));
+                findings.extend(notices.into_iter().map(|it| Finding::warn(it, "")));
+                Changed::Yes
+            }
+        };
+        if changed == Changed::Yes {
+            findings.push(prove::request(&self.access, origin, key));
+        }
+        Ok(changed)
+    }
+}
+
+fn tenant_of(access: &Access<'_>, config: &Config) -> Result<Tenant, String> {
+    let instance = access.instance;
+    let env = variables(access)?;
+    let known = config.tenants.iter().find(|it| it.name == instance.name);
+    if let Some(known) = known {
+        let has = |name: &str| known.env.iter().any(|(it, _)| it == name);
+        return Ok(Tenant::Known {
+            key: known.api_key.clone(),
+            missing_env: env.into_iter().filter(|(name, _)| !has(name)).collect(),
+        });
+    }
+    Ok(Tenant::New(NewTenant {
+        name: instance.name.clone(),
+        api_key: new_key()?,
+        working_dir: workspace_on_host(access),
+        env,
+    }))
+}
+
+/// The variables of the instance that its runs get.
+fn variables(access: &Access<'_>) -> Result<Vec<(String, Secret)>, String> {
+    let settings = apply::settings(access)?.env_vars();
+    let (container, mounts) = match &access.instance.place {
+        Place::Docker(container) => (&*container.config.env, &*container.mounts),
+        Place::Local => (&[][..], &[][..]),
+    };
+    let all = environment::of_tenant(container, &settings, mounts);
+    let secret = |(name, value)| (name, Secret::new(value));
+    Ok(all.into_iter().map(secret).collect())
+}
+
+/// The instance's workspace, where the runs can work in it.
+fn workspace_on_host(access: &Access<'_>) -> Option<std::path::PathBuf> {
+    let workspace = apply::settings(access).ok()?.workspace();
+    let instance = access.instance;
+    let inside = match workspace {
+        Some(path) => instance.expanded(&path),
+        None => instance.state_dir.join("workspace"),
+    };
+    let path = instance.on_host(&inside)?;
+    // A link could lead anywhere once the run follows it; the sandbox is to come.
+    let is_dir = std::fs::symlink_metadata(&path).is_ok_and(|it| it.is_dir());
+    is_dir.then_some(path)
+}
+
+/// 32 random bytes, as the reference's keys were.
+fn new_key() -> Result<Secret, String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|it| format!("no random bytes for a key: {it}"))?;
+    Ok(Secret::new(ids::hex(&bytes)))
+}

@@ -1,0 +1,22 @@
+//! What the operator does with instances: setting up, pointing them at the gateway, looking after them.
+
+pub(crate) mod apply_command;
+pub(crate) mod args;
+pub(crate) mod doctor;
+pub(crate) mod setup;
+
+mod access;
+mod apply;
+mod ask;
+mod backups;
+mod beacon;
+mod cli_check;
+mod companion;
+mod connect;
+mod found;
+mod local_command;
+mod prove;
+mod reach;
+mod say;
+mod skills;
+mod store;

@@ -1,0 +1,72 @@
+//! What a command tells the person who ran it: lines with a mark, on stdout.
+
+use std::io::{IsTerminal, Write};
+
+/// What a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Mark {
+    Ok,
+    /// It works, and could be better.
+    Warn,
+    Fail,
+}
+
+impl Mark {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mark::Ok => "ok",
+            Mark::Warn => "warn",
+            Mark::Fail => "fail",
+        }
+    }
+
+    fn colour(self) -> &'static str {
+        match self {
+            Mark::Ok => "32",
+            Mark::Warn => "33",
+            Mark::Fail => "31",
+        }
+    }
+}
+
+/// Where the lines go, and whether they may have colours (<https://no-color.org>).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Say {
+    colours: bool,
+}
+
+impl Say {
+    pub(crate) fn new() -> Self {
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
+        Say {
+            colours: !plain && std::io::stdout().is_terminal(),
+        }
+    }
+
+    /// A line of its own.
+    pub(crate) fn line(self, text: &str) {
+        // A reader that left, `head` for one, is no failure.
+        let _ = writeln!(std::io::stdout(), "{text}");
+    }
+
+    /// A line below another: how something went.
+    pub(crate) fn mark(self, mark: Mark, text: &str) {
+        let name = mark.name();
+        match self.colours {
+            true => self.line(&format!("  \x1b[{}m{name:4}\x1b[0m  {text}", mark.colour())),
+            false => self.line(&format!("  {name:4}  {text}")),
+        }
+    }
+
+    pub(crate) fn ok(self, text: &str) {
+        self.mark(Mark::Ok, text);
+    }
+
+    pub(crate) fn warn(self, text: &str) {
+        self.mark(Mark::Warn, text);
+    }
+
+    pub(crate) fn fail(self, text: &str) {
+        self.mark(Mark::Fail, text);
+    }
+}

@@ -1,0 +1,385 @@
+//! `ccgw --setup`: finds the OpenClaw instances of this machine and makes each a tenant that uses the
+//! gateway. Running it twice changes nothing.
+
+use std::{
+    io::{BufRead, IsTerminal, Write},
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use super::{
+    apply::EnvFiles,
+    backups::Backups,
+    cli_check,
+    companion::Companion,
+    connect::{Candidate, Changed, Connected, Tenant},
+    found::Found,
+    prove::Finding,
+    reach::Answering,
+    say::Say,
+    skills,
+    store::Store,
+};
+use crate::{
+    config::{
+        self, Config, ConfigDir,
+        edit::{Change, NewTenant},
+    },
+    openclaw::instance::Instance,
+    state::StateDir,
+};
+
+/// What `ccgw --setup` was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// `config.yaml` in the working directory when `None`.
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) skills: Skills,
+    pub(crate) mode: Mode,
+}
+
+/// Whether skills are copied from the instances.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Skills {
+    /// As `skills.sync` says.
+    AsConfigured,
+    Copy,
+    Leave,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// On a terminal it asks before it changes anything.
+    Ask,
+    /// `--yes`.
+    Do,
+    /// `--dry-run`.
+    Look,
+}
+
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All instances are connected.
+    Good,
+    /// Some are not, and it was said why; or the person said no.
+    Incomplete,
+}
+
+/// Instances are tried out side by side: each waits for its own container most of the time.
+const SIDE_BY_SIDE: usize = 4;
+
+/// Finds, shows, asks, writes, points, proves.
+///
+/// # Errors
+/// What keeps it from doing anything at all.
+pub(crate) fn run(options: &Options) -> Result<Outcome, String> {
+    let say = Say::new();
+    let path = options
+        .config
+        .clone()
+        .unwrap_or_else(|| "config.yaml".into());
+    let config = load(&path)?;
+    let version = cli_check::version(&config)?;
+    say.line("Claude Code CLI");
+    say.ok(&version);
+    if let Ok(false) = cli_check::signed_in(&config, &ConfigDir::Shared) {
+        say.warn("it is not signed in: run `claude` as the user that runs ccgw, or give each tenant a credential of its own");
+    }
+    let found = Found::search();
+    if !show(say, &found) {
+        return Ok(Outcome::Incomplete);
+    }
+    let answering = Answering::open(&config)?;
+    let candidates = side_by_side(&found.instances, |instance| {
+        Candidate::look(&found, instance, (&config, &answering))
+    });
+    preview(say, &candidates);
+    if options.mode == Mode::Look {
+        say.line("\nNothing was changed (--dry-run).");
+        return Ok(outcome(candidates.iter().all(|it| it.preview().is_ok())));
+    }
+    if options.mode == Mode::Ask && !agreed(say) {
+        say.line("Nothing was changed.");
+        return Ok(Outcome::Incomplete);
+    }
+    say.line(&format!("\n{}", path.display()));
+    write_config(say, &path, &candidates)?;
+    let config = load(&path)?;
+    let is_running = matches!(answering, Answering::Gateway { .. });
+    let good = connect_all(say, &path, (&config, answering), &candidates)?;
+    copy_skills(say, options.skills, (&config, &found), &candidates);
+    next_steps(say, &path, is_running);
+    Ok(outcome(good))
+}
+
+fn outcome(is_good: bool) -> Outcome {
+    match is_good {
+        true => Outcome::Good,
+        false => Outcome::Incomplete,
+    }
+}
+
+fn load(path: &Path) -> Result<Config, String> {
+    let env = |name: &str| std::env::var(name).ok();
+    if path.exists() {
+        let loaded = config::load(path, &env).map_err(|it| it.to_string())?;
+        return Ok(loaded.config);
+    }
+    let absolute = std::path::absolute(path).map_err(|it| it.to_string())?;
+    let dir = absolute.parent().unwrap_or(Path::new("/"));
+    Config::default_in(dir, &env).map_err(|it| it.to_string())
+}
+
+/// Tells what there is; false when there is nothing to connect.
+fn show(say: Say, found: &Found) -> bool {
+    say.line("\nOpenClaw instances");
+    match (&found.engine, &found.engine_problem) {
+        (_, Some(problem)) => say.warn(problem),
+        (Some(engine), None) => say.ok(&format!(
+            "Docker Engine {} at {}",
+            engine.release,
+            engine.address()
+        )),
+        (None, None) => say.ok("no Docker here"),
+    }
+    for instance in &found.instances {
+        say.ok(&described(instance));
+    }
+    for notice in &found.notices {
+        say.warn(notice);
+    }
+    if found.instances.is_empty() {
+        say.fail(
+            "none found: start your OpenClaw containers, or create ~/.openclaw/openclaw.json with `openclaw setup`, and run this again",
+        );
+    }
+    !found.instances.is_empty()
+}
+
+fn described(instance: &Instance) -> String {
+    format!(
+        "{}: {}, {} (found by {})",
+        instance.name,
+        instance.whereabouts(),
+        instance.config_path.display(),
+        instance.reason
+    )
+}
+
+fn preview(say: Say, candidates: &[Candidate<'_>]) {
+    for candidate in candidates {
+        say.line(&format!("\n{}", candidate.name()));
+        match &candidate.tenant {
+            Ok(Tenant::New(new)) => {
+                let names: Vec<&str> = new.env.iter().map(|(name, _)| name.as_str()).collect();
+                say.ok(&format!("new tenant{}", variables(&names)));
+            }
+            Ok(Tenant::Known { missing_env, .. }) => {
+                let names: Vec<&str> = missing_env.iter().map(|(name, _)| name.as_str()).collect();
+                say.ok(&format!("tenant already{}", variables(&names)));
+            }
+            Err(_) => {}
+        }
+        match candidate.preview() {
+            Ok(lines) => lines.iter().for_each(|line| say.ok(line)),
+            Err(why) => say.fail(&why),
+        }
+    }
+}
+
+/// Names only: the values are secrets.
+fn variables(names: &[&str]) -> String {
+    match names.is_empty() {
+        true => String::new(),
+        false => format!(", with variables {}", names.join(", ")),
+    }
+}
+
+/// Asks a person; where nobody sits, starting the command was the answer.
+fn agreed(say: Say) -> bool {
+    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+        return true;
+    }
+    say.line("\nWrite config.yaml and point these instances at the gateway? [Y/n]");
+    // Without an answer nothing is changed.
+    let _ = std::io::stdout().flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    let is_yes = matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes");
+    matches!(read, Ok(length) if length > 0) && is_yes
+}
+
+/// Writes what the candidates need. Those that cannot be connected get their tenant all the same when
+/// it is known what it needs: mending them is then one more run of setup.
+fn write_config(say: Say, path: &Path, candidates: &[Candidate<'_>]) -> Result<(), String> {
+    let store = Store::open(path)?;
+    let text = match store.text() {
+        None => config::edit::new_file(&new_tenants(candidates)),
+        Some(text) => {
+            let changes = changes(candidates);
+            if changes.is_empty() {
+                say.ok("nothing to change");
+                return Ok(());
+            }
+            config::edit::edited(text, &changes).map_err(|it| it.to_string())?
+        }
+    };
+    let is_new = store.text().is_none();
+    let replaced = store.replace(&text)?;
+    match (is_new, replaced.backup) {
+        (_, Some(backup)) => say.ok(&format!("written; before: {}", backup.display())),
+        (_, None) => say.ok("written, with keys in it: mode 0600"),
+    }
+    Ok(())
+}
+
+fn new_tenants(candidates: &[Candidate<'_>]) -> Vec<NewTenant> {
+    let new = candidates.iter().filter_map(|it| match &it.tenant {
+        Ok(Tenant::New(new)) => Some(new.clone()),
+        _ => None,
+    });
+    new.collect()
+}
+
+fn changes(candidates: &[Candidate<'_>]) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for candidate in candidates {
+        match &candidate.tenant {
+            Ok(Tenant::New(new)) => changes.push(Change::AddTenant(new.clone())),
+            Ok(Tenant::Known { missing_env, .. }) => {
+                changes.extend(missing_env.iter().map(|(name, value)| Change::SetEnv {
+                    tenant: candidate.name().to_owned(),
+                    name: name.clone(),
+                    value: value.clone(),
+                }));
+            }
+            Err(_) => {}
+        }
+    }
+    changes
+}
+
+/// True when every instance is connected.
+fn connect_all(
+    say: Say,
+    path: &Path,
+    (config, answering): (&Config, Answering),
+    candidates: &[Candidate<'_>],
+) -> Result<bool, String> {
+    let state = state_dir()?;
+    // The gateway takes the port that the beacon had.
+    let companion = match answering {
+        Answering::Gateway { .. } => None,
+        Answering::Beacon(beacon) => {
+            drop(beacon);
+            Some(Companion::start(path, config)?)
+        }
+    };
+    let connected = side_by_side(candidates, |candidate| {
+        let backups = Backups::of(&state, candidate.name());
+        candidate.connect(&backups, EnvFiles::Update)
+    });
+    drop(companion);
+    for (candidate, connected) in candidates.iter().zip(&connected) {
+        say.line(&format!("\n{}", candidate.name()));
+        tell(say, connected);
+    }
+    Ok(connected.iter().all(Connected::is_good))
+}
+
+fn tell(say: Say, connected: &Connected) {
+    for Finding { mark, text, mend } in &connected.findings {
+        match mend.is_empty() {
+            true => say.mark(*mark, text),
+            false => say.mark(*mark, &format!("{text}; {mend}")),
+        }
+    }
+    if connected.changed == Changed::No && connected.is_good() {
+        say.ok("nothing to change");
+    }
+}
+
+fn copy_skills(
+    say: Say,
+    skills: Skills,
+    (config, found): (&Config, &Found),
+    candidates: &[Candidate<'_>],
+) {
+    let wanted = match skills {
+        Skills::Copy => true,
+        Skills::Leave => false,
+        Skills::AsConfigured => config.skills.sync == config::SkillsSync::Auto,
+    };
+    if !wanted {
+        return;
+    }
+    say.line("\nSkills");
+    for candidate in candidates {
+        let access = found.access(candidate.access.instance);
+        let dir = config.skills.dir.join(candidate.name());
+        match skills::copy_new(&access, &dir) {
+            Ok(copied) => say.ok(&format!("{}: {copied}", candidate.name())),
+            Err(why) => say.warn(&format!("{}: {why}", candidate.name())),
+        }
+    }
+}
+
+fn next_steps(say: Say, path: &Path, is_running: bool) {
+    say.line("\nNext");
+    match is_running {
+        true => say.line("  The gateway runs. `ccgw-manage doctor` looks after it."),
+        false => say.line(&format!(
+            "  Start the gateway: ccgw {}\n  Then `ccgw-manage doctor` looks after it; until it runs, the instances get no answers.",
+            path.display()
+        )),
+    }
+}
+
+/// Where backups are kept, made at need.
+///
+/// # Errors
+/// When there is no place for it.
+pub(crate) fn state_dir() -> Result<PathBuf, String> {
+    let env = |name: &str| std::env::var(name).ok();
+    let path = StateDir::locate(env)
+        .ok_or("no state directory: set HOME, XDG_STATE_HOME or STATE_DIRECTORY")?;
+    let failed = |error: std::io::Error| format!("state directory {}: {error}", path.display());
+    StateDir::open(&path).map_err(failed)?;
+    Ok(path)
+}
+
+/// Does one thing for each, some at a time, and keeps their order.
+pub(crate) fn side_by_side<'s, T: Sync, R: Send>(
+    items: &'s [T],
+    work: impl Fn(&'s T) -> R + Sync,
+) -> Vec<R> {
+    let next = Mutex::new(0);
+    let done: Mutex<Vec<(usize, R)>> = Mutex::new(Vec::new());
+    let take = || {
+        let mut next = next
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let index = *next;
+        *next += 1;
+        index
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE.min(items.len()) {
+            scope.spawn(|| {
+                loop {
+                    let index = take();
+                    let Some(item) = items.get(index) else { return };
+                    let result = work(item);
+                    let done = done.lock();
+                    done.unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .push((index, result));
+                }
+            });
+        }
+    });
+    let done = done.into_inner();
+    let mut done = done.unwrap_or_else(std::sync::PoisonError::into_inner);
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
+}

@@ -1,0 +1,189 @@
+//! Which of an instance's variables its runs get, and as what. Pure.
+
+use std::path::Path;
+
+use super::mounts::host_path;
+use crate::docker::Mount;
+
+/// Variables that make a program what it is on its own machine; another's would break the CLI here.
+const SYSTEM: &[&str] = &[
+    "PATH",
+    "HOME",
+    "HOSTNAME",
+    "TERM",
+    "PWD",
+    "OLDPWD",
+    "SHLVL",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "TMPDIR",
+    "MAIL",
+    "_",
+    "BASH_ENV",
+    "ENV",
+    "IFS",
+    "CI",
+    "PORT",
+    "HOST",
+    "LOG_FORMAT",
+    "GPG_KEY",
+    "DEBIAN_FRONTEND",
+    "container",
+];
+
+const SYSTEM_PREFIXES: &[&str] = &[
+    "LC_",
+    "LD_",
+    "NODE_",
+    "NPM_",
+    "npm_",
+    "YARN_",
+    "PNPM_",
+    "BUN_",
+    "COREPACK_",
+    "XDG_",
+    "DBUS_",
+    "PLAYWRIGHT_",
+    "PUPPETEER_",
+    "OPENCLAW_",
+    "CLAWDBOT_",
+    "MOLTBOT_",
+    "DOCKER_",
+    "SSH_",
+    "SYSTEMD_",
+];
+
+/// Variables that choose a model provider or pay for one. The gateway is the provider now, and the
+/// CLI would take some of them for its own.
+const PROVIDER_PREFIXES: &[&str] = &[
+    "ANTHROPIC_",
+    "CLAUDE_",
+    "CLAUDECODE",
+    "OPENAI_",
+    "AZURE_OPENAI_",
+    "OPENROUTER_",
+    "GEMINI_",
+    "GOOGLE_GENERATIVE_AI_",
+    "GROQ_",
+    "MISTRAL_",
+    "XAI_",
+    "DEEPSEEK_",
+    "MOONSHOT_",
+    "KIMI_",
+    "MINIMAX_",
+    "ZAI_",
+    "TOGETHER_",
+    "FIREWORKS_",
+    "CEREBRAS_",
+    "OLLAMA_",
+    "HF_",
+    "HUGGINGFACE_",
+    "PERPLEXITY_",
+    "LITELLM_",
+    "VLLM_",
+    "AI_GATEWAY_",
+    "COPILOT_",
+];
+
+/// Whether an instance's variable is its own: neither the system's nor a provider's.
+pub(crate) fn is_own(name: &str) -> bool {
+    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
+    !SYSTEM.contains(&name) && !begins(SYSTEM_PREFIXES) && !begins(PROVIDER_PREFIXES)
+}
+
+/// The variables for a tenant: `container` as `NAME=value`, with `settings` from openclaw.json over
+/// them, in order and once each. Values that are paths of the container become the host's.
+pub(crate) fn of_tenant(
+    container: &[String],
+    settings: &[(String, String)],
+    mounts: &[Mount],
+) -> Vec<(String, String)> {
+    let pairs = container.iter().filter_map(|it| it.split_once('='));
+    let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut all: Vec<(String, String)> = Vec::new();
+    for (name, value) in pairs.chain(settings.iter().cloned()) {
+        if !is_own(&name) || !is_usable(&name, &value) {
+            continue;
+        }
+        let value = mapped(&value, mounts);
+        match all.iter_mut().find(|(known, _)| *known == name) {
+            Some(known) => known.1 = value,
+            None => all.push((name, value)),
+        }
+    }
+    all
+}
+
+/// What a configuration file can hold and a process can get.
+fn is_usable(name: &str, value: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let is_name = !name.is_empty()
+        && name.bytes().all(is_word)
+        && !name.starts_with(|first: char| first.is_ascii_digit());
+    is_name && !value.is_empty() && !value.contains('\0') && value.len() < 64 << 10
+}
+
+fn mapped(value: &str, mounts: &[Mount]) -> String {
+    match host_path(mounts, Path::new(value)) {
+        Some(path) => path.to_string_lossy().into_owned(),
+        None => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(all: &[(&str, &str)]) -> Vec<(String, String)> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        all.iter().map(owned).collect()
+    }
+
+    #[test]
+    fn system_and_provider_variables_stay_behind() {
+        for name in [
+            "PATH",
+            "HOME",
+            "LC_ALL",
+            "LD_PRELOAD",
+            "NODE_OPTIONS",
+            "OPENCLAW_GATEWAY_TOKEN",
+            "ANTHROPIC_API_KEY",
+            "ANTHROPIC_BASE_URL",
+            "CLAUDE_CODE_USE_BEDROCK",
+            "OPENAI_API_KEY",
+        ] {
+            assert!(!is_own(name), "{name}");
+        }
+        for name in ["NOTION_TOKEN", "TZ", "GITHUB_TOKEN", "AWS_PROFILE", "PATHS"] {
+            assert!(is_own(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn settings_win_and_paths_are_the_hosts() {
+        let container = [
+            "A=1",
+            "PATH=/bin",
+            "B=/home/node/x",
+            "BAD NAME=1",
+            "C",
+            "D=",
+        ]
+        .map(str::to_owned);
+        let settings = pairs(&[("A", "2"), ("E", "x=y"), ("ANTHROPIC_API_KEY", "k")]);
+        let mounts = [Mount {
+            kind: "bind".to_owned(),
+            source: "/srv".into(),
+            destination: "/home/node".into(),
+            writable: true,
+        }];
+        assert_eq!(
+            of_tenant(&container, &settings, &mounts),
+            pairs(&[("A", "2"), ("B", "/srv/x"), ("E", "x=y")])
+        );
+    }
+}
