@@ -13,6 +13,7 @@ mod http;
 mod ids;
 mod log;
 mod memory;
+mod openclaw;
 mod scheduler;
 mod state;
 mod turn;
