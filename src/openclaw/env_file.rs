@@ -19,6 +19,10 @@ pub(crate) fn pointed(text: &str, origin: &str, key: &str) -> Option<String> {
         let now = &text[assignment.start..assignment.end];
         out.push_str(&written(value, now));
         copied = assignment.end;
+        if text[copied..].starts_with('#') {
+            // A comment right behind an empty value would become a part of the new one.
+            out.push(' ');
+        }
     }
     out.push_str(&text[copied..]);
     let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
@@ -205,10 +209,10 @@ mod tests {
             ("ANTHROPIC_API_KEY=\"old\"", "ANTHROPIC_API_KEY=\"k1\""),
             ("ANTHROPIC_API_KEY=`o ld` # x", "ANTHROPIC_API_KEY=`k1` # x"),
             ("ANTHROPIC_API_KEY=old # x", "ANTHROPIC_API_KEY=k1 # x"),
-            ("ANTHROPIC_API_KEY= # x", "ANTHROPIC_API_KEY= k1# x"),
+            ("ANTHROPIC_API_KEY= # x", "ANTHROPIC_API_KEY= k1 # x"),
             ("ANTHROPIC_API_KEY=old#x", "ANTHROPIC_API_KEY=k1"),
             ("ANTHROPIC_API_KEY='a\\'b'", "ANTHROPIC_API_KEY='k1'"),
-            ("ANTHROPIC_API_KEY='a' b'", "ANTHROPIC_API_KEY=k1"),
+            ("ANTHROPIC_API_KEY='a' b'", "ANTHROPIC_API_KEY='k1'"),
             ("ANTHROPIC_API_KEY=\"open", "ANTHROPIC_API_KEY=k1"),
             ("ANTHROPIC_API_KEY=\"a\nb\"", "ANTHROPIC_API_KEY=\"k1\""),
             ("ANTHROPIC_API_KEY=old\r", "ANTHROPIC_API_KEY=k1\r"),

@@ -1,4 +1,4 @@
-//! A plan written into the files by hand's rules: comments, order, quotes and indents stay. Pure.
+//! A plan written into the files so that comments, order, quotes and indents stay. Pure.
 
 use std::path::PathBuf;
 
@@ -164,7 +164,7 @@ impl Editor<'_> {
                 if text == source.text {
                     return None;
                 }
-                if source.text.is_empty() {
+                if source.text.is_empty() && !text.ends_with('\n') {
                     text.push('\n');
                 }
                 Some((source.path.clone(), source.with_text(&text)))

@@ -16,6 +16,7 @@ use serde_json::Value;
 use include::{Merged, Mount};
 use source::{Comments, Source};
 
+#[allow(unused_imports, reason = "setup is to come")]
 pub(crate) use plan::{Api, GatewayUrl, Plan, ProviderChange, Refusal};
 
 /// Gives a file's bytes by the path that the instance knows it by; `None` when it does not exist.

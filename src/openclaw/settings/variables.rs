@@ -23,7 +23,7 @@ pub(super) fn literal(text: &str) -> String {
     for piece in Pieces(text) {
         match piece {
             Piece::Text(text) => out.push_str(text),
-            Piece::Escaped(variable) => out.push_str(&format!("$$${variable}")),
+            Piece::Escaped(variable) => out.push_str(&format!("$${variable}")),
             Piece::Variable(name) => out.push_str(&format!("$${{{name}}}")),
         }
     }

@@ -3,6 +3,7 @@
 mod edit;
 mod include;
 mod plan;
+mod random;
 mod read;
 
 use std::collections::BTreeMap;

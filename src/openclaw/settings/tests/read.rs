@@ -132,7 +132,7 @@ fn environment_comes_from_both_places() {
 
 #[test]
 fn workspace_and_port_are_read() {
-    let of = |text| {
+    let of = |text: &str| {
         let settings = settings(text);
         (settings.workspace(), settings.gateway_port())
     };
