@@ -262,9 +262,12 @@ impl<'t> Lines<'t> {
     /// over blanks and comments behind.
     fn extent(&self, part: &Part) -> (usize, usize) {
         let start = self.byte(part.start.index);
-        // What is empty may be placed in a later line.
+        // What is empty is placed at its colon, or in a later line.
         let from = match part.shape {
-            Shape::Null if part.text.is_empty() => self.text[..start].trim_end().len(),
+            Shape::Null if part.text.is_empty() => match self.text[start..].starts_with(':') {
+                true => start + 1,
+                false => self.text[..start].trim_end().len(),
+            },
             _ => start,
         };
         let rest = &self.text[from..];
