@@ -11,6 +11,7 @@
 mod api;
 mod cli;
 mod client;
+mod docker;
 mod fake_cli;
 mod gateway;
 mod process;

