@@ -133,6 +133,8 @@ fn architecture_pure_cores_have_no_clock_and_touch_nothing() {
             "claude/input.rs",
             "scheduler/queue.rs",
             "gateway/upstream/credential.rs",
+            "openclaw/settings/",
+            "openclaw/env_file.rs",
         ],
         &outside,
     );

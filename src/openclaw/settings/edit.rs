@@ -1,16 +1,16 @@
 //! A plan written into the files so that comments, order, quotes and indents stay. Pure.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jsonc_parser::cst::{CstArray, CstInputValue, CstNode, CstObject, CstObjectProp, CstRootNode};
 use serde_json::Value;
 
 use super::include::INCLUDE;
-use super::plan::{self, Plan};
-use super::{Settings, source};
+use super::plan::Plan;
+use super::{Settings, patch, source};
 
 pub(super) fn edited(settings: &Settings, plan: &Plan) -> Result<Vec<(PathBuf, String)>, String> {
-    if let Some(path) = plan::in_the_way(&settings.value, &plan.patch) {
+    if let Some(path) = patch::in_the_way(&settings.value, &plan.patch) {
         let text = format!("{path} is not an object, correct it and run again");
         return Err(settings.sources[0].wrong(&text));
     }
@@ -23,7 +23,7 @@ pub(super) fn edited(settings: &Settings, plan: &Plan) -> Result<Vec<(PathBuf, S
 
 /// Reads the new texts back, so that a wrong one never leaves.
 fn check(settings: &Settings, plan: &Plan, texts: &[(PathBuf, String)]) -> Result<(), String> {
-    let read = |path: &std::path::Path| {
+    let read = |path: &Path| {
         let new = texts.iter().find(|(changed, _)| changed == path);
         let old = || settings.sources.iter().find(|source| source.path == path);
         let text = match new {
@@ -34,7 +34,7 @@ fn check(settings: &Settings, plan: &Plan, texts: &[(PathBuf, String)]) -> Resul
     };
     let root = &settings.sources[0];
     let fresh = Settings::read(&root.path, &read, &|_| None)?;
-    match fresh.value == plan::patched(&settings.value, &plan.patch) {
+    match fresh.value == patch::patched(&settings.value, &plan.patch) {
         true => Ok(()),
         false => Err(root.wrong(
             "the change does not come out right in these files, let `openclaw config patch` make it",

@@ -2,10 +2,9 @@
 
 mod edit;
 mod include;
+mod patch;
 mod plan;
 mod source;
-#[cfg(test)]
-mod tests;
 mod variables;
 
 use std::collections::BTreeMap;
@@ -16,7 +15,6 @@ use serde_json::Value;
 use include::{Merged, Mount};
 use source::{Comments, Source};
 
-#[allow(unused_imports, reason = "setup is to come")]
 pub(crate) use plan::{Api, GatewayUrl, Plan, ProviderChange, Refusal};
 
 /// Gives a file's bytes by the path that the instance knows it by; `None` when it does not exist.
@@ -208,3 +206,6 @@ fn is_variable(name: &str) -> bool {
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     name.starts_with(|first: char| !first.is_ascii_digit()) && name.bytes().all(is_name)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::{PrimaryModel, Settings, variables};
+use super::{PrimaryModel, Settings, patch, variables};
 use crate::api::models;
 
 /// What is to change. It holds the key, so it cannot be printed.
@@ -297,22 +297,12 @@ impl Draft<'_> {
     }
 
     fn put(&mut self, path: &[&str], value: Value) {
-        let [parents @ .., last] = path else {
-            return;
-        };
-        let mut fields = &mut self.patch;
-        for key in parents {
-            let next = fields.entry(*key).or_insert_with(|| json!({}));
-            // All that is put into a patch above a value is an object.
-            let Value::Object(next) = next else { return };
-            fields = next;
-        }
-        fields.insert((*last).to_owned(), value);
+        patch::put(&mut self.patch, path, value);
     }
 
     fn finish(self) -> Result<Plan, Refusal> {
         let patch = Value::Object(self.patch);
-        if let Some(path) = in_the_way(&self.settings.value, &patch) {
+        if let Some(path) = patch::in_the_way(&self.settings.value, &patch) {
             return Err(Refusal(format!(
                 "{path} in its settings is not an object, correct it and run again"
             )));
@@ -335,34 +325,4 @@ fn not_served(model: &str) -> Refusal {
     Refusal(format!(
         "its primary model {model:?} is not one that the gateway can serve: set agents.defaults.model.primary to e.g. \"{BUILT_IN}/{OWN_MODEL}\" and run again"
     ))
-}
-
-/// The path of a value that is no object where the patch has one.
-pub(super) fn in_the_way(value: &Value, patch: &Value) -> Option<String> {
-    let (Value::Object(fields), Value::Object(patch)) = (value, patch) else {
-        return patch.is_object().then(String::new);
-    };
-    patch.iter().find_map(|(key, patch)| {
-        let rest = in_the_way(fields.get(key)?, patch)?;
-        Some(match rest.is_empty() {
-            true => key.clone(),
-            false => format!("{key}.{rest}"),
-        })
-    })
-}
-
-/// The value with the patch applied as OpenClaw applies it.
-pub(super) fn patched(value: &Value, patch: &Value) -> Value {
-    let (Value::Object(fields), Value::Object(patch)) = (value, patch) else {
-        return patch.clone();
-    };
-    let mut out = fields.clone();
-    for (key, patch) in patch {
-        let value = match fields.get(key) {
-            Some(old) => patched(old, patch),
-            None => patch.clone(),
-        };
-        out.insert(key.clone(), value);
-    }
-    Value::Object(out)
 }

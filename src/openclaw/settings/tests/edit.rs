@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::plan::Plan;
+use super::super::Plan;
 use super::{ROOT, files, planned, read, settings};
 
 /// Points an instance with this file at the gateway.

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::super::plan::{Api, ProviderChange, patched};
+use super::super::patch::patched;
+use super::super::{Api, ProviderChange};
 use super::{gateway, planned, settings};
 
 /// Checks the patch, and that it is all there is to do.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::super::plan::patched;
+use super::super::patch::patched;
 use super::{ROOT, files, gateway, read};
 
 /// A generator that is the same on every machine (xorshift).

@@ -84,6 +84,8 @@ fn hostile_files_are_refused() {
     let nested = |levels: usize| format!("{{a:{}1{}}}", "[".repeat(levels), "]".repeat(levels));
     check_refused(nested(500), "nested deeper than 128");
     check_refused(nested(128), "nested deeper than 128");
+    let objects = format!("{}1{}", "{a:".repeat(250), "}".repeat(250));
+    check_refused(objects, "nested deeper than 128");
     assert!(settings(&nested(127)).value.is_object());
 }
 
