@@ -15,6 +15,7 @@ use crate::{
     openclaw::{
         environment,
         instance::{Instance, Place},
+        settings::Settings,
     },
 };
 
@@ -100,19 +101,38 @@ impl<'a> Candidate<'a> {
             env_files: EnvFiles::LeaveAlone,
         };
         let plan = apply::plan(&settings, &target)?;
-        let mut lines: Vec<String> = plan
+        let mut lines: Vec<String> = self.described(&settings);
+        let changes: Vec<String> = plan
             .providers
             .iter()
             .map(|it| {
                 let before = it.previous_base_url.as_deref().unwrap_or("nothing");
-                format!("provider {}: {before} -> {}", it.id, it.base_url)
+                format!(
+                    "provider {} ({}): {before} -> {}",
+                    it.id,
+                    it.api.name(),
+                    it.base_url
+                )
             })
             .collect();
         if plan.is_empty() {
-            lines = vec!["openclaw.json points at the gateway already".to_owned()];
+            lines.push("openclaw.json points at the gateway already".to_owned());
         }
+        lines.extend(changes);
         lines.extend(plan.notices);
         Ok(lines)
+    }
+
+    /// What else is known of it.
+    fn described(&self, settings: &Settings) -> Vec<String> {
+        let port = settings.gateway_port().map(|port| format!("port {port}"));
+        let workspace =
+            workspace_on_host(&self.access).map(|path| format!("workspace {}", path.display()));
+        let known: Vec<String> = port.into_iter().chain(workspace).collect();
+        match known.is_empty() {
+            true => Vec::new(),
+            false => vec![known.join(", ")],
+        }
     }
 
     /// Points it at the gateway, which runs, and proves that it is served.

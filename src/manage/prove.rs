@@ -103,7 +103,7 @@ fn judged(said: &Said) -> Finding {
         ),
         503 => Finding::warn(
             format!("it reaches the gateway, which cannot answer yet: {why}"),
-            "sign in by running `claude` as the user that runs ccgw, or give the tenant a credential of its own",
+            "",
         ),
         429 | 529 => Finding::warn(
             format!("it reaches the gateway, which has no room at the moment: {why}"),

@@ -27,6 +27,7 @@ mod architecture;
 mod config_check;
 mod http_connection;
 mod http_input;
+mod instances;
 mod keeper;
 mod kit;
 mod openclaw;

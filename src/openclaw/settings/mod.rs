@@ -15,7 +15,7 @@ use serde_json::Value;
 use include::{Merged, Mount};
 use source::{Comments, Source};
 
-pub(crate) use plan::{Api, GatewayUrl, Plan, ProviderChange, Refusal};
+pub(crate) use plan::{GatewayUrl, Plan, ProviderChange, Refusal};
 
 /// Gives a file's bytes by the path that the instance knows it by; `None` when it does not exist.
 /// An error says why it cannot be read, without the path.

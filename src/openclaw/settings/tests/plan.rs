@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::patch::patched;
-use super::super::{Api, ProviderChange};
+use super::super::{ProviderChange, plan::Api};
 use super::{gateway, planned, settings};
 
 /// Checks the patch, and that it is all there is to do.

@@ -1,0 +1,276 @@
+//! Instances of this machine, without Docker.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
+};
+
+use super::{Ended, Host, json};
+
+const COMMENTED: &str = "\u{feff}// mine\r\n{\r\n  models: { providers: {\r\n    first: { baseUrl: 'http://ollama', models: [] }, // stays\r\n    claude: { baseUrl: 'http://old', apiKey: 'old', api: 'anthropic-messages', models: [{id: 'claude-sonnet-4-6', name: 'x'}], },\r\n  }, },\r\n  agents: { defaults: { model: { primary: 'claude/claude-sonnet-4-6' } } },\r\n  env: { vars: { NOTION_TOKEN: 'a secret: value' , OPENAI_API_KEY: 'not this'} },\r\n}\r\n";
+
+#[test]
+fn instance_becomes_a_tenant_is_served_and_comes_back() {
+    let host = Host::new();
+    let file = host.openclaw("", COMMENTED);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    chown(&file, Some(1000), Some(1000)).unwrap();
+
+    host.setup(&["--dry-run"])
+        .good()
+        .says("provider claude (anthropic-messages): http://old -> http://127.0.0.1:")
+        .says("Nothing was changed");
+    assert_eq!(fs::read_to_string(&file).unwrap(), COMMENTED);
+    assert!(!host.config().exists());
+
+    let said = host
+        .setup(&["--yes"])
+        .good()
+        .says("new tenant, with variables NOTION_TOKEN")
+        .says("a request of its own is answered");
+    let key = host.key("local");
+    assert!(!said.stdout.contains(&key) && !said.stdout.contains("a secret"));
+    // Nothing else was touched.
+    let expect = COMMENTED
+        .replace("'http://old'", &format!("'http://127.0.0.1:{}'", host.port))
+        .replace("'old'", &format!("'{key}'"));
+    assert_eq!(
+        unquoted(&fs::read_to_string(&file).unwrap()),
+        unquoted(&expect)
+    );
+    let now = fs::metadata(&file).unwrap();
+    assert_eq!((now.uid(), now.mode() & 0o777), (1000, 0o640));
+    assert!(
+        host.config_text()
+            .contains("NOTION_TOKEN: \"a secret: value\"\n")
+    );
+    assert!(!host.config_text().contains("not this"));
+    assert_eq!(fs::metadata(host.config()).unwrap().mode() & 0o777, 0o600);
+
+    let (config, settings) = (host.config_text(), fs::read(&file).unwrap());
+    host.setup(&[]).good().says("nothing to change");
+    assert_eq!(host.config_text(), config);
+    assert_eq!(fs::read(&file).unwrap(), settings);
+
+    host.manage(&["apply", "--revert"]).good().says("as before");
+    assert_eq!(fs::read_to_string(&file).unwrap(), COMMENTED);
+    host.manage(&["apply", "--revert"])
+        .good()
+        .says("nothing was changed");
+}
+
+/// The editor may choose its quotes.
+fn unquoted(text: &str) -> String {
+    text.replace(['\'', '"'], "")
+}
+
+#[test]
+fn profiles_are_instances_of_their_own_and_operators_text_stays() {
+    let host = Host::new();
+    let built_in = r#"{"agents":{"defaults":{"model":"anthropic/claude-sonnet-4-6"}}}"#;
+    let first = host.openclaw("", built_in);
+    let second = host.openclaw("-work", built_in);
+    host.dir.create_dir("home/.openclaw-junk");
+    let before = "# by hand\ncli:\n  max_concurrent: 2 # small machine\ntenants:\n  - name: local\n    api_key: my-own-key-of-it\n";
+    fs::write(host.config(), before).unwrap();
+    host.setup(&[]).good().says("local-work").says("before: ");
+    assert!(
+        host.config_text().starts_with(before),
+        "{}",
+        host.config_text()
+    );
+    let key = |file| json(file)["models"]["providers"]["anthropic"]["apiKey"].clone();
+    assert_eq!(key(&first), "my-own-key-of-it");
+    assert_eq!(key(&second), host.key("local-work"));
+    let backup = fs::read_dir(host.config().parent().unwrap())
+        .unwrap()
+        .flatten();
+    let backup = backup
+        .map(|it| it.path())
+        .find(|it| it.to_string_lossy().contains(".bak-"));
+    assert_eq!(
+        fs::read_to_string(backup.expect("a backup")).unwrap(),
+        before
+    );
+}
+
+#[test]
+fn env_file_follows_openclaw_json_and_is_never_made() {
+    let host = Host::new();
+    host.openclaw(
+        "",
+        r#"{agents:{defaults:{model:"anthropic/claude-sonnet-4-6"}}}"#,
+    );
+    let built_in = r#"{agents:{defaults:{model:"anthropic/claude-sonnet-4-6"}}}"#;
+    host.openclaw("-b", built_in);
+    let env = host.dir.write(
+        "home/.openclaw/.env",
+        "# keys\nANTHROPIC_API_KEY=sk-real\nOTHER=1\n",
+    );
+    host.setup(&[]).good();
+    let expect = format!(
+        "# keys\nANTHROPIC_API_KEY={}\nOTHER=1\nANTHROPIC_BASE_URL=http://127.0.0.1:{}\n",
+        host.key("local"),
+        host.port
+    );
+    assert_eq!(fs::read_to_string(&env).unwrap(), expect);
+    assert!(!host.home(".openclaw-b/.env").exists());
+    host.manage(&["apply", "local", "--revert"]).good();
+    assert!(fs::read_to_string(&env).unwrap().contains("sk-real"));
+}
+
+#[test]
+fn instance_that_cannot_be_connected_is_told_and_the_others_are_done() {
+    let host = Host::new();
+    let good = host.openclaw(
+        "",
+        r#"{agents:{defaults:{model:"anthropic/claude-sonnet-4-6"}}}"#,
+    );
+    let other = host.openclaw("-ollama", r#"{agents:{defaults:{model:"ollama/llama3"}}}"#);
+    let broken = host.openclaw("-broken", "{ agents: [");
+    fs::create_dir_all(host.home(".openclaw-link")).unwrap();
+    symlink("/etc/shadow", host.home(".openclaw-link/openclaw.json")).unwrap();
+    fs::create_dir_all(host.home(".openclaw-dir/openclaw.json")).unwrap();
+    host.openclaw("-huge", &" ".repeat(50 << 20));
+    host.openclaw("-deep", &"[".repeat(100_000));
+    host.openclaw(
+        "-twice",
+        r#"{models:{},models:{},agents:{defaults:{model:"anthropic/claude-opus-4-8"}}}"#,
+    );
+    let before = (fs::read(&other).unwrap(), fs::read(&broken).unwrap());
+    host.setup(&[])
+        .bad()
+        .says("ollama/llama3")
+        .says("agents.defaults.model.primary")
+        .says("it is a link")
+        .says("no regular file")
+        .says("larger than");
+    assert_eq!(
+        (fs::read(&other).unwrap(), fs::read(&broken).unwrap()),
+        before
+    );
+    assert!(
+        fs::read_to_string(good)
+            .unwrap()
+            .contains(&host.key("local"))
+    );
+}
+
+#[test]
+fn nothing_to_connect_is_said_with_the_way_out() {
+    let host = Host::new();
+    host.setup(&[])
+        .bad()
+        .says("none found")
+        .says("openclaw setup");
+    assert!(!host.config().exists());
+    let mut missing = Host::new();
+    missing.cli = "/nowhere/claude".into();
+    missing
+        .setup(&[])
+        .bad()
+        .says("npm install -g @anthropic-ai/claude-code");
+}
+
+#[test]
+fn two_setups_at_once_end_as_one_would() {
+    let host = Host::new();
+    host.openclaw(
+        "",
+        r#"{agents:{defaults:{model:"anthropic/claude-sonnet-4-6"}}}"#,
+    );
+    let both: Vec<Ended> = std::thread::scope(|scope| {
+        let one = || scope.spawn(|| host.setup(&["--yes"]));
+        [one(), one()].map(|it| it.join().unwrap()).into()
+    });
+    assert!(
+        both.iter().any(|it| it.code == Some(0)) || host.setup(&["--yes"]).code == Some(0),
+        "{both:?}"
+    );
+    // Whatever they did to each other, one tenant and its key are everywhere.
+    host.setup(&["--yes"]).good();
+    assert_eq!(host.config_text().matches("- name: local\n").count(), 1);
+    let text = fs::read_to_string(host.home(".openclaw/openclaw.json")).unwrap();
+    assert!(text.contains(&host.key("local")), "{text}");
+}
+
+#[test]
+fn full_disk_leaves_everything_as_it_was() {
+    let host = Host::new();
+    let small = host.dir.create_dir("home/.openclaw");
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
+        .arg(&small)
+        .status();
+    if !mounted.is_ok_and(|it| it.success()) {
+        eprintln!(
+            "SKIPPED: full_disk_leaves_everything_as_it_was: no small file system can be mounted here"
+        );
+        return;
+    }
+    let _mount = Mounted(small.clone());
+    let text = format!(
+        "{{agents:{{defaults:{{model:'anthropic/claude-sonnet-4-6'}}}}, // {}\n}}",
+        "x".repeat(30_000)
+    );
+    let file = host.openclaw("", &text);
+    fs::write(small.join("filler"), vec![0; 24_000]).unwrap();
+    host.setup(&["--no-skills"]).bad().says("No space left");
+    assert_eq!(fs::read_to_string(file).unwrap(), text);
+    let names: Vec<_> = fs::read_dir(&small)
+        .unwrap()
+        .flatten()
+        .map(|it| it.file_name())
+        .collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+}
+
+struct Mounted(std::path::PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
+    let host = Host::new();
+    let file = host.openclaw(
+        "",
+        r#"{agents:{defaults:{model:"anthropic/claude-sonnet-4-6"}}}"#,
+    );
+    host.setup(&[]).good();
+    let report = host.manage(&["doctor", "--json"]).bad();
+    let lines: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
+    let status = |lines: &serde_json::Value, check: &str| {
+        let all = lines.as_array().unwrap().clone();
+        let found = all.iter().find(|it| it["check"] == check);
+        found.unwrap_or_else(|| panic!("no {check}"))["status"].clone()
+    };
+    assert_eq!(status(&lines, "gateway"), "fail");
+    assert_eq!(status(&lines, "settings"), "ok");
+    assert_eq!(status(&lines, "stream"), "ok");
+
+    let gateway = host.serve();
+    // An update of OpenClaw has written its own idea of it.
+    fs::write(
+        &file,
+        r#"{agents:{defaults:{model:"anthropic/claude-sonnet-4-6"}}}"#,
+    )
+    .unwrap();
+    let report = host.manage(&["doctor", "local", "--json"]).bad();
+    let lines: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
+    assert_eq!(status(&lines, "gateway"), "ok");
+    assert_eq!(status(&lines, "key"), "ok");
+    assert_eq!(status(&lines, "settings"), "fail");
+    assert!(!report.stdout.contains(&host.key("local")));
+    host.manage(&["apply", "local"])
+        .good()
+        .says("a request of its own is answered");
+    host.manage(&["doctor"]).good();
+    host.manage(&["doctor", "nobody"])
+        .bad()
+        .says("no tenant is called `nobody`");
+    gateway.stop();
+}

@@ -1,0 +1,1 @@
+//! Real OpenClaws that setup has connected, with the real CLI.
