@@ -141,8 +141,7 @@ fn volume_comments_and_includes_are_kept_through_the_engine() {
     let Some(engine) = Engine::own() else { return };
     let host = Host::new().engine(&engine);
     let container = engine.container(
-        Spec::new(Image::OpenClaw, "v-openclaw-gateway-1")
-            .volume("v-state", "/home/node/.openclaw"),
+        Spec::new(Image::OpenClaw, "v-openclaw-gateway-1").volume("v-state", "/home/node"),
     );
     let put = |name: &str, text: &str| {
         let script = format!(
