@@ -105,13 +105,18 @@ fn asks_for_something(raw: &RawValue) -> bool {
 const STOPS_MAX: usize = 64;
 const STOP_BYTES_MAX: usize = 16 << 10;
 
-/// A list of stop sequences; empty ones never match and are left out.
+/// A list of stop sequences.
 pub(super) fn stop_list(raw: &RawValue) -> Result<Vec<String>, Fault> {
     let mut stops = Vec::new();
     items(raw, |_, raw| {
         stops.push(string(raw)?);
         Ok(())
     })?;
+    bounded_stops(stops)
+}
+
+/// Stop sequences within the bounds; empty ones never match and are left out.
+pub(super) fn bounded_stops(mut stops: Vec<String>) -> Result<Vec<String>, Fault> {
     stops.retain(|it| !it.is_empty());
     let bytes: usize = stops.iter().map(String::len).sum();
     if stops.len() > STOPS_MAX || bytes > STOP_BYTES_MAX {

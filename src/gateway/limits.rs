@@ -30,13 +30,12 @@ const WINDOWS: [Names; 2] = [
 
 /// The headers that one line of the CLI's stands for.
 pub(super) fn headers(limit: &RateLimit) -> Vec<AnswerHeader> {
-    let mut headers = vec![(
-        "anthropic-ratelimit-unified-status",
-        limit.status.clone().into(),
-    )];
+    let mut headers = Vec::new();
     let mut put = |name, value: Option<String>| {
         headers.extend(value.map(|value| (name, value.into())));
     };
+    let status = Some(limit.status.clone()).filter(|it| !it.is_empty());
+    put("anthropic-ratelimit-unified-status", status);
     put(
         "anthropic-ratelimit-unified-reset",
         limit.resets_at.map(|it| it.to_string()),

@@ -81,7 +81,9 @@ impl Message {
                 }
             }
             Stream::Delta { index, delta } => {
-                let (kind, value) = payload(delta);
+                let Some((kind, value)) = payload(delta) else {
+                    return;
+                };
                 if !self.takes(*index, kind) {
                     return;
                 }
@@ -225,7 +227,9 @@ impl Message {
             block: &pieces.start,
         });
         for delta in &pieces.deltas {
-            let (kind, value) = payload(delta);
+            let Some((kind, value)) = payload(delta) else {
+                continue;
+            };
             sink(AnswerEvent::Delta {
                 index,
                 kind,
@@ -315,8 +319,9 @@ impl Pieces {
     }
 }
 
-/// The kind of a delta and its one field that carries the payload.
-fn payload(delta: &RawValue) -> (DeltaKind, &RawValue) {
+/// The kind of a delta and its one field that carries the payload; `None` when that is missing, which
+/// the SDKs would not survive.
+fn payload(delta: &RawValue) -> Option<(DeltaKind, &RawValue)> {
     #[derive(serde::Deserialize)]
     struct Wire<'a> {
         #[serde(rename = "type", borrow)]
@@ -331,20 +336,21 @@ fn payload(delta: &RawValue) -> (DeltaKind, &RawValue) {
         citation: Option<&'a RawValue>,
     }
     let Ok(wire) = serde_json::from_str::<Wire<'_>>(delta.get()) else {
-        return (DeltaKind::Other, delta);
+        return None;
     };
-    match (
+    let known = match (
         &*wire.kind,
         wire.text,
         wire.thinking,
         wire.signature,
         wire.citation,
     ) {
-        ("text_delta", Some(value), ..) => (DeltaKind::Text, value),
-        ("thinking_delta", _, Some(value), ..) => (DeltaKind::Thinking, value),
-        ("signature_delta", _, _, Some(value), _) => (DeltaKind::Signature, value),
+        ("text_delta", value, ..) => (DeltaKind::Text, value?),
+        ("thinking_delta", _, value, ..) => (DeltaKind::Thinking, value?),
+        ("signature_delta", _, _, value, _) => (DeltaKind::Signature, value?),
         ("input_json_delta", ..) => (DeltaKind::Input, delta),
-        ("citations_delta", .., Some(value)) => (DeltaKind::Citation, value),
+        ("citations_delta", .., value) => (DeltaKind::Citation, value?),
         _ => (DeltaKind::Other, delta),
-    }
+    };
+    Some(known)
 }

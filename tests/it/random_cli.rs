@@ -50,7 +50,8 @@ fn line(dice: &mut Dice, index: &mut u32) -> String {
                 r#"{"type":"signature_delta","signature":"s"}"#,
                 r#"{"type":"input_json_delta","partial_json":"{"}"#,
                 r#"{"type":"novel_delta"}"#,
-            ][dice.below(8)];
+                r#"{"type":"text_delta","text":null}"#,
+            ][dice.below(9)];
             format!(r#"{{"type":"content_block_delta","index":{index},"delta":{delta}}}"#)
         }
         12..=14 => {

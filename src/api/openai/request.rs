@@ -12,7 +12,7 @@ use crate::api::{
         positive, required, string,
     },
     models,
-    parameters::{object_schema, stop_list},
+    parameters::{bounded_stops, object_schema, stop_list},
 };
 
 /// What a request asks, and how the answer is wanted.
@@ -250,7 +250,7 @@ impl Wire<'_> {
 /// One sequence, or a list of them.
 fn stop(raw: &RawValue) -> Result<Vec<String>, Fault> {
     match is_string(raw) {
-        true => string(raw).map(|it| Vec::from_iter(Some(it).filter(|it| !it.is_empty()))),
+        true => bounded_stops(vec![string(raw)?]),
         false => stop_list(raw),
     }
 }

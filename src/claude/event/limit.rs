@@ -48,12 +48,50 @@ pub(super) fn read(line: &[u8]) -> serde_json::Result<Event<'_>> {
         rate_limit_info: RateLimit,
     }
     let line: Line = serde_json::from_slice(line)?;
-    Ok(Event::RateLimit(Box::new(line.rate_limit_info)))
+    Ok(Event::RateLimit(Box::new(line.rate_limit_info.plausible())))
+}
+
+/// Some words: they become headers, and clients take no endless ones.
+const TEXT_MAX: usize = 64;
+
+/// The year 2286. Milliseconds are later, and would be a wait of 50,000 years.
+const TIME_MAX: u64 = 10_000_000_000;
+
+impl RateLimit {
+    /// Without what nobody could mean.
+    fn plausible(mut self) -> Self {
+        let short = |it: &String| it.len() <= TEXT_MAX;
+        let soon = |it: &u64| *it <= TIME_MAX;
+        if !short(&self.status) {
+            self.status.clear();
+        }
+        self.kind = self.kind.filter(short);
+        self.resets_at = self.resets_at.filter(soon);
+        for window in self.windows.values_mut() {
+            window.status = window.status.take().filter(short);
+            window.resets_at = window.resets_at.filter(soon);
+        }
+        self
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_nobody_could_mean_is_left_out() {
+        let long = "x".repeat(65);
+        let read = limit(&format!(
+            r#"{{"status":"{long}","resetsAt":1795449204000,"rateLimitType":"{long}","unifiedWindows":{{"five_hour":{{"status":"{long}","resetsAt":9223372036854775808}}}}}}"#
+        ));
+        assert_eq!(
+            (read.status.as_str(), read.resets_at, read.kind),
+            ("", None, None)
+        );
+        let window = &read.windows["five_hour"];
+        assert_eq!((&window.status, window.resets_at), (&None, None));
+    }
 
     #[track_caller]
     fn limit(info: &str) -> RateLimit {

@@ -194,6 +194,15 @@ fn limits_and_stops_are_read() {
         let stops = parameters(&[("stop", json)]).stop_sequences;
         assert_eq!(stops, expect, "{json}");
     }
+    // It travels in an environment variable, one or in a list.
+    let long = format!("\"{}\"", "z".repeat(20_000));
+    assert!(bounded(&long).is_err() && bounded(&format!("[{long}]")).is_err());
+}
+
+fn bounded(stop: &str) -> Result<Request, ApiError> {
+    let body =
+        format!(r#"{{"model":"opus","messages":[{{"role":"user","content":"x"}}],"stop":{stop}}}"#);
+    parse(body.as_bytes())
 }
 
 #[test]
