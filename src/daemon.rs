@@ -31,6 +31,7 @@ use crate::{
     gateway::{CliWorkers, Gateway, HttpWorkers, Parts, Reason},
     http::{self, Listener, ListenerConfig},
     log,
+    manage::drift,
     scheduler::{self, Scheduler},
     state::StateDir,
 };
@@ -112,6 +113,9 @@ impl Threads {
             format!("cannot listen on {address}: {error}; choose another server.port (or PORT) or server.host")
         })?;
         announce(&gateway, source, listener.local_addr());
+        if demo == Demo::Off {
+            drift::watch(Arc::clone(&config));
+        }
         if demo == Demo::Try {
             print_request_to_try(&gateway, listener.local_addr());
         }

@@ -30,6 +30,7 @@ use std::{
 
 use args::{Command, Demo};
 use config::{Config, Loaded};
+use manage::setup::First;
 
 /// The command line or the configuration is wrong.
 const USAGE: u8 = 2;
@@ -87,6 +88,13 @@ fn set_up(options: &manage::setup::Options) -> ExitCode {
 fn serve(path: Option<&Path>, demo: Demo) -> ExitCode {
     if std::env::var_os("LOG_FORMAT").is_some_and(|it| it == "json") {
         log::init(log::Format::Json);
+    }
+    if path.is_none() && demo == Demo::Off && !Path::new("config.yaml").exists() {
+        match manage::setup::first() {
+            Ok(First::Done) => {}
+            Ok(First::Declined) => return ExitCode::from(1),
+            Err(error) => return fail(1, &format!("ccgw: {error}")),
+        }
     }
     let (loaded, source) = match load(path) {
         Ok(loaded) => loaded,

@@ -6,7 +6,7 @@ use argh::FromArgs;
 
 use super::{
     apply::EnvFiles,
-    doctor::{self, Output},
+    doctor::{self, Depth, Output},
 };
 
 /// What to do.
@@ -101,6 +101,10 @@ struct DoctorArguments {
     #[argh(positional, arg_name = "TENANT")]
     tenant: Option<String>,
 
+    /// leave out the stream that is silent for 15 s
+    #[argh(switch)]
+    quick: bool,
+
     /// print a JSON array of tenant, check, status, text and mend
     #[argh(switch)]
     json: bool,
@@ -135,6 +139,10 @@ impl Arguments {
             Some(Subcommand::Doctor(doctor)) => Command::Doctor(doctor::Options {
                 config,
                 tenant: doctor.tenant,
+                depth: match doctor.quick {
+                    true => Depth::Quick,
+                    false => Depth::Whole,
+                },
                 output: match doctor.json {
                     true => Output::Json,
                     false => Output::Text,
@@ -171,6 +179,7 @@ mod tests {
             Ok(Command::Doctor(doctor::Options {
                 config: config.into(),
                 tenant: tenant.map(str::to_owned),
+                depth: Depth::Whole,
                 output,
             }))
         };

@@ -31,7 +31,16 @@ pub(crate) struct Options {
     pub(crate) config: std::path::PathBuf,
     /// All when `None`.
     pub(crate) tenant: Option<String>,
+    pub(crate) depth: Depth,
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// What is known at once.
+    Quick,
+    /// With a stream that is silent for a while.
+    Whole,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,12 +141,14 @@ fn examine(options: &Options, loaded: &Loaded, report: &mut Report) -> Result<()
         return Ok(());
     };
     let beacon = Beacon::open(([0, 0, 0, 0], 0).into());
+    let depth = options.depth;
     let examined = side_by_side(&chosen, |tenant| {
         let mut own = Report::default();
         let setting = Setting {
             config,
             found: &found,
             answering: &answering,
+            depth,
             beacon: beacon.as_ref().ok(),
         };
         setting.tenant(tenant, &mut own);
@@ -300,6 +311,7 @@ struct Setting<'a> {
     config: &'a Config,
     found: &'a Found,
     answering: &'a Answering,
+    depth: Depth,
     beacon: Option<&'a Beacon>,
 }
 
@@ -346,7 +358,9 @@ impl Setting<'_> {
             );
         }
         add("settings", settings(&access, &origin, key));
-        add("stream", self.stream(&access, &origin));
+        if self.depth == Depth::Whole {
+            add("stream", self.stream(&access, &origin));
+        }
     }
 
     fn skills(&self, tenant: &str) -> Finding {

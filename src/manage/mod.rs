@@ -3,6 +3,7 @@
 pub(crate) mod apply_command;
 pub(crate) mod args;
 pub(crate) mod doctor;
+pub(crate) mod drift;
 pub(crate) mod setup;
 
 mod access;

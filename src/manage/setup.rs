@@ -113,6 +113,34 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, String> {
     Ok(outcome(good))
 }
 
+/// How the setup before a first start ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum First {
+    /// Or there was nothing to set up.
+    Done,
+    Declined,
+}
+
+/// What happens before the gateway starts where no configuration is: as [`run`], if there are
+/// instances. Those that could not be connected were told; the others are served.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn first() -> Result<First, String> {
+    if Found::search().instances.is_empty() {
+        return Ok(First::Done);
+    }
+    let outcome = run(&Options {
+        config: None,
+        skills: Skills::AsConfigured,
+        mode: Mode::Ask,
+    })?;
+    match outcome {
+        Outcome::Incomplete if !Path::new("config.yaml").exists() => Ok(First::Declined),
+        Outcome::Good | Outcome::Incomplete => Ok(First::Done),
+    }
+}
+
 fn outcome(is_good: bool) -> Outcome {
     match is_good {
         true => Outcome::Good,

@@ -3,9 +3,14 @@
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
+    path::Path,
 };
 
 use super::{Ended, Host, json};
+use crate::{
+    gateway::{Gateway, MARK, prompt},
+    temp::{TempDir, unique},
+};
 
 const COMMENTED: &str = "\u{feff}// mine\r\n{\r\n  models: { providers: {\r\n    first: { baseUrl: 'http://ollama', models: [] }, // stays\r\n    claude: { baseUrl: 'http://old', apiKey: 'old', api: 'anthropic-messages', models: [{id: 'claude-sonnet-4-6', name: 'x'}], },\r\n  }, },\r\n  agents: { defaults: { model: { primary: 'claude/claude-sonnet-4-6' } } },\r\n  env: { vars: { NOTION_TOKEN: 'a secret: value' , OPENAI_API_KEY: 'not this'} },\r\n}\r\n";
 
@@ -259,7 +264,7 @@ fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
         r#"{agents:{defaults:{model:"anthropic/claude-sonnet-4-6"}}}"#,
     )
     .unwrap();
-    let report = host.manage(&["doctor", "local", "--json"]).bad();
+    let report = host.manage(&["doctor", "local", "--json", "--quick"]).bad();
     let lines: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
     assert_eq!(status(&lines, "gateway"), "ok");
     assert_eq!(status(&lines, "key"), "ok");
@@ -268,9 +273,40 @@ fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
     host.manage(&["apply", "local"])
         .good()
         .says("a request of its own is answered");
-    host.manage(&["doctor"]).good();
+    gateway.stop();
+    fs::write(
+        &file,
+        r#"{agents:{defaults:{model:"anthropic/claude-sonnet-4-6"}}}"#,
+    )
+    .unwrap();
+    let gateway = host.serve();
+    gateway.log_contains("an instance does not use the gateway");
+    gateway.log_contains("provider anthropic points at nothing");
+    host.manage(&["apply"]).good();
+    host.manage(&["doctor", "--quick"]).good();
     host.manage(&["doctor", "nobody"])
         .bad()
         .says("no tenant is called `nobody`");
+    gateway.stop();
+}
+
+#[test]
+fn first_start_without_a_configuration_sets_up_and_serves() {
+    let host = Host::new();
+    let file = host.openclaw(
+        "",
+        r#"{agents:{defaults:{model:"anthropic/claude-sonnet-4-6"}}}"#,
+    );
+    let mut command = host.command(Path::new(env!("CARGO_BIN_EXE_ccgw")), &[]);
+    let mark = unique();
+    command.env(MARK, &mark);
+    let gateway = Gateway::start(command, TempDir::new(), mark);
+    let key = host.key("local");
+    assert!(fs::read_to_string(file).unwrap().contains(&key));
+    let headers = [("x-api-key", key.as_str())];
+    let answer = gateway
+        .client()
+        .post("/v1/messages", &headers, &prompt("hi"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
     gateway.stop();
 }

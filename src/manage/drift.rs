@@ -1,0 +1,93 @@
+//! Notices when an instance no longer points at the gateway: an update of OpenClaw may have rewritten
+//! its settings. It only looks and tells; `ccgw-manage apply` mends it.
+
+use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
+
+use super::{
+    apply::{self, EnvFiles, Target},
+    found::Found,
+};
+use crate::{config::Config, log, openclaw::instance::Instance};
+
+/// Between two looks, each of which reads one file of each instance.
+const EVERY: Duration = Duration::from_secs(600);
+
+/// Watches for as long as the process lives. Nothing waits for its end: it holds nothing, and an
+/// engine that hangs must not hold up the daemon's.
+pub(crate) fn watch(config: Arc<Config>) {
+    if config.tenants.is_empty() {
+        return;
+    }
+    let look = move || {
+        let mut told = BTreeMap::new();
+        loop {
+            look(&config, &mut told);
+            thread::sleep(EVERY);
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("drift".to_owned()).spawn(look) {
+        log::warn("instances are not watched", &[("why", &error)]);
+    }
+}
+
+/// Tells of each instance once, and again when it is something else.
+fn look(config: &Config, told: &mut BTreeMap<String, String>) {
+    let found = Found::search();
+    for instance in &found.instances {
+        let tenant = config.tenants.iter().find(|it| it.name == instance.name);
+        let Some(tenant) = tenant else { continue };
+        match drifted(
+            &found,
+            instance,
+            (config.server.port, tenant.api_key.expose()),
+        ) {
+            None => {
+                told.remove(&instance.name);
+            }
+            Some(what) => {
+                if told.get(&instance.name) != Some(&what) {
+                    let mend = format!("ccgw-manage apply {}", instance.name);
+                    log::warn(
+                        "an instance does not use the gateway",
+                        &[("tenant", &instance.name), ("what", &what), ("mend", &mend)],
+                    );
+                    told.insert(instance.name.clone(), what);
+                }
+            }
+        }
+    }
+}
+
+/// What is not as setup left it; `None` when all is, or nothing can be said.
+fn drifted(found: &Found, instance: &Instance, (port, key): (u16, &str)) -> Option<String> {
+    let settings = match apply::settings(&found.access(instance)) {
+        Ok(settings) => settings,
+        Err(why) => return Some(why),
+    };
+    // Under which address it reaches us takes a program in the container to find out; the port and
+    // the key say enough.
+    let target = Target {
+        origin: "http://ccgw",
+        key,
+        env_files: EnvFiles::LeaveAlone,
+    };
+    let plan = match apply::plan(&settings, &target) {
+        Ok(plan) => plan,
+        Err(why) => return Some(why),
+    };
+    let has_our_port = |url: &str| {
+        let origin = url.trim_end_matches('/').trim_end_matches("/v1");
+        origin.ends_with(&format!(":{port}"))
+    };
+    let elsewhere = plan.providers.iter().find(|it| {
+        let now = it.previous_base_url.as_deref();
+        !now.is_some_and(has_our_port)
+    });
+    if let Some(provider) = elsewhere {
+        let now = provider.previous_base_url.as_deref().unwrap_or("nothing");
+        return Some(format!("provider {} points at {now}", provider.id));
+    }
+    let text = plan.patch.to_string();
+    text.contains("\"apiKey\"")
+        .then(|| "its key is not the tenant's".to_owned())
+}
