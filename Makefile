@@ -29,11 +29,12 @@ bench: build
 
 install: build
 	install -D -m 0755 target/release/ccgw $(DESTDIR)$(PREFIX)/bin/ccgw
+	ln -sf ccgw $(DESTDIR)$(PREFIX)/bin/ccgw-manage
 	install -D -m 0644 config.example.yaml $(DESTDIR)$(PREFIX)/share/ccgw/config.example.yaml
 	install -D -m 0644 openclaw-skill.md $(DESTDIR)$(PREFIX)/share/ccgw/openclaw-skill.md
 
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/ccgw
+	rm -f $(DESTDIR)$(PREFIX)/bin/ccgw $(DESTDIR)$(PREFIX)/bin/ccgw-manage
 	rm -rf $(DESTDIR)$(PREFIX)/share/ccgw
 
 # One file without shared libraries: musl where its target is installed, else glibc linked statically.
