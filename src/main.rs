@@ -86,6 +86,7 @@ fn set_up(options: &manage::setup::Options) -> ExitCode {
 }
 
 fn serve(path: Option<&Path>, demo: Demo) -> ExitCode {
+    manage::companion::end_with_parent();
     if std::env::var_os("LOG_FORMAT").is_some_and(|it| it == "json") {
         log::init(log::Format::Json);
     }

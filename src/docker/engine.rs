@@ -99,6 +99,11 @@ impl Engine {
         &self.address
     }
 
+    /// Whether its paths are this machine's: over TCP it may be anywhere.
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(self.address, Address::Unix(_))
+    }
+
     /// All containers that run.
     ///
     /// # Errors

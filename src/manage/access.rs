@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::local_command;
+use super::{host_file, local_command};
 use crate::{
     docker::{self, Engine},
     openclaw::instance::{Instance, Place},
@@ -60,10 +60,28 @@ impl<'a> Access<'a> {
         match self.container()? {
             None => read_local(path).map_err(|error| format!("{}: {error}", path.display())),
             Some((engine, id)) => {
-                let file = engine.read_file(id, path, FILE_MAX);
-                Ok(file.map_err(|error| error.to_string())?.map(|it| it.bytes))
+                let file = self.file_in_container(engine, id, path)?;
+                Ok(file.map(|it| it.bytes))
             }
         }
+    }
+
+    /// By the mount that holds it where this process can, which takes no process of the engine's; else
+    /// through the engine.
+    fn file_in_container(
+        &self,
+        engine: &Engine,
+        id: &str,
+        path: &Path,
+    ) -> Result<Option<docker::File>, String> {
+        if let Some((mount, below)) = self.instance.mount_of(path)
+            && engine.is_here()
+            && let Ok(file) = host_file::read(mount, &below, FILE_MAX)
+        {
+            return Ok(Some(file));
+        }
+        let file = engine.read_file(id, path, FILE_MAX);
+        file.map_err(|error| error.to_string())
     }
 
     /// Puts `bytes` in the place of a file at once, with its owner and mode. A new file gets the
@@ -86,7 +104,10 @@ impl<'a> Access<'a> {
         match self.container()? {
             None => replace_local(path, bytes)
                 .map_err(|error| format!("cannot write {}: {error}", path.display())),
-            Some((engine, id)) => replace_in_container(engine, id, path, bytes),
+            Some((engine, id)) => {
+                let old = self.file_in_container(engine, id, path)?;
+                replace_in_container((engine, id), path, old, bytes)
+            }
         }
     }
 
@@ -117,16 +138,11 @@ impl<'a> Access<'a> {
         match self.container()? {
             None => self.local_openclaw(words, stdin),
             Some((engine, id)) => {
-                for launcher in LAUNCHERS {
-                    let argv: Vec<&str> = launcher.iter().chain(words).copied().collect();
-                    let ran = run_in(engine, id, &argv, stdin)?;
-                    let is_missing =
-                        matches!(ran.code, 126 | 127) || ran.stderr.contains("MODULE_NOT_FOUND");
-                    if !is_missing {
-                        return Ok(Some(ran));
-                    }
-                }
-                Ok(None)
+                let Some(launcher) = launcher(engine, id)? else {
+                    return Ok(None);
+                };
+                let argv: Vec<&str> = launcher.iter().chain(words).copied().collect();
+                run_in(engine, id, &argv, stdin).map(Some)
             }
         }
     }
@@ -178,6 +194,18 @@ impl<'a> Access<'a> {
             (Place::Docker(_), None) => Err("the Docker Engine is out of reach".to_owned()),
         }
     }
+}
+
+/// How `openclaw` is called in this container. It is asked without any input: an engine leaves the
+/// connection open when a program that is not there should get some.
+fn launcher(engine: &Engine, id: &str) -> Result<Option<&'static [&'static str]>, String> {
+    for launcher in LAUNCHERS {
+        let argv: Vec<&str> = launcher.iter().chain(&["--version"]).copied().collect();
+        if run_in(engine, id, &argv, b"")?.code == 0 {
+            return Ok(Some(launcher));
+        }
+    }
+    Ok(None)
 }
 
 fn run_in(engine: &Engine, id: &str, argv: &[&str], stdin: &[u8]) -> Result<Ran, String> {
@@ -262,13 +290,12 @@ fn replace_local(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// The engine writes a file beside the old one, and `mv` in the container puts it in its place at
 /// once. An image without `mv` gets it over the old one, which the engine unlinks first.
 fn replace_in_container(
-    engine: &Engine,
-    id: &str,
+    (engine, id): (&Engine, &str),
     path: &Path,
+    old: Option<docker::File>,
     bytes: &[u8],
 ) -> Result<(), String> {
     let failed = |error: docker::DockerError| error.to_string();
-    let old = engine.read_file(id, path, FILE_MAX).map_err(failed)?;
     let (uid, gid, mode) = match &old {
         Some(old) => (old.uid, old.gid, old.mode),
         None => owner_in_container(engine, id, path),

@@ -199,13 +199,10 @@ fn change_settings(access: &Access<'_>, settings: &Settings, plan: &Plan) -> Res
         match patched {
             Some(ran) if ran.code == 0 => return Ok(()),
             Some(ran) => return Err(format!("`openclaw config patch` failed: {}", words(&ran))),
-            None => {}
+            None => return write_edited(access, &edited),
         }
     }
-    for (path, text) in &edited {
-        let old = access.read(path)?;
-        access.replace(path, old.as_deref(), text.as_bytes())?;
-    }
+    write_edited(access, &edited)?;
     match access.openclaw(&["config", "validate"], b"")? {
         Some(ran) if ran.code != 0 => Err(format!(
             "OpenClaw does not accept the edited openclaw.json: {}",
@@ -213,6 +210,14 @@ fn change_settings(access: &Access<'_>, settings: &Settings, plan: &Plan) -> Res
         )),
         _ => Ok(()),
     }
+}
+
+fn write_edited(access: &Access<'_>, edited: &[(PathBuf, String)]) -> Result<(), String> {
+    for (path, text) in edited {
+        let old = access.read(path)?;
+        access.replace(path, old.as_deref(), text.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// The end of what a command said; the beginning is a banner.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getppid, kill_process, set_parent_process_death_signal};
 
 use super::reach::gateway_runs;
 use crate::config::Config;
@@ -16,6 +16,22 @@ use crate::config::Config;
 /// A gateway that ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Companion(Child);
+
+/// Tells a gateway whose child it is, so that it ends with a command that is killed.
+const ENDS_WITH_PARENT: &str = "CCGW_ENDS_WITH";
+
+/// Sees to it that this process, if it is a companion, does not outlive the command that started it.
+pub(crate) fn end_with_parent() {
+    let Some(parent) = std::env::var(ENDS_WITH_PARENT).ok() else {
+        return;
+    };
+    // The command starts it from its main thread, which lives as long as the command.
+    let set = set_parent_process_death_signal(Some(Signal::TERM));
+    let is_orphan = getppid().is_none_or(|it| it.as_raw_nonzero().to_string() != parent);
+    if set.is_err() || is_orphan {
+        std::process::exit(1);
+    }
+}
 
 /// It listens after some milliseconds; a small host may be busy.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
@@ -34,6 +50,7 @@ impl Companion {
         let child = Command::new(program)
             .arg("--")
             .arg(config_path)
+            .env(ENDS_WITH_PARENT, std::process::id().to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

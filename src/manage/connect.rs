@@ -1,5 +1,7 @@
 //! One instance on its way to being a tenant: what it is, what it would need, and whether it got it.
 
+use std::path::PathBuf;
+
 use super::{
     access::Access,
     apply::{self, Applied, EnvFiles, Target},
@@ -20,13 +22,15 @@ use crate::{
 };
 
 /// An instance that was looked into.
-#[derive(Debug)]
 pub(crate) struct Candidate<'a> {
     pub(crate) access: Access<'a>,
     /// Where it reaches the gateway, or why it does not.
     pub(crate) origin: Result<String, String>,
     /// What config.yaml needs for it, or why it can have nothing.
     pub(crate) tenant: Result<Tenant, String>,
+    /// As they were when it was looked into.
+    settings: Result<Settings, String>,
+    workspace: Option<PathBuf>,
 }
 
 /// An instance's entry in config.yaml.
@@ -76,10 +80,21 @@ impl<'a> Candidate<'a> {
         (config, answering): (&Config, &Answering),
     ) -> Candidate<'a> {
         let access = found.access(instance);
+        let settings = apply::settings(&access);
+        let workspace = settings
+            .as_ref()
+            .ok()
+            .and_then(|it| workspace_on_host(&access, it));
+        let tenant = match &settings {
+            Ok(settings) => tenant_of(&access, (settings, workspace.clone()), config),
+            Err(why) => Err(why.clone()),
+        };
         Candidate {
             access,
             origin: reach::origin(&access, found.engine.as_ref(), (config, answering)),
-            tenant: tenant_of(&access, config),
+            tenant,
+            settings,
+            workspace,
         }
     }
 
@@ -94,14 +109,14 @@ impl<'a> Candidate<'a> {
     pub(crate) fn preview(&self) -> Result<Vec<String>, String> {
         let origin = self.origin.as_ref()?;
         let tenant = self.tenant.as_ref()?;
-        let settings = apply::settings(&self.access)?;
+        let settings = self.settings.as_ref()?;
         let target = Target {
             origin,
             key: tenant.key().expose(),
             env_files: EnvFiles::LeaveAlone,
         };
-        let plan = apply::plan(&settings, &target)?;
-        let mut lines: Vec<String> = self.described(&settings);
+        let plan = apply::plan(settings, &target)?;
+        let mut lines: Vec<String> = self.described(settings);
         let changes: Vec<String> = plan
             .providers
             .iter()
@@ -126,8 +141,8 @@ impl<'a> Candidate<'a> {
     /// What else is known of it.
     fn described(&self, settings: &Settings) -> Vec<String> {
         let port = settings.gateway_port().map(|port| format!("port {port}"));
-        let workspace =
-            workspace_on_host(&self.access).map(|path| format!("workspace {}", path.display()));
+        let workspace = self.workspace.as_ref();
+        let workspace = workspace.map(|path| format!("workspace {}", path.display()));
         let known: Vec<String> = port.into_iter().chain(workspace).collect();
         match known.is_empty() {
             true => Vec::new(),
@@ -192,9 +207,13 @@ impl<'a> Candidate<'a> {
     }
 }
 
-fn tenant_of(access: &Access<'_>, config: &Config) -> Result<Tenant, String> {
+fn tenant_of(
+    access: &Access<'_>,
+    (settings, workspace): (&Settings, Option<PathBuf>),
+    config: &Config,
+) -> Result<Tenant, String> {
     let instance = access.instance;
-    let env = variables(access)?;
+    let env = variables(access, settings);
     let known = config.tenants.iter().find(|it| it.name == instance.name);
     if let Some(known) = known {
         let has = |name: &str| known.env.iter().any(|(it, _)| it == name);
@@ -206,28 +225,27 @@ fn tenant_of(access: &Access<'_>, config: &Config) -> Result<Tenant, String> {
     Ok(Tenant::New(NewTenant {
         name: instance.name.clone(),
         api_key: new_key()?,
-        working_dir: workspace_on_host(access),
+        working_dir: workspace,
         env,
     }))
 }
 
 /// The variables of the instance that its runs get.
-fn variables(access: &Access<'_>) -> Result<Vec<(String, Secret)>, String> {
-    let settings = apply::settings(access)?.env_vars();
+fn variables(access: &Access<'_>, settings: &Settings) -> Vec<(String, Secret)> {
+    let settings = settings.env_vars();
     let (container, mounts) = match &access.instance.place {
         Place::Docker(container) => (&*container.config.env, &*container.mounts),
         Place::Local => (&[][..], &[][..]),
     };
     let all = environment::of_tenant(container, &settings, mounts);
     let secret = |(name, value)| (name, Secret::new(value));
-    Ok(all.into_iter().map(secret).collect())
+    all.into_iter().map(secret).collect()
 }
 
 /// The instance's workspace, where the runs can work in it.
-fn workspace_on_host(access: &Access<'_>) -> Option<std::path::PathBuf> {
-    let workspace = apply::settings(access).ok()?.workspace();
+fn workspace_on_host(access: &Access<'_>, settings: &Settings) -> Option<PathBuf> {
     let instance = access.instance;
-    let inside = match workspace {
+    let inside = match settings.workspace() {
         Some(path) => instance.expanded(&path),
         None => instance.state_dir.join("workspace"),
     };

@@ -67,7 +67,7 @@ pub(crate) enum Outcome {
 }
 
 /// Instances are tried out side by side: each waits for its own container most of the time.
-const SIDE_BY_SIDE: usize = 4;
+const SIDE_BY_SIDE: usize = 8;
 
 /// Finds, shows, asks, writes, points, proves.
 ///

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::mounts::host_path;
+use super::mounts::{host_path, mount_of};
 use crate::docker::Container;
 
 /// An instance as it was found.
@@ -39,6 +39,14 @@ impl Instance {
         match (path.strip_prefix("~/"), self.state_dir.parent()) {
             (Some(rest), Some(home)) => home.join(rest),
             _ => path.into(),
+        }
+    }
+
+    /// The host's directory that is mounted over one of the instance's paths, and what is below it.
+    pub(crate) fn mount_of(&self, path: &Path) -> Option<(&Path, PathBuf)> {
+        match &self.place {
+            Place::Local => None,
+            Place::Docker(container) => mount_of(&container.mounts, path),
         }
     }
 

@@ -7,6 +7,15 @@ use crate::docker::Mount;
 /// The host's path of a container's path: by the mount that holds it most closely. `None` when it is
 /// in the container's own layers, or when `..` or a relative path leaves open where it is.
 pub(crate) fn host_path(mounts: &[Mount], path: &Path) -> Option<PathBuf> {
+    let (source, below) = mount_of(mounts, path)?;
+    Some(match below.as_os_str().is_empty() {
+        true => source.to_owned(),
+        false => source.join(below),
+    })
+}
+
+/// The host's side of that mount, and what is below it.
+pub(crate) fn mount_of<'m>(mounts: &'m [Mount], path: &Path) -> Option<(&'m Path, PathBuf)> {
     if !is_plain(path) {
         return None;
     }
@@ -19,10 +28,7 @@ pub(crate) fn host_path(mounts: &[Mount], path: &Path) -> Option<PathBuf> {
         return None;
     }
     let below = path.strip_prefix(&mount.destination).ok()?;
-    Some(match below.as_os_str().is_empty() {
-        true => mount.source.clone(),
-        false => mount.source.join(below),
-    })
+    Some((&mount.source, below.to_owned()))
 }
 
 fn is_plain(path: &Path) -> bool {

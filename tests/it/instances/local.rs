@@ -4,11 +4,14 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::Path,
+    time::Duration,
 };
 
 use super::{Ended, Host, json};
 use crate::{
+    fake_cli::FakeCli,
     gateway::{Gateway, MARK, prompt},
+    process::{DEAD_WITHIN, wait_until, wait_until_gone},
     temp::{TempDir, unique},
 };
 
@@ -309,4 +312,30 @@ fn first_start_without_a_configuration_sets_up_and_serves() {
         .post("/v1/messages", &headers, &prompt("hi"));
     assert_eq!(answer.status, 200, "{}", answer.text());
     gateway.stop();
+}
+
+#[test]
+fn setup_that_is_killed_leaves_no_gateway_behind() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "echo 1 > \"$here/up\"; exec sleep 1000");
+    let cli = fake.path().to_owned();
+    let host = Host::with_cli(dir, cli);
+    host.openclaw(
+        "",
+        r#"{agents:{defaults:{model:"anthropic/claude-sonnet-4-6"}}}"#,
+    );
+    let mark = unique();
+    let mut command = host.command(Path::new(env!("CARGO_BIN_EXE_ccgw")), &["--setup"]);
+    let mut setup = command.env(MARK, &mark).spawn().unwrap();
+    // It is in the middle of the proof: its gateway runs, and a run of that.
+    wait_until(Duration::from_secs(60), "the run", || {
+        !fake.note("up").is_empty()
+    });
+    setup.kill().unwrap();
+    setup.wait().unwrap();
+    wait_until_gone(DEAD_WITHIN, &format!("{MARK}={mark}"));
+    // What it had changed is whole, and the next setup finds nothing to mend.
+    host.setup(&["--dry-run"])
+        .good()
+        .says("points at the gateway already");
 }
