@@ -61,6 +61,19 @@ impl Engine {
         }))
     }
 
+    /// Whether there is anything at a path; a link counts, wherever it leads.
+    ///
+    /// # Errors
+    /// As any request.
+    pub(crate) fn has(&self, container: &str, path: &Path) -> Result<bool, DockerError> {
+        let what = format!("look for {}", path.display());
+        match self.head(&what, &archive_path(container, path)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Puts one file into a directory that exists, over one of its name.
     ///
     /// # Errors

@@ -157,6 +157,12 @@ impl Engine {
         understood(what, &body)
     }
 
+    /// Whether a request is answered well; there is no body.
+    pub(super) fn head(&self, what: &str, path: &str) -> Result<(), DockerError> {
+        let answer = self.agent.head(self.url(path)).call();
+        self.checked(what, answer).map(drop)
+    }
+
     /// The answer's body as it comes.
     pub(super) fn stream(&self, what: &str, path: &str) -> Result<impl Read + use<>, DockerError> {
         let answer = self.agent.get(self.url(path)).call();

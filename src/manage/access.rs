@@ -40,11 +40,13 @@ const FILE_MAX: u64 = 4 << 20;
 /// `openclaw` takes 1 to 3 s, and a small host is busy.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How `openclaw` is called in a container: by name, else as its image does.
-const LAUNCHERS: &[&[&str]] = &[
-    &["openclaw"],
-    &["node", "/app/openclaw.mjs"],
-    &["node", "/app/dist/index.js"],
+/// How `openclaw` is called in a container, and the file that must be there for it: as OpenClaw's images
+/// and npm have it.
+const LAUNCHERS: &[(&str, &[&str])] = &[
+    ("/usr/local/bin/openclaw", &["openclaw"]),
+    ("/usr/bin/openclaw", &["openclaw"]),
+    ("/app/openclaw.mjs", &["node", "/app/openclaw.mjs"]),
+    ("/app/dist/index.js", &["node", "/app/dist/index.js"]),
 ];
 
 impl<'a> Access<'a> {
@@ -76,12 +78,27 @@ impl<'a> Access<'a> {
     ) -> Result<Option<docker::File>, String> {
         if let Some((mount, below)) = self.instance.mount_of(path)
             && engine.is_here()
-            && let Ok(file) = host_file::read(mount, &below, FILE_MAX)
         {
-            return Ok(Some(file));
+            match host_file::read(mount, &below, FILE_MAX) {
+                Ok(file) => return Ok(Some(file)),
+                // Beside a file of the instance's that is there, and so in the right directory.
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound
+                        && host_file::read(mount, &self.sibling(&below), FILE_MAX).is_ok() =>
+                {
+                    return Ok(None);
+                }
+                Err(_) => {}
+            }
         }
         let file = engine.read_file(id, path, FILE_MAX);
         file.map_err(|error| error.to_string())
+    }
+
+    /// The instance's configuration, if it is in the same directory.
+    fn sibling(&self, below: &Path) -> PathBuf {
+        let name = self.instance.config_path.file_name().unwrap_or_default();
+        below.with_file_name(name)
     }
 
     /// Puts `bytes` in the place of a file at once, with its owner and mode. A new file gets the
@@ -142,7 +159,9 @@ impl<'a> Access<'a> {
                     return Ok(None);
                 };
                 let argv: Vec<&str> = launcher.iter().chain(words).copied().collect();
-                run_in(engine, id, &argv, stdin).map(Some)
+                let ran = run_in(engine, id, &argv, stdin)?;
+                // Its file is there, and it cannot be run: no command either.
+                Ok(Some(ran).filter(|ran| !matches!(ran.code, 126 | 127)))
             }
         }
     }
@@ -196,12 +215,11 @@ impl<'a> Access<'a> {
     }
 }
 
-/// How `openclaw` is called in this container. It is asked without any input: an engine leaves the
-/// connection open when a program that is not there should get some.
+/// How `openclaw` is called in this container: looked up, since starting it takes half a second.
 fn launcher(engine: &Engine, id: &str) -> Result<Option<&'static [&'static str]>, String> {
-    for launcher in LAUNCHERS {
-        let argv: Vec<&str> = launcher.iter().chain(&["--version"]).copied().collect();
-        if run_in(engine, id, &argv, b"")?.code == 0 {
+    for (file, launcher) in LAUNCHERS {
+        let has = engine.has(id, Path::new(file));
+        if has.map_err(|error| error.to_string())? {
             return Ok(Some(launcher));
         }
     }

@@ -4,7 +4,7 @@ use super::{
     apply,
     args::{Apply, Direction},
     backups::Backups,
-    connect::Candidate,
+    connect::{Candidate, Gateway},
     found::Found,
     reach::Answering,
     say::{Mark, Say},
@@ -48,7 +48,10 @@ pub(crate) fn run(options: &Apply) -> Result<bool, String> {
     }
     let connected = side_by_side(&chosen, |instance| {
         let candidate = Candidate::look(&found, instance, (&loaded.config, &answering));
-        candidate.connect(&Backups::of(&state, &instance.name), options.env_files)
+        candidate.connect(
+            &Backups::of(&state, &instance.name),
+            (options.env_files, Gateway::Running),
+        )
     });
     for (instance, connected) in chosen.iter().zip(&connected) {
         say.line(&instance.name);

@@ -21,6 +21,15 @@ use crate::{
     },
 };
 
+/// The gateway that an instance shall use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Gateway {
+    /// It may not know this configuration's keys yet.
+    Running,
+    /// It was started with this configuration just now.
+    OurOwn,
+}
+
 /// An instance that was looked into.
 pub(crate) struct Candidate<'a> {
     pub(crate) access: Access<'a>,
@@ -151,9 +160,13 @@ impl<'a> Candidate<'a> {
     }
 
     /// Points it at the gateway, which runs, and proves that it is served.
-    pub(crate) fn connect(&self, backups: &Backups, env_files: EnvFiles) -> Connected {
+    pub(crate) fn connect(
+        &self,
+        backups: &Backups,
+        (env_files, gateway): (EnvFiles, Gateway),
+    ) -> Connected {
         let mut findings = Vec::new();
-        let done = self.try_to_connect(backups, env_files, &mut findings);
+        let done = self.try_to_connect(backups, (env_files, gateway), &mut findings);
         let changed = match done {
             Ok(changed) => changed,
             Err(why) => {
@@ -167,12 +180,14 @@ impl<'a> Candidate<'a> {
     fn try_to_connect(
         &self,
         backups: &Backups,
-        env_files: EnvFiles,
+        (env_files, gateway): (EnvFiles, Gateway),
         findings: &mut Vec<Finding>,
     ) -> Result<Changed, String> {
         let origin = self.origin.as_ref()?;
         let key = self.tenant.as_ref()?.key().expose();
-        prove::key_is_known(&self.access, origin, key)?;
+        if gateway == Gateway::Running {
+            prove::key_is_known(&self.access, origin, key)?;
+        }
         let target = Target {
             origin,
             key,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     access::Access,
-    ask::{Ask, Said},
+    ask::{Ask, CANNOT_ASK, Said},
     say::Mark,
 };
 
@@ -83,6 +83,12 @@ pub(crate) fn request(access: &Access<'_>, origin: &str, key: &str) -> Finding {
     });
     match said {
         Ok(said) => judged(&said),
+        Err(why) if why == CANNOT_ASK => Finding::warn(
+            format!(
+                "it reaches the gateway; whether a request of its own is answered cannot be tried: {why}"
+            ),
+            "",
+        ),
         Err(why) => Finding::fail(
             format!("a request of its own is not answered: {why}"),
             "see the gateway's log for the reason",

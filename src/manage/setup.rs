@@ -12,7 +12,7 @@ use super::{
     backups::Backups,
     cli_check,
     companion::Companion,
-    connect::{Candidate, Changed, Connected, Tenant},
+    connect::{Candidate, Changed, Connected, Gateway, Tenant},
     found::Found,
     prove::Finding,
     reach::Answering,
@@ -297,16 +297,16 @@ fn connect_all(
 ) -> Result<bool, String> {
     let state = state_dir()?;
     // The gateway takes the port that the beacon had.
-    let companion = match answering {
-        Answering::Gateway { .. } => None,
+    let (companion, gateway) = match answering {
+        Answering::Gateway { .. } => (None, Gateway::Running),
         Answering::Beacon(beacon) => {
             drop(beacon);
-            Some(Companion::start(path, config)?)
+            (Some(Companion::start(path, config)?), Gateway::OurOwn)
         }
     };
     let connected = side_by_side(candidates, |candidate| {
         let backups = Backups::of(&state, candidate.name());
-        candidate.connect(&backups, EnvFiles::Update)
+        candidate.connect(&backups, (EnvFiles::Update, gateway))
     });
     drop(companion);
     for (candidate, connected) in candidates.iter().zip(&connected) {

@@ -228,3 +228,18 @@ fn unreachable_gateway_is_told_before_anything_is_changed() {
         .join("states/a-openclaw-gateway-1/openclaw.json");
     assert_eq!(fs::read_to_string(file).unwrap(), BUILT_IN);
 }
+
+#[test]
+fn container_without_a_program_that_can_ask_is_told() {
+    let Some(engine) = Engine::own() else { return };
+    let host = Host::new().engine(&engine);
+    let dir = state(&host, "bare-openclaw-gateway-1", BUILT_IN);
+    let _container = engine.container(
+        Spec::new(Image::Busybox, "bare-openclaw-gateway-1").bind(&dir, "/home/node/.openclaw"),
+    );
+    host.setup(&["--yes"])
+        .good()
+        .says("no program to ask with (node or curl)");
+    let text = fs::read_to_string(dir.join("openclaw.json")).unwrap();
+    assert!(text.contains(&host.key("bare")), "{text}");
+}
