@@ -34,9 +34,9 @@ pub(super) enum Comments {
 /// OpenClaw itself takes 2 MiB; real files have some ten KiB.
 pub(super) const BYTES_MAX: usize = 4 << 20;
 
-/// Values, line ends and comments in all files together. The syntax tree takes a few hundred bytes
-/// for each, and a file comes from an instance that may be hostile.
-pub(super) const WEIGHT_MAX: usize = 500_000;
+/// Values, line ends and comments in all files together. The syntax tree takes up to a KiB for each
+/// (measured), and a file comes from an instance that may be hostile. Fifty thousand lines pass.
+pub(super) const WEIGHT_MAX: usize = 200_000;
 
 const MARK: &str = "\u{feff}";
 

@@ -79,7 +79,8 @@ fn hostile_files_are_refused() {
     check_refused("\0", "not JSON5");
     check_refused(format!("[{}]", "1,".repeat(1_000_000)), "more values");
     for open in ["[", "{a:", "{a:[", "[{'a' : "] {
-        check_refused(open.repeat(100_000), "not JSON5");
+        check_refused(open.repeat(50_000), "not JSON5");
+        check_refused(open.repeat(200_000), "");
     }
     let nested = |levels: usize| format!("{{a:{}1{}}}", "[".repeat(levels), "]".repeat(levels));
     check_refused(nested(500), "nested deeper than 128");
