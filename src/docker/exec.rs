@@ -39,6 +39,10 @@ pub(crate) const STDIN_MAX: usize = 64 << 10;
 /// Of each output; what is longer is cut.
 const OUTPUT_MAX: usize = 4 << 20;
 
+/// A second in all.
+const NOTED_TRIES: usize = 50;
+const NOTED_AFTER: Duration = Duration::from_millis(20);
+
 const HEAD_MAX: usize = 16 << 10;
 
 impl Output {
@@ -67,6 +71,8 @@ impl Engine {
         #[serde(rename_all = "PascalCase")]
         struct Ended {
             exit_code: Option<i64>,
+            #[serde(default)]
+            running: bool,
         }
         let what = "run a command in a container";
         let body = json!({
@@ -78,7 +84,16 @@ impl Engine {
         let mut taken = Taken::over(self, &id, command.timeout)?;
         taken.send(command.stdin)?;
         let (stdout, stderr) = taken.outputs()?;
-        let ended: Ended = self.get(what, &format!("/exec/{}/json", encoded(&id)))?;
+        let path = format!("/exec/{}/json", encoded(&id));
+        let mut ended: Ended = self.get(what, &path)?;
+        // The outputs may end a moment before the engine has noted how it ended.
+        for _ in 0..NOTED_TRIES {
+            if !ended.running {
+                break;
+            }
+            std::thread::sleep(NOTED_AFTER);
+            ended = self.get(what, &path)?;
+        }
         Ok(Output {
             code: ended.exit_code.unwrap_or(-1),
             stdout,

@@ -159,7 +159,11 @@ impl<'a> Access<'a> {
                     return Ok(None);
                 };
                 let argv: Vec<&str> = launcher.iter().chain(words).copied().collect();
-                let ran = run_in(engine, id, &argv, stdin)?;
+                // Its files stay its own, whoever the container runs as.
+                let owner = self.file_in_container(engine, id, &self.instance.config_path)?;
+                let owner = owner.map(|it| format!("{}:{}", it.uid, it.gid));
+                let given = (stdin, owner.as_deref(), COMMAND_TIMEOUT);
+                let ran = run(engine, id, &argv, given)?;
                 // Its file is there, and it cannot be run: no command either.
                 Ok(Some(ran).filter(|ran| !matches!(ran.code, 126 | 127)))
             }
@@ -181,10 +185,14 @@ impl<'a> Access<'a> {
     ///
     /// # Errors
     /// When it cannot be run, or not to its end.
-    pub(crate) fn command(&self, argv: &[&str], stdin: &[u8]) -> Result<Option<Ran>, String> {
+    pub(crate) fn command(
+        &self,
+        argv: &[&str],
+        (stdin, timeout): (&[u8], Duration),
+    ) -> Result<Option<Ran>, String> {
         match self.container()? {
             None => Ok(None),
-            Some((engine, id)) => run_in(engine, id, argv, stdin).map(Some),
+            Some((engine, id)) => run(engine, id, argv, (stdin, None, timeout)).map(Some),
         }
     }
 
@@ -227,11 +235,23 @@ fn launcher(engine: &Engine, id: &str) -> Result<Option<&'static [&'static str]>
 }
 
 fn run_in(engine: &Engine, id: &str, argv: &[&str], stdin: &[u8]) -> Result<Ran, String> {
+    run(engine, id, argv, (stdin, None, COMMAND_TIMEOUT))
+}
+
+/// What a command gets: its input, the user it runs as (the container's own when `None`), and its time.
+type Given<'a> = (&'a [u8], Option<&'a str>, Duration);
+
+fn run(
+    engine: &Engine,
+    id: &str,
+    argv: &[&str],
+    (stdin, user, timeout): Given<'_>,
+) -> Result<Ran, String> {
     let command = docker::Command {
         argv,
-        user: None,
+        user,
         stdin,
-        timeout: COMMAND_TIMEOUT,
+        timeout,
     };
     let output = match engine.exec(id, &command) {
         Ok(output) => output,
@@ -337,7 +357,15 @@ fn replace_in_container(
     let moved = run_in(engine, id, &words, b"")?;
     match moved.code {
         0 => Ok(()),
-        126 | 127 => engine.write_file(id, path, &new).map_err(failed),
+        126 | 127 => {
+            let written = engine.write_file(id, path, &new).map_err(failed);
+            // Without `mv` there is hardly a `rm`; empty, it holds no key at least.
+            let empty = docker::File {
+                bytes: Vec::new(),
+                ..new
+            };
+            written.and(engine.write_file(id, &aside, &empty).map_err(failed))
+        }
         _ => {
             // What could not be moved can hardly be removed; its name says whose it is.
             let _ = run_in(engine, id, &["rm", "-f", &aside.to_string_lossy()], b"");

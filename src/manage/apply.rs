@@ -1,7 +1,11 @@
 //! Points one instance at the gateway, or back where it was: the smallest edit, kept comments, a backup
 //! before, a look afterwards, and everything as it was when any of it fails.
 
-use std::path::{Path, PathBuf};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use super::{
     access::{Access, Ran},
@@ -9,6 +13,7 @@ use super::{
 };
 use crate::openclaw::{
     env_file,
+    instance::Place,
     settings::{GatewayUrl, Plan, ProviderChange, Settings},
 };
 
@@ -45,14 +50,25 @@ pub(crate) enum Applied {
 /// # Errors
 /// What is wrong with its files, and the way out.
 pub(crate) fn settings(access: &Access<'_>) -> Result<Settings, String> {
+    read(access).map(|(settings, _)| settings)
+}
+
+/// Files as they were when they were read: what a change is based on, and what its backup holds.
+type Seen = BTreeMap<PathBuf, Option<Vec<u8>>>;
+
+fn read(access: &Access<'_>) -> Result<(Settings, Seen), String> {
     let env = |name: &str| match &access.instance.place {
-        crate::openclaw::instance::Place::Docker(container) => {
-            container.env(name).map(str::to_owned)
-        }
-        crate::openclaw::instance::Place::Local => std::env::var(name).ok(),
+        Place::Docker(container) => container.env(name).map(str::to_owned),
+        Place::Local => std::env::var(name).ok(),
     };
-    let read = |path: &Path| access.read(path);
-    Settings::read(&access.instance.config_path, &read, &env)
+    let seen = RefCell::new(Seen::new());
+    let read = |path: &Path| {
+        let bytes = access.read(path)?;
+        seen.borrow_mut().insert(path.to_owned(), bytes.clone());
+        Ok(bytes)
+    };
+    let settings = Settings::read(&access.instance.config_path, &read, &env)?;
+    Ok((settings, seen.into_inner()))
 }
 
 /// What would be changed.
@@ -75,7 +91,7 @@ pub(crate) fn apply(
     target: &Target<'_>,
     backups: &Backups,
 ) -> Result<Applied, String> {
-    let settings = settings(access)?;
+    let (settings, seen) = read(access)?;
     let plan = plan(&settings, target)?;
     let env_files = match target.env_files {
         EnvFiles::Update => changed_env_files(access, target)?,
@@ -87,17 +103,22 @@ pub(crate) fn apply(
     }
     let mut former = Vec::new();
     if !plan.is_empty() {
-        former.extend(settings_files(access, &settings, &plan)?);
+        former.extend(settings_files(access, (&settings, &seen), &plan)?);
     }
     former.extend(
         env_files
             .iter()
             .map(|(path, old, _)| (path.clone(), Some(old.clone()))),
     );
-    let backup = backups.keep(&former)?;
-    let done = change(access, (&settings, &plan), target, &env_files);
-    if let Err(why) = done {
+    let backup = backups.keep(&identity(access), &former)?;
+    let mut change = Change {
+        access,
+        seen: &seen,
+        touched: Vec::new(),
+    };
+    if let Err(why) = change.make((&settings, &plan), target, &env_files) {
         let why = why.replace(target.key, "[key]");
+        former.retain(|(path, _)| change.touched.contains(path));
         return Err(match restore(access, &former) {
             Ok(()) => format!("{why}; its files are as they were"),
             Err(error) => format!(
@@ -113,24 +134,50 @@ pub(crate) fn apply(
     })
 }
 
-/// Puts back what the newest backup holds; tells which files, `None` when there is none.
+/// Puts back what the newest backup holds, after keeping what is there now beside it; tells which files
+/// and where the copies are, `None` when there is nothing to put back.
 ///
 /// # Errors
-/// When a file cannot be written.
+/// When the backup is of another instance that had this name, or a file cannot be written.
 pub(crate) fn revert(
     access: &Access<'_>,
     backups: &Backups,
-) -> Result<Option<Vec<PathBuf>>, String> {
-    let Some((dir, former)) = backups.newest()? else {
+) -> Result<Option<(Vec<PathBuf>, PathBuf)>, String> {
+    let Some(backup) = backups.newest()? else {
         return Ok(None);
     };
-    restore(access, &former)?;
-    backups.done(&dir)?;
-    Ok(Some(former.into_iter().map(|(path, _)| path).collect()))
+    let own = identity(access);
+    if backup.of != own {
+        return Err(format!(
+            "its newest backup, {}, is of {}, and this is {own}; put it back by hand",
+            backup.dir.display(),
+            backup.of
+        ));
+    }
+    let mut present = Vec::new();
+    for (path, _) in &backup.files {
+        present.push((path.clone(), access.read(path)?));
+    }
+    backup.keep_present(&present)?;
+    restore(access, &backup.files)?;
+    backup.done()?;
+    let files = backup.files.into_iter().map(|(path, _)| path).collect();
+    Ok(Some((files, backup.dir)))
 }
 
+/// Names may move from one instance to another; a backup must not.
+fn identity(access: &Access<'_>) -> String {
+    let instance = access.instance;
+    format!(
+        "{}:{}",
+        instance.whereabouts(),
+        instance.config_path.display()
+    )
+}
+
+/// The last first: a key in `.env` goes before openclaw.json points back to where that key must not go.
 fn restore(access: &Access<'_>, former: &[Former]) -> Result<(), String> {
-    for (path, bytes) in former {
+    for (path, bytes) in former.iter().rev() {
         let now = access.read(path)?;
         match (bytes, now) {
             (Some(bytes), Some(now)) if *bytes == now => {}
@@ -142,10 +189,10 @@ fn restore(access: &Access<'_>, former: &[Former]) -> Result<(), String> {
     Ok(())
 }
 
-/// The files that the change will touch, as they are: those edited here, or the one that OpenClaw writes.
+/// The files that the change will touch, as they were read: those edited here, or the one that OpenClaw writes.
 fn settings_files(
     access: &Access<'_>,
-    settings: &Settings,
+    (settings, seen): (&Settings, &Seen),
     plan: &Plan,
 ) -> Result<Vec<Former>, String> {
     let mut paths: Vec<PathBuf> = settings
@@ -157,67 +204,86 @@ fn settings_files(
     if !paths.contains(root) {
         paths.push(root.clone());
     }
-    let former = paths.into_iter().map(|path| {
-        let bytes = access.read(&path)?;
-        Ok((path, bytes))
-    });
-    former.collect()
+    let former = |path: PathBuf| {
+        let bytes = seen.get(&path).cloned().flatten();
+        (path, bytes)
+    };
+    Ok(paths.into_iter().map(former).collect())
 }
 
 type EnvFileChange = (PathBuf, Vec<u8>, String);
 
-fn change(
-    access: &Access<'_>,
-    (settings, plan): (&Settings, &Plan),
-    target: &Target<'_>,
-    env_files: &[EnvFileChange],
-) -> Result<(), String> {
-    if !plan.is_empty() {
-        change_settings(access, settings, plan)?;
-        let now = self::settings(access)?;
-        let left = self::plan(&now, target)?;
-        if !left.is_empty() {
-            return Err("openclaw.json does not hold what was written to it".to_owned());
-        }
-    }
-    // Only now: while openclaw.json points elsewhere, this key would go there.
-    for (path, old, new) in env_files {
-        access.replace(path, Some(old), new.as_bytes())?;
-    }
-    Ok(())
+/// A change on its way, and what of it was done.
+struct Change<'a> {
+    access: &'a Access<'a>,
+    seen: &'a Seen,
+    /// Only these are put back when the rest fails: what somebody else wrote is theirs.
+    touched: Vec<PathBuf>,
 }
 
-/// Through OpenClaw itself, which checks what it writes; but it would drop comments, so a file that
-/// has some, or is made of several, is edited here and checked by OpenClaw afterwards.
-fn change_settings(access: &Access<'_>, settings: &Settings, plan: &Plan) -> Result<(), String> {
-    let edited = settings.edited(plan)?;
-    let root = &access.instance.config_path;
-    let is_only_root = edited.iter().all(|(path, _)| path == root);
-    if is_only_root && !settings.has_comments() {
-        let patch = plan.patch.to_string();
-        let patched = access.openclaw(&["config", "patch", "--stdin"], patch.as_bytes())?;
-        match patched {
-            Some(ran) if ran.code == 0 => return Ok(()),
-            Some(ran) => return Err(format!("`openclaw config patch` failed: {}", words(&ran))),
-            None => return write_edited(access, &edited),
+impl Change<'_> {
+    fn make(
+        &mut self,
+        (settings, plan): (&Settings, &Plan),
+        target: &Target<'_>,
+        env_files: &[EnvFileChange],
+    ) -> Result<(), String> {
+        if !plan.is_empty() {
+            self.settings(settings, plan)?;
+            let now = self::settings(self.access)?;
+            let left = self::plan(&now, target)?;
+            if !left.is_empty() {
+                return Err("openclaw.json does not hold what was written to it".to_owned());
+            }
+        }
+        // Only now: while openclaw.json points elsewhere, this key would go there.
+        for (path, old, new) in env_files {
+            self.access.replace(path, Some(old), new.as_bytes())?;
+            self.touched.push(path.clone());
+        }
+        Ok(())
+    }
+
+    /// Through OpenClaw itself, which checks what it writes; but it would drop comments, so a file that
+    /// has some, or is made of several, is edited here and checked by OpenClaw afterwards.
+    fn settings(&mut self, settings: &Settings, plan: &Plan) -> Result<(), String> {
+        let edited = settings.edited(plan)?;
+        let root = &self.access.instance.config_path;
+        let is_only_root = edited.iter().all(|(path, _)| path == root);
+        if is_only_root && !settings.has_comments() {
+            let patch = plan.patch.to_string();
+            let words_of_it = ["config", "patch", "--stdin"];
+            match self.access.openclaw(&words_of_it, patch.as_bytes())? {
+                Some(ran) if ran.code == 0 => {
+                    self.touched.push(root.clone());
+                    return Ok(());
+                }
+                // Older ones have no such command.
+                Some(ran) if words(&ran).contains("unknown command") => {}
+                Some(ran) => {
+                    return Err(format!("`openclaw config patch` failed: {}", words(&ran)));
+                }
+                None => return self.write(&edited),
+            }
+        }
+        self.write(&edited)?;
+        match self.access.openclaw(&["config", "validate"], b"")? {
+            Some(ran) if ran.code != 0 && !words(&ran).contains("unknown command") => Err(format!(
+                "OpenClaw does not accept the edited openclaw.json: {}",
+                words(&ran)
+            )),
+            _ => Ok(()),
         }
     }
-    write_edited(access, &edited)?;
-    match access.openclaw(&["config", "validate"], b"")? {
-        Some(ran) if ran.code != 0 => Err(format!(
-            "OpenClaw does not accept the edited openclaw.json: {}",
-            words(&ran)
-        )),
-        _ => Ok(()),
-    }
-}
 
-fn write_edited(access: &Access<'_>, edited: &[(PathBuf, String)]) -> Result<(), String> {
-    for (path, text) in edited {
-        let old = access.read(path)?;
-        access.replace(path, old.as_deref(), text.as_bytes())?;
+    fn write(&mut self, edited: &[(PathBuf, String)]) -> Result<(), String> {
+        for (path, text) in edited {
+            let old = self.seen.get(path).cloned().flatten();
+            self.access.replace(path, old.as_deref(), text.as_bytes())?;
+            self.touched.push(path.clone());
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The end of what a command said; the beginning is a banner.

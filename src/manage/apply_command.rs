@@ -31,6 +31,9 @@ pub(crate) fn run(options: &Apply) -> Result<bool, String> {
         .map(|it| it.name.as_str())
         .collect();
     let chosen = chosen(options, &tenants, &found)?;
+    if chosen.is_empty() {
+        return Err("no tenant has an instance that runs here".to_owned());
+    }
     let state = state_dir()?;
     if options.direction == Direction::Back {
         let mut good = true;
@@ -93,9 +96,14 @@ fn chosen<'f>(
 fn revert(say: Say, found: &Found, instance: &Instance, backups: &Backups) -> bool {
     say.line(&instance.name);
     let (mark, text) = match apply::revert(&found.access(instance), backups) {
-        Ok(Some(files)) => {
+        Ok(Some((files, dir))) => {
             let files: Vec<_> = files.iter().map(|it| it.display().to_string()).collect();
-            (Mark::Ok, format!("as before: {}", files.join(", ")))
+            let text = format!(
+                "as before: {}; what was there until now: {}",
+                files.join(", "),
+                dir.display()
+            );
+            (Mark::Ok, text)
         }
         Ok(None) => (
             Mark::Ok,

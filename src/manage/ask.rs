@@ -33,6 +33,9 @@ catch(e){console.log(JSON.stringify({error:String(e.cause?.message||e.message||e
 /// Why a question is not even sent.
 pub(crate) const CANNOT_ASK: &str = "the container has no program to ask with (node or curl)";
 
+/// What starting the program takes, on a busy machine.
+const MARGIN: Duration = Duration::from_secs(20);
+
 const BODY_MAX: usize = 64 << 10;
 
 impl Access<'_> {
@@ -49,7 +52,8 @@ impl Access<'_> {
 
     fn ask_in_container(&self, ask: &Ask<'_>) -> Result<Said, String> {
         let run = |argv: &[&str], stdin: &str| {
-            let ran = self.command(argv, stdin.as_bytes())?;
+            let limit = ask.timeout + MARGIN;
+            let ran = self.command(argv, (stdin.as_bytes(), limit))?;
             Ok::<_, String>(ran.filter(|ran| !matches!(ran.code, 126 | 127)))
         };
         let question = json!({

@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::log::Timestamp;
+use crate::{ids, log::Timestamp};
 
 /// The backups of one tenant's instance.
 #[derive(Debug)]
@@ -22,8 +22,18 @@ pub(crate) struct Backups {
 /// A file as it was; `None` when there was none.
 pub(crate) type Former = (PathBuf, Option<Vec<u8>>);
 
+/// A finished backup.
+#[derive(Debug)]
+pub(crate) struct Backup {
+    pub(crate) dir: PathBuf,
+    /// Which instance it is of.
+    pub(crate) of: String,
+    pub(crate) files: Vec<Former>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Manifest {
+    of: String,
     files: Vec<Entry>,
 }
 
@@ -51,18 +61,21 @@ impl Backups {
     ///
     /// # Errors
     /// When they cannot be written. Nothing must be changed then.
-    pub(crate) fn keep(&self, files: &[Former]) -> Result<PathBuf, String> {
-        let kept = self.write(files);
+    pub(crate) fn keep(&self, of: &str, files: &[Former]) -> Result<PathBuf, String> {
+        let kept = self.write(of, files);
         kept.map_err(|error| format!("cannot keep a backup in {}: {error}", self.dir.display()))
     }
 
-    fn write(&self, files: &[Former]) -> io::Result<PathBuf> {
+    fn write(&self, of: &str, files: &[Former]) -> io::Result<PathBuf> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.dir)?;
         let dir = self.fresh()?;
-        let mut manifest = Manifest { files: Vec::new() };
+        let mut manifest = Manifest {
+            of: of.to_owned(),
+            files: Vec::new(),
+        };
         for (index, (path, bytes)) in files.iter().enumerate() {
             let copy = bytes.as_ref().map(|_| format!("{index}"));
             if let (Some(copy), Some(bytes)) = (&copy, bytes) {
@@ -98,27 +111,17 @@ impl Backups {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// The files of the newest backup, and where it is; `None` when there is none.
+    /// The newest backup that was not put back yet.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub(crate) fn newest(&self) -> Result<Option<(PathBuf, Vec<Former>)>, String> {
+    pub(crate) fn newest(&self) -> Result<Option<Backup>, String> {
         let Some(dir) = self.all().pop() else {
             return Ok(None);
         };
-        let files = read(&dir);
-        let files =
-            files.map_err(|error| format!("cannot read the backup {}: {error}", dir.display()))?;
-        Ok(Some((dir, files)))
-    }
-
-    /// Marks a backup as put back, so that the next one to put back is older.
-    ///
-    /// # Errors
-    /// When it cannot be renamed.
-    pub(crate) fn done(&self, dir: &Path) -> Result<(), String> {
-        let renamed = fs::rename(dir.join(MANIFEST), dir.join("files-put-back.json"));
-        renamed.map_err(|error| format!("cannot mark {}: {error}", dir.display()))
+        let backup = read(&dir);
+        let failed = |error| format!("cannot read the backup {}: {error}", dir.display());
+        backup.map(Some).map_err(failed)
     }
 
     /// Finished backups, oldest first.
@@ -141,7 +144,36 @@ impl Backups {
     }
 }
 
-fn read(dir: &Path) -> io::Result<Vec<Former>> {
+impl Backup {
+    /// Keeps files as they are before this is put back, in its own directory: what was changed since
+    /// then must not be lost either.
+    ///
+    /// # Errors
+    /// When they cannot be written. Nothing must be put back then.
+    pub(crate) fn keep_present(&self, files: &[Former]) -> Result<(), String> {
+        for (index, (_, bytes)) in files.iter().enumerate() {
+            let Some(bytes) = bytes else { continue };
+            let name = format!("{index}.before-revert-{}", ids::random_hex::<4>());
+            let kept = write_new(&self.dir.join(name), bytes);
+            kept.map_err(|error| format!("cannot keep a copy in {}: {error}", self.dir.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Marks it as put back, so that the next one to put back is older.
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub(crate) fn done(&self) -> Result<(), String> {
+        let renamed = fs::rename(
+            self.dir.join(MANIFEST),
+            self.dir.join("files-put-back.json"),
+        );
+        renamed.map_err(|error| format!("cannot mark {}: {error}", self.dir.display()))
+    }
+}
+
+fn read(dir: &Path) -> io::Result<Backup> {
     let manifest: Manifest = serde_json::from_slice(&fs::read(dir.join(MANIFEST))?)?;
     let former = manifest.files.into_iter().map(|entry| {
         let bytes = entry
@@ -150,7 +182,11 @@ fn read(dir: &Path) -> io::Result<Vec<Former>> {
             .transpose()?;
         Ok((entry.path, bytes))
     });
-    former.collect()
+    Ok(Backup {
+        dir: dir.to_owned(),
+        of: manifest.of,
+        files: former.collect::<io::Result<_>>()?,
+    })
 }
 
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -179,20 +215,21 @@ mod tests {
             (PathBuf::from("/x/.env"), None),
         ];
         let second = vec![(PathBuf::from("/x/openclaw.json"), Some(b"{2}".to_vec()))];
-        let dir = backups.keep(&first).unwrap();
+        let dir = backups.keep("here", &first).unwrap();
         assert_eq!(
             fs::metadata(&dir).unwrap().permissions().mode() & 0o777,
             0o700
         );
         let copy = fs::metadata(dir.join("0")).unwrap();
         assert_eq!(copy.permissions().mode() & 0o777, 0o600);
-        backups.keep(&second).unwrap();
+        backups.keep("here", &second).unwrap();
         // One that was cut off while it was written does not count.
         fs::create_dir(root.join("backups/a/9999")).unwrap();
-        let (newest, files) = backups.newest().unwrap().unwrap();
-        assert_eq!(files, second);
-        backups.done(&newest).unwrap();
-        assert_eq!(backups.newest().unwrap().unwrap().1, first);
+        let newest = backups.newest().unwrap().unwrap();
+        assert_eq!((newest.of.as_str(), &newest.files), ("here", &second));
+        newest.keep_present(&first).unwrap();
+        newest.done().unwrap();
+        assert_eq!(backups.newest().unwrap().unwrap().files, first);
         fs::remove_dir_all(root).unwrap();
     }
 }

@@ -7,6 +7,7 @@ use super::{
     apply::{self, Applied, EnvFiles, Target},
     backups::Backups,
     found::Found,
+    host_file,
     prove::{self, Finding},
     reach::{self, Answering},
     say::Mark,
@@ -215,9 +216,8 @@ impl<'a> Candidate<'a> {
                 Changed::Yes
             }
         };
-        if changed == Changed::Yes {
-            findings.push(prove::request(&self.access, origin, key));
-        }
+        // Also when nothing was changed: the last proof may have failed.
+        findings.push(prove::request(&self.access, origin, key));
         Ok(changed)
     }
 }
@@ -266,7 +266,10 @@ fn workspace_on_host(access: &Access<'_>, settings: &Settings) -> Option<PathBuf
     };
     let path = instance.on_host(&inside)?;
     // A link could lead anywhere once the run follows it; the sandbox is to come.
-    let is_dir = std::fs::symlink_metadata(&path).is_ok_and(|it| it.is_dir());
+    let is_dir = match instance.mount_of(&inside) {
+        Some((mount, below)) => host_file::is_dir(mount, &below),
+        None => std::fs::symlink_metadata(&path).is_ok_and(|it| it.is_dir()),
+    };
     is_dir.then_some(path)
 }
 

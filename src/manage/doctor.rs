@@ -116,7 +116,7 @@ fn print(output: Output, report: &Report) {
     for line in &report.0 {
         if line.tenant.as_deref() != tenant {
             tenant = line.tenant.as_deref();
-            say.line(&format!("\n{}", tenant.unwrap_or_default()));
+            say.head(tenant.unwrap_or_default());
         }
         let mark = [Mark::Ok, Mark::Warn, Mark::Fail]
             .into_iter()

@@ -16,6 +16,8 @@ pub(crate) struct Found {
     pub(crate) engine_problem: Option<String>,
     pub(crate) instances: Vec<Instance>,
     pub(crate) notices: Vec<String>,
+    /// Containers that the engine would not tell of.
+    pub(crate) unseen: usize,
 }
 
 impl Found {
@@ -35,12 +37,15 @@ impl Found {
             }
         }
         instances.extend(of_this_machine(env));
+        let unseen = notices.len();
+        notices.extend(without_doubles(&mut instances));
         notices.extend(discover::make_unique(&mut instances));
         Found {
             engine,
             engine_problem,
             instances,
             notices,
+            unseen,
         }
     }
 
@@ -87,4 +92,32 @@ fn of_this_machine(env: impl Fn(&str) -> Option<String>) -> Vec<Instance> {
         &names,
         &has_config,
     )
+}
+
+/// A container's files may be this user's own `~/.openclaw`, and two containers may share theirs: one file
+/// is one instance, and the first that has it keeps it, which is a container if there is one.
+fn without_doubles(instances: &mut Vec<Instance>) -> Vec<String> {
+    let mut seen: Vec<(PathBuf, String)> = Vec::new();
+    let mut notices = Vec::new();
+    instances.retain(|instance| {
+        let path = instance.on_host(&instance.config_path);
+        let Some(path) = path.and_then(|it| it.canonicalize().ok()) else {
+            return true;
+        };
+        match seen.iter().find(|(known, _)| *known == path) {
+            Some((_, first)) => {
+                notices.push(format!(
+                    "{} and {first} have the same {}; it counts once",
+                    instance.whereabouts(),
+                    path.display()
+                ));
+                false
+            }
+            None => {
+                seen.push((path, instance.whereabouts().to_owned()));
+                true
+            }
+        }
+    });
+    notices
 }

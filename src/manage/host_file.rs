@@ -37,6 +37,18 @@ pub(super) fn read(root: &Path, below: &Path, max: u64) -> io::Result<docker::Fi
     })
 }
 
+/// Whether there is a directory, with no link on the way to it.
+pub(super) fn is_dir(root: &Path, below: &Path) -> bool {
+    let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let below = match below.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => below,
+    };
+    let root = openat(CWD, root, flags, Mode::empty());
+    root.is_ok_and(|root| openat2(&root, below, flags, Mode::empty(), resolve).is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, os::unix::fs::symlink};
@@ -66,6 +78,9 @@ mod tests {
             assert!(get(below).is_err(), "{below}");
         }
         assert!(read(&root, Path::new("sub/plain"), 0).is_err());
+        let dirs = ["sub", "", "up", "inside", "sub/plain"];
+        let is_dir = dirs.map(|below| is_dir(&root, Path::new(below)));
+        assert_eq!(is_dir, [true, true, false, false, false]);
         fs::remove_dir_all(dir).unwrap();
     }
 }

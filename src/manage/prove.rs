@@ -107,7 +107,7 @@ fn judged(said: &Said) -> Finding {
             format!("the gateway refuses its key: {why}"),
             "restart the gateway so that it reads config.yaml again",
         ),
-        503 => Finding::warn(
+        503 => Finding::fail(
             format!("it reaches the gateway, which cannot answer yet: {why}"),
             "",
         ),
@@ -132,7 +132,7 @@ mod tests {
             (200, r#"{"type":"message"}"#, Mark::Ok),
             (200, "<html>", Mark::Fail),
             (401, r#"{"error":{"message":"x"}}"#, Mark::Fail),
-            (503, r#"{"error":{"message":"not signed in"}}"#, Mark::Warn),
+            (503, r#"{"error":{"message":"not signed in"}}"#, Mark::Fail),
             (429, "{}", Mark::Warn),
             (500, "", Mark::Fail),
         ] {

@@ -52,10 +52,16 @@ impl Say {
     /// A line below another: how something went.
     pub(crate) fn mark(self, mark: Mark, text: &str) {
         let name = mark.name();
+        let text = &plain(text);
         match self.colours {
             true => self.line(&format!("  \x1b[{}m{name:4}\x1b[0m  {text}", mark.colour())),
             false => self.line(&format!("  {name:4}  {text}")),
         }
+    }
+
+    /// The head of a part, with a blank line before it.
+    pub(crate) fn head(self, text: &str) {
+        self.line(&format!("\n{}", plain(text)));
     }
 
     pub(crate) fn ok(self, text: &str) {
@@ -68,5 +74,35 @@ impl Say {
 
     pub(crate) fn fail(self, text: &str) {
         self.mark(Mark::Fail, text);
+    }
+}
+
+/// So much of one line is shown: what containers say may be megabytes.
+const LINE_MAX: usize = 1000;
+
+/// A text that only shows: names and errors come from instances, and could drive a terminal or forge
+/// lines of ours.
+pub(crate) fn plain(text: &str) -> String {
+    let is_odd = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let shown = text.chars().take(LINE_MAX);
+    shown
+        .map(|it| if is_odd(it) { '\u{fffd}' } else { it })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_text_drives_the_terminal() {
+        assert_eq!(
+            plain("a\u{1b}]0;x\u{7}\n  ok    é\u{202e}"),
+            "a\u{fffd}]0;x\u{fffd}\u{fffd}  ok    é\u{fffd}"
+        );
+        assert_eq!(plain(&"x".repeat(5000)).len(), LINE_MAX);
     }
 }

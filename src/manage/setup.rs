@@ -21,10 +21,7 @@ use super::{
     store::Store,
 };
 use crate::{
-    config::{
-        self, Config, ConfigDir,
-        edit::{Change, NewTenant},
-    },
+    config::{self, Config, ConfigDir, Secret, edit::Change},
     openclaw::instance::Instance,
     state::StateDir,
 };
@@ -91,7 +88,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, String> {
         return Ok(Outcome::Incomplete);
     }
     let answering = Answering::open(&config)?;
-    let candidates = side_by_side(&found.instances, |instance| {
+    let mut candidates = side_by_side(&found.instances, |instance| {
         Candidate::look(&found, instance, (&config, &answering))
     });
     preview(say, &candidates);
@@ -103,14 +100,14 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, String> {
         say.line("Nothing was changed.");
         return Ok(Outcome::Incomplete);
     }
-    say.line(&format!("\n{}", path.display()));
-    write_config(say, &path, &candidates)?;
+    say.head(&path.display().to_string());
+    write_config(say, &path, &mut candidates)?;
     let config = load(&path)?;
     let is_running = matches!(answering, Answering::Gateway { .. });
     let good = connect_all(say, &path, (&config, answering), &candidates)?;
     copy_skills(say, options.skills, (&config, &found), &candidates);
     next_steps(say, &path, is_running);
-    Ok(outcome(good))
+    Ok(outcome(good && found.unseen == 0))
 }
 
 /// How the setup before a first start ended.
@@ -197,7 +194,7 @@ fn described(instance: &Instance) -> String {
 
 fn preview(say: Say, candidates: &[Candidate<'_>]) {
     for candidate in candidates {
-        say.line(&format!("\n{}", candidate.name()));
+        say.head(candidate.name());
         match &candidate.tenant {
             Ok(Tenant::New(new)) => {
                 let names: Vec<&str> = new.env.iter().map(|(name, _)| name.as_str()).collect();
@@ -239,53 +236,47 @@ fn agreed(say: Say) -> bool {
 }
 
 /// Writes what the candidates need. Those that cannot be connected get their tenant all the same when
-/// it is known what it needs: mending them is then one more run of setup.
-fn write_config(say: Say, path: &Path, candidates: &[Candidate<'_>]) -> Result<(), String> {
+/// it is known what it needs: mending them is then one more run of setup. One whose place in the file
+/// cannot be edited is told, and the others are written.
+fn write_config(say: Say, path: &Path, candidates: &mut [Candidate<'_>]) -> Result<(), String> {
     let store = Store::open(path)?;
-    let text = match store.text() {
-        None => config::edit::new_file(&new_tenants(candidates)),
-        Some(text) => {
-            let changes = changes(candidates);
-            if changes.is_empty() {
-                say.ok("nothing to change");
-                return Ok(());
+    let before = store.text().map(str::to_owned);
+    let mut text = before
+        .clone()
+        .unwrap_or_else(|| config::edit::new_file(&[]));
+    for candidate in candidates {
+        match config::edit::edited(&text, &changes(candidate)) {
+            Ok(edited) => text = edited,
+            Err(error) => {
+                say.fail(&format!("{}: {error}", candidate.name()));
+                candidate.tenant = Err(error.to_string());
             }
-            config::edit::edited(text, &changes).map_err(|it| it.to_string())?
         }
-    };
-    let is_new = store.text().is_none();
-    let replaced = store.replace(&text)?;
-    match (is_new, replaced.backup) {
-        (_, Some(backup)) => say.ok(&format!("written; before: {}", backup.display())),
-        (_, None) => say.ok("written, with keys in it: mode 0600"),
+    }
+    if before.as_ref() == Some(&text) {
+        say.ok("nothing to change");
+        return Ok(());
+    }
+    match store.replace(&text)?.backup {
+        Some(backup) => say.ok(&format!("written; before: {}", backup.display())),
+        None => say.ok("written, with keys in it: mode 0600"),
     }
     Ok(())
 }
 
-fn new_tenants(candidates: &[Candidate<'_>]) -> Vec<NewTenant> {
-    let new = candidates.iter().filter_map(|it| match &it.tenant {
-        Ok(Tenant::New(new)) => Some(new.clone()),
-        _ => None,
-    });
-    new.collect()
-}
-
-fn changes(candidates: &[Candidate<'_>]) -> Vec<Change> {
-    let mut changes = Vec::new();
-    for candidate in candidates {
-        match &candidate.tenant {
-            Ok(Tenant::New(new)) => changes.push(Change::AddTenant(new.clone())),
-            Ok(Tenant::Known { missing_env, .. }) => {
-                changes.extend(missing_env.iter().map(|(name, value)| Change::SetEnv {
-                    tenant: candidate.name().to_owned(),
-                    name: name.clone(),
-                    value: value.clone(),
-                }));
-            }
-            Err(_) => {}
+fn changes(candidate: &Candidate<'_>) -> Vec<Change> {
+    match &candidate.tenant {
+        Ok(Tenant::New(new)) => vec![Change::AddTenant(new.clone())],
+        Ok(Tenant::Known { missing_env, .. }) => {
+            let set = |(name, value): &(String, Secret)| Change::SetEnv {
+                tenant: candidate.name().to_owned(),
+                name: name.clone(),
+                value: value.clone(),
+            };
+            missing_env.iter().map(set).collect()
         }
+        Err(_) => Vec::new(),
     }
-    changes
 }
 
 /// True when every instance is connected.
@@ -310,7 +301,7 @@ fn connect_all(
     });
     drop(companion);
     for (candidate, connected) in candidates.iter().zip(&connected) {
-        say.line(&format!("\n{}", candidate.name()));
+        say.head(candidate.name());
         tell(say, connected);
     }
     Ok(connected.iter().all(Connected::is_good))

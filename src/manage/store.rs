@@ -86,6 +86,13 @@ impl Store {
     pub(crate) fn replace(self, text: &str) -> Result<Replaced, String> {
         let failed = |error: io::Error| format!("cannot write {}: {error}", self.path.display());
         let env = |name: &str| std::env::var(name).ok();
+        if text.len() as u64 > config::FILE_BYTES_MAX {
+            return Err(format!(
+                "{} would be larger than {} bytes",
+                self.path.display(),
+                config::FILE_BYTES_MAX
+            ));
+        }
         config::check_text(&self.path, text, &env).map_err(|it| it.to_string())?;
         let now = read(&self.path).map_err(failed)?;
         if now.as_ref().map(|it| &it.text) != self.before.as_ref().map(|it| &it.text) {

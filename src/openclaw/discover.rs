@@ -52,8 +52,8 @@ fn recognised(container: &Container) -> Option<Recognised> {
     let labels = &container.config.labels;
     let service = labels.get(SERVICE_LABEL).map(String::as_str);
     let is_excluded = service == Some(CLI)
-        || name.contains(CLI)
-        || name.contains("-sbx-")
+        || without_number(name).ends_with(CLI)
+        || name.starts_with("openclaw-sbx-")
         || labels
             .keys()
             .any(|label| label.starts_with("openclaw.sandbox"));
@@ -76,6 +76,10 @@ fn recognised(container: &Container) -> Option<Recognised> {
     if runs_a_gateway(container) && mounts_a_state(container) {
         let short = short_name(name).unwrap_or(name);
         return found(short, "it runs `gateway` with OpenClaw's state".to_owned());
+    }
+    // Another service of a project that has the word in its name is none.
+    if service.is_some() {
+        return None;
     }
     let short = short_name(name)?;
     found(short, format!("its name, {name}"))
@@ -101,15 +105,23 @@ fn mounts_a_state(container: &Container) -> bool {
 /// `alice` of `alice-openclaw-gateway-1`, with either separator, for compose has had both; anything
 /// else that has it in its name is its own name, as it was in the reference.
 fn short_name(name: &str) -> Option<&str> {
-    let (before, after) = name.split_once(GATEWAY)?;
-    let number = after.trim_start_matches(['-', '_']);
-    let is_numbered = number.len() < after.len()
-        && !number.is_empty()
-        && number.bytes().all(|byte| byte.is_ascii_digit());
-    let short = before.trim_end_matches(['-', '_']);
-    match is_numbered && !short.is_empty() && short.len() < before.len() {
-        true => Some(short),
-        false => Some(name),
+    if !name.contains(GATEWAY) {
+        return None;
+    }
+    let before = without_number(name).strip_suffix(GATEWAY);
+    let short = before.map(|it| (it, it.trim_end_matches(['-', '_'])));
+    match short {
+        Some((before, short)) if !short.is_empty() && short.len() < before.len() => Some(short),
+        _ => Some(name),
+    }
+}
+
+/// `a-b` of `a-b-12`, and of `a-b` itself.
+fn without_number(name: &str) -> &str {
+    let rest = name.trim_end_matches(|last: char| last.is_ascii_digit());
+    match rest.len() < name.len() && rest.ends_with(['-', '_']) {
+        true => rest.trim_end_matches(['-', '_']),
+        false => name,
     }
 }
 

@@ -30,6 +30,10 @@ const SYSTEM: &[&str] = &[
     "HOST",
     "LOG_FORMAT",
     "GPG_KEY",
+    "EDITOR",
+    "VISUAL",
+    "PAGER",
+    "BROWSER",
     "DEBIAN_FRONTEND",
     "container",
 ];
@@ -54,6 +58,26 @@ const SYSTEM_PREFIXES: &[&str] = &[
     "DOCKER_",
     "SSH_",
     "SYSTEMD_",
+    // What other programs run, load, trust or send everything through.
+    "GIT_",
+    "PYTHON",
+    "PERL",
+    "RUBY",
+    "JAVA_",
+    "JDK_",
+    "_JAVA",
+    "SSL_CERT_",
+    "CURL_",
+    "WGET",
+    "REQUESTS_CA_",
+    "NODE",
+    "PIP_",
+    "CARGO_",
+    "GIO_",
+    "GTK_",
+    "QT_",
+    "GLIBC_",
+    "MALLOC_",
 ];
 
 /// Variables that choose a model provider or pay for one. The gateway is the provider now, and the
@@ -90,9 +114,15 @@ const PROVIDER_PREFIXES: &[&str] = &[
 
 /// Whether an instance's variable is its own: neither the system's nor a provider's.
 pub(crate) fn is_own(name: &str) -> bool {
+    let is_proxy = name.to_ascii_uppercase().ends_with("_PROXY");
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
-    !SYSTEM.contains(&name) && !begins(SYSTEM_PREFIXES) && !begins(PROVIDER_PREFIXES)
+    !is_proxy && !SYSTEM.contains(&name) && !begins(SYSTEM_PREFIXES) && !begins(PROVIDER_PREFIXES)
 }
+
+/// So many variables, and so many bytes of them, does a tenant get from its instance: a configuration
+/// must stay readable, whatever somebody puts into theirs.
+const VARIABLES_MAX: usize = 256;
+const BYTES_MAX: usize = 256 << 10;
 
 /// The variables for a tenant: `container` as `NAME=value`, with `settings` from openclaw.json over
 /// them, in order and once each. Values that are paths of the container become the host's.
@@ -104,11 +134,16 @@ pub(crate) fn of_tenant(
     let pairs = container.iter().filter_map(|it| it.split_once('='));
     let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let mut all: Vec<(String, String)> = Vec::new();
+    let mut bytes = 0;
     for (name, value) in pairs.chain(settings.iter().cloned()) {
         if !is_own(&name) || !is_usable(&name, &value) {
             continue;
         }
         let value = mapped(&value, mounts);
+        bytes += name.len() + value.len();
+        if bytes > BYTES_MAX || all.len() >= VARIABLES_MAX {
+            break;
+        }
         match all.iter_mut().find(|(known, _)| *known == name) {
             Some(known) => known.1 = value,
             None => all.push((name, value)),
@@ -155,12 +190,27 @@ mod tests {
             "ANTHROPIC_BASE_URL",
             "CLAUDE_CODE_USE_BEDROCK",
             "OPENAI_API_KEY",
+            "GIT_SSH_COMMAND",
+            "https_proxy",
+            "PYTHONPATH",
         ] {
             assert!(!is_own(name), "{name}");
         }
         for name in ["NOTION_TOKEN", "TZ", "GITHUB_TOKEN", "AWS_PROFILE", "PATHS"] {
             assert!(is_own(name), "{name}");
         }
+    }
+
+    #[test]
+    fn endless_variables_are_cut_off() {
+        let many: Vec<_> = (0..5000)
+            .map(|it| (format!("V{it}"), "x".to_owned()))
+            .collect();
+        assert_eq!(of_tenant(&[], &many, &[]).len(), VARIABLES_MAX);
+        let large: Vec<_> = (0..50)
+            .map(|it| (format!("V{it}"), "x".repeat(60_000)))
+            .collect();
+        assert_eq!(of_tenant(&[], &large, &[]).len(), 4);
     }
 
     #[test]

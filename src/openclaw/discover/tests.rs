@@ -50,10 +50,22 @@ fn containers_are_recognised_by_label_service_command_and_name() {
         ("Dave-openclaw-gateway-1", Some("dave")),
         ("postgres", None),
         ("a-openclaw-cli-1", None),
-        ("a-openclaw-gateway-sbx-1", None),
+        ("openclaw-sbx-a-openclaw-gateway-1", None),
+        (
+            "openclaw-clients-openclaw-gateway-1",
+            Some("openclaw-clients"),
+        ),
     ] {
         check(name, json!({}), expect);
     }
+}
+
+#[test]
+fn other_services_of_a_project_called_like_it_are_none() {
+    let labels = json!({
+        "com.docker.compose.service": "postgres", "com.docker.compose.project": "openclaw-gateway",
+    });
+    check("openclaw-gateway-postgres-1", labelled(labels), None);
 }
 
 #[test]

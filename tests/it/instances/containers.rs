@@ -243,3 +243,21 @@ fn container_without_a_program_that_can_ask_is_told() {
     let text = fs::read_to_string(dir.join("openclaw.json")).unwrap();
     assert!(text.contains(&host.key("bare")), "{text}");
 }
+
+#[test]
+fn container_that_has_this_users_own_files_counts_once() {
+    let Some(engine) = Engine::own() else { return };
+    let host = Host::new().engine(&engine);
+    let file = host.openclaw("", BUILT_IN);
+    let _container = engine.container(
+        Spec::new(Image::OpenClaw, "own-openclaw-gateway-1")
+            .user("0")
+            .bind(file.parent().unwrap(), "/home/node/.openclaw"),
+    );
+    host.setup(&["--yes"]).good().says("it counts once");
+    assert_eq!(host.config_text().matches("- name: ").count(), 1);
+    let now = fs::read(&file).unwrap();
+    host.setup(&["--yes"]).good();
+    assert_eq!(fs::read(&file).unwrap(), now);
+    assert!(String::from_utf8(now).unwrap().contains(&host.key("own")));
+}

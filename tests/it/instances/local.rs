@@ -339,3 +339,101 @@ fn setup_that_is_killed_leaves_no_gateway_behind() {
         .good()
         .says("points at the gateway already");
 }
+
+#[test]
+fn change_that_openclaw_refuses_is_put_back() {
+    let host = Host::new();
+    let text = "{ // mine\n agents:{defaults:{model:'anthropic/claude-sonnet-4-6'}}}";
+    let file = host.openclaw("", text);
+    let env = host
+        .dir
+        .write("home/.openclaw/.env", "ANTHROPIC_API_KEY=sk-real\n");
+    let refuses = host.dir.write(
+        "bin/openclaw",
+        "#!/bin/sh\necho 'Unrecognized key'; exit 1\n",
+    );
+    fs::set_permissions(refuses, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!(
+        "{}:{}",
+        host.dir.path().join("bin").display(),
+        std::env::var("PATH").unwrap()
+    );
+    let mut command = host.command(Path::new(env!("CARGO_BIN_EXE_ccgw")), &["--setup"]);
+    super::ended(command.env("PATH", path))
+        .bad()
+        .says("OpenClaw does not accept")
+        .says("Unrecognized key")
+        .says("its files are as they were");
+    assert_eq!(fs::read_to_string(file).unwrap(), text);
+    assert_eq!(
+        fs::read_to_string(env).unwrap(),
+        "ANTHROPIC_API_KEY=sk-real\n"
+    );
+}
+
+#[test]
+fn tenant_that_cannot_be_edited_does_not_stop_the_others() {
+    let host = Host::new();
+    let built_in =
+        r#"{agents:{defaults:{model:"anthropic/claude-sonnet-4-6"}},env:{vars:{A:"1"}}}"#;
+    host.openclaw("", built_in);
+    host.openclaw("-b", built_in);
+    let text = "tenants:\n  - {name: local, api_key: my-own-key-of-it}\n";
+    fs::write(host.config(), text).unwrap();
+    host.setup(&[]).bad().says("the tenant is in braces");
+    assert!(host.config_text().starts_with(text));
+    let second = fs::read_to_string(host.home(".openclaw-b/openclaw.json")).unwrap();
+    assert!(second.contains(&host.key("local-b")));
+}
+
+#[test]
+fn revert_keeps_what_was_changed_since_and_asks_whose_backup_it_is() {
+    let host = Host::new();
+    let built_in = r#"{agents:{defaults:{model:"anthropic/claude-sonnet-4-6"}}}"#;
+    let file = host.openclaw("", built_in);
+    host.setup(&[]).good();
+    let later = fs::read_to_string(&file)
+        .unwrap()
+        .replace("{agents", "{ui:{},agents");
+    fs::write(&file, &later).unwrap();
+    host.manage(&["apply", "--revert"])
+        .good()
+        .says("what was there until now");
+    assert_eq!(fs::read_to_string(&file).unwrap(), built_in);
+    let backups = host.home(".local/state/ccgw/backups/local");
+    let dirs = fs::read_dir(&backups).unwrap().flatten();
+    let mut copies = dirs.flat_map(|dir| fs::read_dir(dir.path()).unwrap().flatten());
+    assert!(copies.any(|it| fs::read_to_string(it.path()).unwrap() == later));
+
+    host.setup(&[]).good();
+    let manifest = fs::read_dir(&backups).unwrap().flatten();
+    let manifest = manifest
+        .map(|dir| dir.path().join("files.json"))
+        .find(|it| it.exists())
+        .expect("a backup");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("this machine:", "another:")).unwrap();
+    host.manage(&["apply", "--revert"])
+        .bad()
+        .says("put it back by hand");
+}
+
+#[test]
+fn terminal_is_not_driven_by_what_an_instance_says() {
+    let host = Host::new();
+    host.openclaw(
+        "",
+        r#"{models:{providers:{anthropic:{baseUrl:"\u001b]0;x\u0007\n  ok    all is well",models:[]}}},agents:{defaults:{model:"anthropic/claude-sonnet-4-6"}}}"#,
+    );
+    let said = host.setup(&["--dry-run"]).good();
+    assert!(
+        !said.stdout.contains('\u{1b}') && !said.stdout.contains('\u{7}'),
+        "{:?}",
+        said.stdout
+    );
+    assert!(
+        !said.stdout.contains("\n  ok    all is well"),
+        "{}",
+        said.stdout
+    );
+}
