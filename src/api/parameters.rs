@@ -74,7 +74,12 @@ impl Parameters {
     pub(super) fn settle_sampling(&mut self, wanted: Sampling, model: &str) {
         let wanted = wanted.without_defaults();
         if self.reasoning == Reasoning::Off && models::takes_sampling(model) {
-            self.sampling = wanted;
+            // The CLI sends a temperature by itself, and the API takes no `top_p` beside one.
+            self.ignored.extend(wanted.top_p.map(|_| "top_p"));
+            self.sampling = Sampling {
+                top_p: None,
+                ..wanted
+            };
         } else {
             self.ignored.extend(wanted.names());
         }

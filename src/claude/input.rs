@@ -220,11 +220,13 @@ fn content(messages: &[Message]) -> Vec<Content<'_>> {
     let (before, newest) = messages.split_at(newest);
     let mut content = Vec::new();
     let mark = Mark::absent_from(messages);
+    let mut media = Media::default();
     if !before.is_empty() {
-        content.push(Content::text(mark.history(before)));
+        content.push(Content::text(mark.history(before, &mut media)));
+        media.show(&mut content);
     }
     for block in newest.iter().flat_map(|message| &message.blocks) {
-        newest_block(block, &mark, &mut content);
+        newest_block(block, (&mark, &mut media), &mut content);
     }
     if newest.is_empty() {
         content.push(Content::text(
@@ -234,7 +236,11 @@ fn content(messages: &[Message]) -> Vec<Content<'_>> {
     content
 }
 
-fn newest_block<'a>(block: &'a Block, mark: &Mark, content: &mut Vec<Content<'a>>) {
+fn newest_block<'a>(
+    block: &'a Block,
+    (mark, media): (&Mark, &mut Media<'a>),
+    content: &mut Vec<Content<'a>>,
+) {
     match block {
         // The API refuses blocks without any text.
         Block::Text(text) if text.trim().is_empty() => {}
@@ -242,20 +248,39 @@ fn newest_block<'a>(block: &'a Block, mark: &Mark, content: &mut Vec<Content<'a>
         Block::Media { block, .. } | Block::SearchResult(block) => {
             content.push(Content::Media(block));
         }
-        Block::ToolResult { blocks, .. } => {
+        Block::ToolResult { .. } | Block::ToolUse { .. } | Block::Other(_) => {
             let mut text = String::new();
-            mark.block(&mut text, block);
+            mark.block(&mut text, block, media);
             content.push(Content::text(text));
-            let media = blocks.iter().filter_map(|it| match it {
-                Block::Media { block, .. } => Some(Content::Media(block)),
-                _ => None,
-            });
-            content.extend(media);
+            media.show(content);
         }
-        Block::ToolUse { .. } | Block::Other(_) => {
-            let mut text = String::new();
-            mark.block(&mut text, block);
-            content.push(Content::text(text));
+    }
+}
+
+/// Images and documents that a text speaks of by number, and that follow behind it.
+#[derive(Default)]
+struct Media<'a> {
+    waiting: Vec<(String, &'a RawValue)>,
+    count: usize,
+}
+
+impl<'a> Media<'a> {
+    /// What stands in the text for one.
+    fn place(&mut self, kind: MediaKind, block: &'a RawValue) -> String {
+        self.count += 1;
+        let kind = match kind {
+            MediaKind::Image => "image",
+            MediaKind::Document => "document",
+        };
+        let name = format!("[{kind} {}]", self.count);
+        self.waiting.push((name.clone(), block));
+        name
+    }
+
+    fn show(&mut self, content: &mut Vec<Content<'a>>) {
+        for (name, block) in self.waiting.drain(..) {
+            content.push(Content::text(format!("{name}:")));
+            content.push(Content::Media(block));
         }
     }
 }
@@ -282,7 +307,7 @@ impl Mark {
             )
     }
 
-    fn history(&self, messages: &[Message]) -> String {
+    fn history<'a>(&self, messages: &'a [Message], media: &mut Media<'a>) -> String {
         let mark = &self.0;
         let mut text = format!(
             "The conversation so far, oldest turn first, each between <{mark}:user> or <{mark}:assistant> and its \
@@ -296,7 +321,7 @@ impl Mark {
             // Writing to a String cannot fail, here and below.
             let _ = writeln!(text, "<{mark}:{role}>");
             for block in &message.blocks {
-                self.block(&mut text, block);
+                self.block(&mut text, block, media);
                 text.push('\n');
             }
             let _ = writeln!(text, "</{mark}:{role}>");
@@ -304,19 +329,12 @@ impl Mark {
         text
     }
 
-    fn block(&self, text: &mut String, block: &Block) {
+    fn block<'a>(&self, text: &mut String, block: &'a Block, media: &mut Media<'a>) {
         let mark = &self.0;
         // As above.
         let _ = match block {
             Block::Text(it) => write!(text, "{it}"),
-            Block::Media {
-                kind: MediaKind::Image,
-                ..
-            } => write!(text, "[image]"),
-            Block::Media {
-                kind: MediaKind::Document,
-                ..
-            } => write!(text, "[document]"),
+            Block::Media { kind, block } => write!(text, "{}", media.place(*kind, block)),
             Block::ToolUse { id, name, input } => {
                 write!(
                     text,
@@ -332,7 +350,7 @@ impl Mark {
                 let error = if *is_error { " error" } else { "" };
                 let _ = write!(text, "<{mark}:tool_result id={tool_use_id:?}{error}>");
                 for block in blocks {
-                    self.block(text, block);
+                    self.block(text, block, media);
                 }
                 write!(text, "</{mark}:tool_result>")
             }

@@ -85,7 +85,7 @@ fn unauthorized(message: &str) -> ApiError {
 
 /// Without keys, what keeps a web page in the operator's browser from running commands through
 /// loopback is this: pages send `Origin`, and a rebound DNS name is not a loopback name.
-fn from_no_web_page(head: &Head) -> Result<(), ApiError> {
+pub(super) fn from_no_web_page(head: &Head) -> Result<(), ApiError> {
     let local = head.header("host").is_none_or(is_loopback_host);
     if head.header("origin").is_none() && local {
         return Ok(());

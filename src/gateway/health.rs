@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use super::{Gateway, Request};
+use super::{Gateway, Request, auth};
 use crate::claude::program::Kind;
 
 #[derive(Serialize)]
@@ -45,7 +45,7 @@ impl Gateway {
         let (counts, tenants) = self.tenant_counts();
         // A page in a browser on this machine comes from loopback too, and is not the operator.
         let is_local = request.peer.ip().to_canonical().is_loopback()
-            && request.head.header("origin").is_none();
+            && auth::from_no_web_page(&request.head).is_ok();
         let may_know = is_local || self.has_key(request);
         let details = may_know.then(|| Details {
             version: env!("CARGO_PKG_VERSION"),

@@ -114,6 +114,13 @@ impl Shelf {
             return;
         }
         self.make_room(bytes);
+        // What it goes on from may have made that room; then nobody could read it.
+        if previous
+            .as_ref()
+            .is_some_and(|it| !self.responses.contains_key(it))
+        {
+            return;
+        }
         self.bytes += bytes;
         let entry = Entry {
             previous,

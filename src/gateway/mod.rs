@@ -239,6 +239,7 @@ impl Gateway {
                     prompt,
                     encoder,
                     task,
+                    beside,
                     keep,
                 } = parsed;
                 let tenant = Arc::clone(&self.tenants[tenant_id]);
@@ -266,7 +267,7 @@ impl Gateway {
                     task,
                     answer,
                     queued_at: Instant::now(),
-                    bytes,
+                    bytes: bytes + beside,
                 }));
             }
             Err(error) => {

@@ -17,6 +17,8 @@ pub(super) struct Parsed {
     pub(super) prompt: api::Prompt,
     pub(super) encoder: Encoder,
     pub(super) task: Option<Countable>,
+    /// What it takes in memory beside its body: kept responses that it goes on from.
+    pub(super) beside: usize,
     /// Where the answer is kept for a later request.
     pub(super) keep: Option<Place>,
 }
@@ -49,6 +51,7 @@ pub(super) fn anthropic(body: &[u8], _: &Origin<'_>) -> Result<Parsed, ApiError>
         prompt: request.prompt,
         encoder,
         task: None,
+        beside: 0,
         keep: None,
     })
 }
@@ -60,6 +63,7 @@ pub(super) fn count(body: &[u8], _: &Origin<'_>) -> Result<Parsed, ApiError> {
         prompt: request.prompt,
         encoder: Encoder::Count,
         task: Some(task),
+        beside: 0,
         keep: None,
     })
 }
@@ -81,6 +85,7 @@ pub(super) fn openai(body: &[u8], origin: &Origin<'_>) -> Result<Parsed, ApiErro
         prompt: request.prompt,
         encoder,
         task: None,
+        beside: 0,
         keep: None,
     })
 }
@@ -93,6 +98,7 @@ pub(super) fn responses(body: &[u8], origin: &Origin<'_>) -> Result<Parsed, ApiE
         model_requested: &request.prompt.model_requested,
         created: unix_now(),
         echo: &request.echo,
+        short_echo: &request.short_echo,
     };
     let encoder = match request.delivery {
         api::Delivery::Stream => Encoder::ResponsesStream(responses::StreamEncoder::new(&identity)),
@@ -109,6 +115,7 @@ pub(super) fn responses(body: &[u8], origin: &Origin<'_>) -> Result<Parsed, ApiE
         prompt: request.prompt,
         encoder,
         task: None,
+        beside: request.earlier_bytes,
         keep,
     })
 }

@@ -9,6 +9,11 @@ pub(crate) fn error(error: &ApiError) -> (u16, Vec<u8>) {
     (names(error.kind).0, json(error))
 }
 
+/// What the API calls such an error.
+pub(crate) fn code(error: &ApiError) -> &'static str {
+    names(error.kind).2.unwrap_or("server_error")
+}
+
 /// An error as the last event of a stream.
 pub(crate) fn error_frame(error: &ApiError) -> Vec<u8> {
     let mut frame = b"data: ".to_vec();
@@ -32,11 +37,7 @@ fn names(kind: ErrorKind) -> (u16, &'static str, Option<&'static str>) {
         ErrorKind::NoRoute => (404, "invalid_request_error", Some("unknown_url")),
         ErrorKind::MethodNotAllowed => (405, "invalid_request_error", Some("method_not_supported")),
         ErrorKind::RequestTimeout => (408, "invalid_request_error", Some("request_timeout")),
-        ErrorKind::TooLarge => (
-            413,
-            "invalid_request_error",
-            Some("context_length_exceeded"),
-        ),
+        ErrorKind::TooLarge => (413, "invalid_request_error", Some("request_too_large")),
         ErrorKind::RateLimited => (429, "rate_limit_error", Some("rate_limit_exceeded")),
         ErrorKind::Internal => (500, "server_error", None),
         ErrorKind::Unavailable => (503, "server_error", Some("unavailable")),
@@ -128,12 +129,7 @@ mod tests {
             REQUEST,
             Some("request_timeout"),
         );
-        check(
-            ErrorKind::TooLarge,
-            413,
-            REQUEST,
-            Some("context_length_exceeded"),
-        );
+        check(ErrorKind::TooLarge, 413, REQUEST, Some("request_too_large"));
         check(
             ErrorKind::RateLimited,
             429,

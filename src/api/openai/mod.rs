@@ -9,7 +9,7 @@ mod stream;
 
 pub(crate) use self::{
     completion::{Collector, Identity},
-    error::{error, error_frame},
+    error::{code, error, error_frame},
     request::parse,
     stream::StreamEncoder,
 };

@@ -21,7 +21,11 @@ pub(crate) struct Request {
     pub(crate) delivery: Delivery,
     /// The fields of the request that its response repeats, as the inside of a JSON object.
     pub(crate) echo: String,
+    /// The same without what is large, for events before the end.
+    pub(crate) short_echo: String,
     pub(crate) previous: Option<String>,
+    /// What the exchanges that it goes on from are in bytes.
+    pub(crate) earlier_bytes: usize,
     /// The request's `input` as JSON, to be kept with the answer; `None` when `store` is false.
     pub(crate) kept_input: Option<String>,
 }
@@ -49,6 +53,8 @@ pub(crate) fn parse(body: &[u8], earlier: Earlier<'_>) -> Result<Request, ApiErr
     let mut request = wire.request(model_requested, model).map_err(refused)?;
     if let Some(id) = &request.previous {
         let said = earlier(id).ok_or_else(|| not_kept(id))?;
+        let size = |it: &Arc<Exchange>| it.input.len() + it.answer.len();
+        request.earlier_bytes = said.iter().map(size).sum();
         request.prompt.go_on_from(&said).map_err(refused)?;
     }
     Ok(request)
@@ -169,7 +175,9 @@ impl Wire<'_> {
             prompt,
             delivery,
             echo: self.echo(),
+            short_echo: self.short_echo(),
             previous,
+            earlier_bytes: 0,
             kept_input: self.input.filter(|_| store).map(|it| it.get().to_owned()),
         })
     }
@@ -191,6 +199,21 @@ impl Wire<'_> {
             ("max_tool_calls", self.max_tool_calls),
         ]);
         Ok(parameters)
+    }
+
+    /// As [`Self::echo`], for events before the end: they repeat as signs of life, and a large one would
+    /// not fit a socket that takes nothing at the moment.
+    fn short_echo(&self) -> String {
+        let short = Wire {
+            instructions: short(self.instructions),
+            metadata: short(self.metadata),
+            text: short(self.text),
+            tool_choice: short(self.tool_choice),
+            tools: short(self.tools),
+            user: short(self.user),
+            ..*self
+        };
+        short.echo()
     }
 
     /// All fields that a response repeats, with the API's defaults where the request has none.
@@ -222,6 +245,11 @@ impl Wire<'_> {
         });
         fields.collect::<Vec<_>>().join(",")
     }
+}
+
+/// A value that takes little room in an event.
+fn short(raw: Option<&RawValue>) -> Option<&RawValue> {
+    raw.filter(|it| it.get().len() <= 256)
 }
 
 fn not_stored(_: &RawValue) -> Result<(), Fault> {
@@ -295,6 +323,7 @@ mod tests {
             echo,
             previous,
             kept_input,
+            ..
         } = parse(body.as_bytes(), NOTHING).unwrap();
         assert_eq!((previous, kept_input.as_deref()), (None, Some("\"x\"")));
         assert_eq!(
@@ -310,6 +339,17 @@ mod tests {
         let echo: serde_json::Value = serde_json::from_str(&format!("{{{echo}}}")).unwrap();
         assert_eq!(echo["instructions"], "be brief");
         assert_eq!(echo["temperature"], 1.0);
+    }
+
+    #[test]
+    fn signs_of_life_do_not_repeat_what_is_large() {
+        let large = "x".repeat(20_000);
+        let body = with(&format!(
+            r#","instructions":"{large}","metadata":{{"a":"b"}}"#
+        ));
+        let request = parse(body.as_bytes(), NOTHING).unwrap();
+        assert!(request.echo.contains(&large) && !request.short_echo.contains(&large));
+        assert!(request.short_echo.contains(r#""metadata":{"a":"b"}"#));
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(crate) struct Identity<'a> {
     pub(crate) created: u64,
     /// The request's own fields, from its parser.
     pub(crate) echo: &'a str,
+    /// The same without what is large, for a response that is not complete.
+    pub(crate) short_echo: &'a str,
 }
 
 /// A response so far. Its one output is a message with one text; thinking has no place in it.
@@ -25,6 +27,8 @@ pub(super) struct Draft {
     head: String,
     /// The object from `model` on to before its `output`.
     tail: String,
+    /// The same while the answer is on its way.
+    short_tail: String,
     item_id: String,
     /// The inside of a JSON string.
     text: String,
@@ -50,16 +54,23 @@ impl Draft {
             .string(&format!("resp_{}", identity.id))
             .lit(",\"object\":\"response\",\"created_at\":")
             .number(identity.created);
-        Writer(&mut tail)
-            .lit(",\"error\":null,\"model\":")
-            .string(identity.model_requested)
-            .lit(",")
-            .lit(identity.echo);
+        let mut short_tail = Vec::new();
+        for (tail, echo) in [
+            (&mut tail, identity.echo),
+            (&mut short_tail, identity.short_echo),
+        ] {
+            Writer(tail)
+                .lit(",\"error\":null,\"model\":")
+                .string(identity.model_requested)
+                .lit(",")
+                .lit(echo);
+        }
         // Only texts were written, so they are some.
         let text = |bytes| String::from_utf8(bytes).unwrap_or_default();
         Draft {
             head: text(head),
             tail: text(tail),
+            short_tail: text(short_tail),
             item_id: format!("msg_{}", identity.id),
             text: String::new(),
             paragraphs: Paragraphs::default(),
@@ -148,7 +159,11 @@ impl Draft {
                 .lit(reason)
                 .lit("}"),
         };
-        let out = out.lit(&self.tail).lit(",\"output\":[");
+        let tail = match self.stop {
+            Stop::NotYet => &self.short_tail,
+            Stop::Complete | Stop::Incomplete(_) => &self.tail,
+        };
+        let out = out.lit(tail).lit(",\"output\":[");
         match self.stop {
             Stop::NotYet => out.lit("],\"usage\":null}"),
             Stop::Complete | Stop::Incomplete(_) => {

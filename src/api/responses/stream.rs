@@ -72,7 +72,9 @@ impl StreamEncoder {
         let inner = String::from_utf8_lossy(&body).into_owned();
         let inner = inner.trim_start_matches('{').trim_end_matches('}');
         self.frame("error", &mut out, |_, out| {
-            out.lit(",\"code\":\"server_error\",\"param\":null,\"message\":")
+            out.lit(",\"code\":")
+                .string(openai::code(error))
+                .lit(",\"param\":null,\"message\":")
                 .string(&error.message)
                 .lit(",")
                 .lit(inner)
@@ -174,6 +176,7 @@ mod tests {
         model_requested: "m",
         created: 7,
         echo: "\"metadata\":{}",
+        short_echo: "\"metadata\":{}",
     };
 
     fn frames(bytes: &[u8]) -> Vec<Value> {

@@ -163,3 +163,29 @@ fn media_are_counted_beside_a_message_of_one_word() {
         ],
     );
 }
+
+#[test]
+fn images_of_earlier_messages_are_shown_and_numbered() {
+    let image = |source: u32| Block::Media {
+        kind: MediaKind::Image,
+        block: raw(&format!(r#"{{"type":"image","source":{source}}}"#)),
+    };
+    let result = Block::ToolResult {
+        tool_use_id: "t".to_owned(),
+        is_error: false,
+        blocks: vec![image(2)],
+    };
+    let messages = [
+        user(vec![text("what is"), image(1)]),
+        assistant(vec![text("a cat")]),
+        user(vec![result]),
+    ];
+    let content = serde_json::to_value(content(&messages)).unwrap();
+    let history = content[0]["text"].as_str().unwrap();
+    assert!(history.contains("what is\n[image 1]\n"), "{history}");
+    assert_eq!(content[1]["text"], "[image 1]:");
+    assert_eq!(content[2]["source"], 1);
+    let newest = content[3]["text"].as_str().unwrap();
+    assert!(newest.contains("[image 2]"), "{newest}");
+    assert_eq!(content[5]["source"], 2);
+}
