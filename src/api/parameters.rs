@@ -97,6 +97,16 @@ impl Parameters {
     }
 }
 
+/// A choice of a tool that must be used: the model does not get the client's tools. `auto` and `none` are
+/// as good as asked for.
+pub(super) fn forced(tool_choice: Option<&RawValue>) -> Option<&RawValue> {
+    tool_choice.filter(|raw| {
+        !["\"auto\"", "\"none\""]
+            .iter()
+            .any(|it| raw.get().contains(it))
+    })
+}
+
 /// Whether a value differs from "nothing", which is the default of every field that is ignored.
 fn asks_for_something(raw: &RawValue) -> bool {
     !matches!(
@@ -218,6 +228,21 @@ mod tests {
             ("d", Some(raw("0.5"))),
         ]);
         assert_eq!(parameters.ignored, ["d"]);
+    }
+
+    #[test]
+    fn only_a_tool_that_must_be_used_is_forced() {
+        for (json, expect) in [
+            (r#""auto""#, false),
+            (r#""none""#, false),
+            (r#"{"type":"auto"}"#, false),
+            (r#""required""#, true),
+            (r#"{"type":"any"}"#, true),
+            (r#"{"type":"tool","name":"x"}"#, true),
+        ] {
+            assert_eq!(forced(Some(raw(json))).is_some(), expect, "{json}");
+        }
+        assert!(forced(None).is_none());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::api::{
         required, string, whole,
     },
     models,
-    parameters::{object_schema, stop_list},
+    parameters::{forced, object_schema, stop_list},
 };
 
 /// What a request asks, and how the answer is wanted.
@@ -142,6 +142,7 @@ impl Wire<'_> {
         parameters.settle_sampling(self.sampling()?, &model);
         parameters.ignore([
             ("tools", self.tools),
+            ("tool_choice", forced(self.tool_choice)),
             ("service_tier", self.service_tier),
             ("container", self.container),
             ("mcp_servers", self.mcp_servers),

@@ -58,8 +58,12 @@ impl StreamEncoder {
                     .lit(",\"stop_sequence\":")
                     .string_or_null(stop_sequence)
                     .lit("},\"usage\":");
-                raw_usage(out, usage)
-                    .lit("}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+                let out = match usage {
+                    Some(usage) => out.raw(usage),
+                    // Input tokens here would replace those of the start.
+                    None => out.lit("{\"output_tokens\":0}"),
+                };
+                out.lit("}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
             }
         }
     }
@@ -135,7 +139,7 @@ data: {"type":"message_stop"}
                 usage: None,
             }],
             r#"event: message_delta
-data: {"type":"message_delta","delta":{"stop_reason":"stop_sequence","stop_sequence":"\n\""},"usage":{"input_tokens":0,"output_tokens":0}}
+data: {"type":"message_delta","delta":{"stop_reason":"stop_sequence","stop_sequence":"\n\""},"usage":{"output_tokens":0}}
 
 event: message_stop
 data: {"type":"message_stop"}

@@ -12,7 +12,7 @@ use crate::api::{
         positive, required, string,
     },
     models,
-    parameters::{bounded_stops, object_schema, stop_list},
+    parameters::{bounded_stops, forced, object_schema, stop_list},
 };
 
 /// What a request asks, and how the answer is wanted.
@@ -88,6 +88,10 @@ struct Wire<'a> {
     tools: Option<&'a RawValue>,
     #[serde(borrow)]
     functions: Option<&'a RawValue>,
+    #[serde(borrow)]
+    function_call: Option<&'a RawValue>,
+    #[serde(borrow)]
+    audio: Option<&'a RawValue>,
     #[serde(borrow)]
     seed: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -231,7 +235,10 @@ impl Wire<'_> {
         parameters.schema = schema.flatten();
         parameters.ignore([
             ("tools", self.tools),
+            ("tool_choice", forced(self.tool_choice)),
             ("functions", self.functions),
+            ("function_call", forced(self.function_call)),
+            ("audio", self.audio),
             ("seed", self.seed),
             ("logprobs", self.logprobs),
             ("top_logprobs", self.top_logprobs),

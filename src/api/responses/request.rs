@@ -11,7 +11,7 @@ use crate::api::{
     field::{self, Fault, boolean, delivery, object, optional, positive, required, string},
     models,
     openai::request::{Asked, Common, built_in_tools, effort, refused, schema_of},
-    parameters::object_schema,
+    parameters::{forced, object_schema},
 };
 
 /// What a request asks, and how the answer is wanted.
@@ -193,6 +193,7 @@ impl Wire<'_> {
         parameters.schema = optional("text", self.text, text_schema)?.flatten();
         parameters.ignore([
             ("tools", self.tools),
+            ("tool_choice", forced(self.tool_choice)),
             ("top_logprobs", self.top_logprobs),
             ("service_tier", self.service_tier),
             ("include", self.include),
