@@ -110,7 +110,7 @@ pub(crate) fn apply(
             .iter()
             .map(|(path, old, _)| (path.clone(), Some(old.clone()))),
     );
-    let backup = backups.keep(&identity(access), &former)?;
+    let backup = backups.keep(&access.instance.identity(), &former)?;
     let mut change = Change {
         access,
         seen: &seen,
@@ -146,7 +146,7 @@ pub(crate) fn revert(
     let Some(backup) = backups.newest()? else {
         return Ok(None);
     };
-    let own = identity(access);
+    let own = access.instance.identity();
     if backup.of != own {
         return Err(format!(
             "its newest backup, {}, is of {}, and this is {own}; put it back by hand",
@@ -163,16 +163,6 @@ pub(crate) fn revert(
     backup.done()?;
     let files = backup.files.into_iter().map(|(path, _)| path).collect();
     Ok(Some((files, backup.dir)))
-}
-
-/// Names may move from one instance to another; a backup must not.
-fn identity(access: &Access<'_>) -> String {
-    let instance = access.instance;
-    format!(
-        "{}:{}",
-        instance.whereabouts(),
-        instance.config_path.display()
-    )
 }
 
 /// The last first: a key in `.env` goes before openclaw.json points back to where that key must not go.

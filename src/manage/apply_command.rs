@@ -6,6 +6,7 @@ use super::{
     backups::Backups,
     connect::{Candidate, Gateway},
     found::Found,
+    identities::Identities,
     reach::Answering,
     say::{Mark, Say},
     setup::{side_by_side, state_dir},
@@ -49,8 +50,10 @@ pub(crate) fn run(options: &Apply) -> Result<bool, String> {
                 .to_owned(),
         );
     }
+    let identities = Identities::load(&state)?;
     let connected = side_by_side(&chosen, |instance| {
-        let candidate = Candidate::look(&found, instance, (&loaded.config, &answering));
+        let parts = (&loaded.config, &answering);
+        let candidate = Candidate::look(&found, instance, parts, &identities);
         candidate.connect(
             &Backups::of(&state, &instance.name),
             (options.env_files, Gateway::Running),

@@ -8,6 +8,7 @@ use super::{
     backups::Backups,
     found::Found,
     host_file,
+    identities::Identities,
     prove::{self, Finding},
     reach::{self, Answering},
     say::Mark,
@@ -88,6 +89,7 @@ impl<'a> Candidate<'a> {
         found: &'a Found,
         instance: &'a Instance,
         (config, answering): (&Config, &Answering),
+        identities: &Identities,
     ) -> Candidate<'a> {
         let access = found.access(instance);
         let settings = apply::settings(&access);
@@ -95,9 +97,10 @@ impl<'a> Candidate<'a> {
             .as_ref()
             .ok()
             .and_then(|it| workspace_on_host(&access, it));
-        let tenant = match &settings {
-            Ok(settings) => tenant_of(&access, (settings, workspace.clone()), config),
-            Err(why) => Err(why.clone()),
+        let tenant = match (identities.check(instance), &settings) {
+            (Err(why), _) => Err(why),
+            (Ok(()), Ok(settings)) => tenant_of(&access, (settings, workspace.clone()), config),
+            (Ok(()), Err(why)) => Err(why.clone()),
         };
         Candidate {
             access,

@@ -16,6 +16,7 @@ pub(crate) mod companion;
 mod connect;
 mod found;
 mod host_file;
+mod identities;
 mod local_command;
 mod prove;
 mod reach;

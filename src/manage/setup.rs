@@ -14,6 +14,7 @@ use super::{
     companion::Companion,
     connect::{Candidate, Changed, Connected, Gateway, Tenant},
     found::Found,
+    identities::Identities,
     prove::Finding,
     reach::Answering,
     say::Say,
@@ -88,8 +89,9 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, String> {
         return Ok(Outcome::Incomplete);
     }
     let answering = Answering::open(&config)?;
+    let identities = Identities::load(&state_path()?)?;
     let mut candidates = side_by_side(&found.instances, |instance| {
-        Candidate::look(&found, instance, (&config, &answering))
+        Candidate::look(&found, instance, (&config, &answering), &identities)
     });
     preview(say, &candidates);
     if options.mode == Mode::Look {
@@ -300,6 +302,12 @@ fn connect_all(
         candidate.connect(&backups, (EnvFiles::Update, gateway))
     });
     drop(companion);
+    let served = candidates.iter().zip(&connected);
+    let served = served.filter(|(_, connected)| connected.is_good());
+    Identities::note(
+        &state,
+        served.map(|(candidate, _)| candidate.access.instance),
+    )?;
     for (candidate, connected) in candidates.iter().zip(&connected) {
         say.head(candidate.name());
         tell(say, connected);
@@ -355,14 +363,19 @@ fn next_steps(say: Say, path: &Path, is_running: bool) {
     }
 }
 
+/// Where the state directory is or will be.
+fn state_path() -> Result<PathBuf, String> {
+    let env = |name: &str| std::env::var(name).ok();
+    let path = StateDir::locate(env);
+    path.ok_or_else(|| "no state directory: set HOME, XDG_STATE_HOME or STATE_DIRECTORY".to_owned())
+}
+
 /// Where backups are kept, made at need.
 ///
 /// # Errors
 /// When there is no place for it.
 pub(crate) fn state_dir() -> Result<PathBuf, String> {
-    let env = |name: &str| std::env::var(name).ok();
-    let path = StateDir::locate(env)
-        .ok_or("no state directory: set HOME, XDG_STATE_HOME or STATE_DIRECTORY")?;
+    let path = state_path()?;
     let failed = |error: std::io::Error| format!("state directory {}: {error}", path.display());
     StateDir::open(&path).map_err(failed)?;
     Ok(path)

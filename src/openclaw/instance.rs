@@ -34,6 +34,11 @@ impl Instance {
         }
     }
 
+    /// What stays the same when it is started or made anew, and differs from every other instance's.
+    pub(crate) fn identity(&self) -> String {
+        format!("{}:{}", self.whereabouts(), self.config_path.display())
+    }
+
     /// A path of its settings: `~` is the home that its state directory lies in, unless that was moved.
     pub(crate) fn expanded(&self, path: &str) -> PathBuf {
         match (path.strip_prefix("~/"), self.state_dir.parent()) {

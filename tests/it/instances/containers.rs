@@ -261,3 +261,34 @@ fn container_that_has_this_users_own_files_counts_once() {
     assert_eq!(fs::read(&file).unwrap(), now);
     assert!(String::from_utf8(now).unwrap().contains(&host.key("own")));
 }
+
+#[test]
+fn container_that_takes_anothers_name_gets_nothing_of_its() {
+    let Some(engine) = Engine::own() else { return };
+    let host = Host::new().engine(&engine);
+    let first = engine.container(instance(&host, "alice-openclaw-gateway-1", BUILT_IN));
+    host.setup(&["--yes"]).good();
+    let key = host.key("alice");
+    drop(first);
+    let second = engine.container(
+        instance(&host, "openclaw-cell-alice", BUILT_IN)
+            .label("openclaw.fleet.tenant", "alice")
+            .env("ITS_OWN", "secret"),
+    );
+    let config = host.config_text();
+    host.setup(&["--yes"])
+        .bad()
+        .says("tenant alice is of alice-openclaw-gateway-1")
+        .says("to hand it over");
+    assert_eq!(host.config_text(), config);
+    let file = host
+        .dir
+        .path()
+        .join("states/openclaw-cell-alice/openclaw.json");
+    assert_eq!(fs::read_to_string(file).unwrap(), BUILT_IN);
+    // The same container, made anew, is the same instance.
+    drop(second);
+    let _again = engine.container(instance(&host, "alice-openclaw-gateway-1", BUILT_IN));
+    host.setup(&["--yes"]).good();
+    assert_eq!(host.key("alice"), key);
+}
