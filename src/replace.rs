@@ -61,9 +61,15 @@ fn write(path: &Path, bytes: &[u8], owner: Owner) -> io::Result<()> {
     file.sync_all()
 }
 
-fn aside_of(path: &Path) -> PathBuf {
+/// A new name beside a file, for what shall take its place.
+pub(crate) fn aside_of(path: &Path) -> PathBuf {
+    path.with_file_name(format!("{}{}", aside_prefix(path), ids::random_hex::<6>()))
+}
+
+/// How all such names begin.
+pub(crate) fn aside_prefix(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.ccgw-{}", ids::random_hex::<6>()))
+    format!(".{name}.ccgw-")
 }
 
 #[cfg(test)]

@@ -45,18 +45,44 @@ impl Address {
         }
     }
 
+    /// Whether its networks may be none of this machine's: without root they are of a namespace of their own.
+    pub(crate) fn may_be_rootless(&self) -> bool {
+        match self {
+            Address::Unix(path) => {
+                let text = path.to_string_lossy();
+                text.contains("podman") || text.starts_with("/run/user/")
+            }
+            Address::Tcp(_) => false,
+        }
+    }
+
+    /// Whether there is a socket to try.
+    pub(crate) fn is_there(&self) -> bool {
+        match self {
+            Address::Unix(path) => path.exists(),
+            Address::Tcp(_) => true,
+        }
+    }
+
     /// Where to look when nothing is said: the engine of the system, one without root, then Podman's.
+    /// A name that is a link to another comes once, as with `podman-docker`.
     pub(crate) fn usual(runtime_dir: Option<&Path>, uid: u32) -> Vec<Address> {
         let own = PathBuf::from(format!("/run/user/{uid}"));
         let runtime = runtime_dir.unwrap_or(&own);
-        [
+        let mut real = Vec::new();
+        let mut names = vec![
             PathBuf::from("/var/run/docker.sock"),
             runtime.join("docker.sock"),
             runtime.join("podman/podman.sock"),
             PathBuf::from("/run/podman/podman.sock"),
-        ]
-        .map(Address::Unix)
-        .into()
+        ];
+        names.retain(|name| {
+            let path = name.canonicalize().unwrap_or_else(|_| name.clone());
+            let is_new = !real.contains(&path);
+            real.push(path);
+            is_new
+        });
+        names.into_iter().map(Address::Unix).collect()
     }
 }
 

@@ -38,38 +38,32 @@ const ERROR_BYTES_MAX: u64 = 64 << 10;
 const OUR_VERSION: (u32, u32) = (1, 41);
 
 impl Engine {
-    /// The engine of this machine: the one that `DOCKER_HOST` names, else the first of the usual
-    /// sockets that exists and answers. `None` where there is none.
-    ///
-    /// # Errors
-    /// When the engine that `DOCKER_HOST` names, or every one whose socket exists, does not answer.
-    pub(crate) fn find(
-        env: impl Fn(&str) -> Option<String>,
-    ) -> Result<Option<Engine>, DockerError> {
-        if let Some(host) = env("DOCKER_HOST").filter(|it| !it.is_empty()) {
-            let address = Address::parse(&host).map_err(|why| DockerError::Odd {
-                what: "be found".to_owned(),
-                why,
-            })?;
-            return Engine::connect(address).map(Some);
-        }
-        let runtime_dir = env("XDG_RUNTIME_DIR").filter(|it| !it.is_empty());
-        let uid = rustix::process::getuid().as_raw();
-        let mut first_error = None;
-        for address in Address::usual(runtime_dir.as_deref().map(Path::new), uid) {
-            let is_there = match &address {
-                Address::Unix(path) => path.exists(),
-                Address::Tcp(_) => true,
-            };
-            if !is_there {
-                continue;
+    /// The engines of this machine: the one that `DOCKER_HOST` names, else all of the usual sockets
+    /// that exist and answer, and the errors of those that do not.
+    pub(crate) fn find(env: impl Fn(&str) -> Option<String>) -> (Vec<Engine>, Vec<DockerError>) {
+        let named = env("DOCKER_HOST").filter(|it| !it.is_empty());
+        let addresses = match named.as_deref().map(Address::parse) {
+            Some(Err(why)) => {
+                let what = "be found".to_owned();
+                return (Vec::new(), vec![DockerError::Odd { what, why }]);
             }
+            Some(Ok(address)) => vec![address],
+            None => {
+                let runtime_dir = env("XDG_RUNTIME_DIR").filter(|it| !it.is_empty());
+                let uid = rustix::process::getuid().as_raw();
+                let mut usual = Address::usual(runtime_dir.as_deref().map(Path::new), uid);
+                usual.retain(Address::is_there);
+                usual
+            }
+        };
+        let mut found = (Vec::new(), Vec::new());
+        for address in addresses {
             match Engine::connect(address) {
-                Ok(engine) => return Ok(Some(engine)),
-                Err(error) => first_error = first_error.or(Some(error)),
+                Ok(engine) => found.0.push(engine),
+                Err(error) => found.1.push(error),
             }
         }
-        first_error.map_or(Ok(None), Err)
+        found
     }
 
     /// # Errors

@@ -54,17 +54,19 @@ impl<'a> Access<'a> {
         Access { instance, engine }
     }
 
-    /// A regular file's bytes; `None` when there is no such file.
+    /// The engine that holds it, for a container.
+    pub(crate) fn engine(&self) -> Option<&'a Engine> {
+        self.engine
+    }
+
+    /// A regular file with its owner and mode; `None` when there is no such file.
     ///
     /// # Errors
     /// When it is no regular file, too large or out of reach.
-    pub(crate) fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, String> {
+    pub(crate) fn file(&self, path: &Path) -> Result<Option<docker::File>, String> {
         match self.container()? {
             None => read_local(path).map_err(|error| format!("{}: {error}", path.display())),
-            Some((engine, id)) => {
-                let file = self.file_in_container(engine, id, path)?;
-                Ok(file.map(|it| it.bytes))
-            }
+            Some((engine, id)) => self.file_in_container(engine, id, path),
         }
     }
 
@@ -112,19 +114,56 @@ impl<'a> Access<'a> {
         before: Option<&[u8]>,
         bytes: &[u8],
     ) -> Result<(), String> {
-        if self.read(path)?.as_deref() != before {
+        let old = self.file(path)?;
+        if old.as_ref().map(|it| it.bytes.as_slice()) != before {
             return Err(format!(
                 "{} was changed by somebody else just now; run this again",
                 path.display()
             ));
         }
+        let (uid, gid, mode) = match (&old, self.container()?) {
+            (Some(old), _) => (old.uid, old.gid, old.mode),
+            (None, None) => owner_of_directory(path)
+                .map_err(|error| format!("cannot write {}: {error}", path.display()))?,
+            (None, Some((engine, id))) => owner_in_container(engine, id, path),
+        };
+        let bytes = bytes.to_vec();
+        self.put(
+            path,
+            &docker::File {
+                bytes,
+                uid,
+                gid,
+                mode,
+            },
+        )
+    }
+
+    /// Puts a file with this owner and mode in the place of what is there, at once.
+    ///
+    /// # Errors
+    /// When it cannot be written; then what was there is as it was.
+    pub(crate) fn put(&self, path: &Path, file: &docker::File) -> Result<(), String> {
         match self.container()? {
-            None => replace_local(path, bytes)
+            None => put_local(path, file)
                 .map_err(|error| format!("cannot write {}: {error}", path.display())),
-            Some((engine, id)) => {
-                let old = self.file_in_container(engine, id, path)?;
-                replace_in_container((engine, id), path, old, bytes)
-            }
+            Some((engine, id)) => put_in_container((engine, id), path, file),
+        }
+    }
+
+    /// Removes what a killed ccgw left beside a file. In a container whose files this process does not reach,
+    /// it stays: its name says whose it is.
+    pub(crate) fn sweep(&self, path: &Path) {
+        let place = match self.instance.place {
+            Place::Local => path
+                .parent()
+                .map(|dir| (dir, PathBuf::from(path.file_name().unwrap_or_default()))),
+            Place::Docker(_) => self.instance.mount_of(path),
+        };
+        let is_here = self.engine.is_none_or(Engine::is_here);
+        if let (Some((root, below)), true) = (place, is_here) {
+            // It is tidying, of which nothing depends.
+            let _ = host_file::sweep(root, &below);
         }
     }
 
@@ -171,6 +210,12 @@ impl<'a> Access<'a> {
     }
 
     fn local_openclaw(&self, words: &[&str], stdin: &[u8]) -> Result<Option<Ran>, String> {
+        let owner = self.file(&self.instance.config_path)?.map(|it| it.uid);
+        let us = rustix::process::geteuid().as_raw();
+        // What it writes would become ours, mode 0600, and the instance could not read it any more.
+        if owner.is_some_and(|owner| owner != u64::from(us)) {
+            return Ok(None);
+        }
         let env: [(&str, &OsStr); 2] = [
             ("OPENCLAW_STATE_DIR", self.instance.state_dir.as_os_str()),
             (
@@ -276,7 +321,7 @@ fn run(
     })
 }
 
-fn read_local(path: &Path) -> io::Result<Option<Vec<u8>>> {
+fn read_local(path: &Path) -> io::Result<Option<docker::File>> {
     let opened = OpenOptions::new()
         .read(true)
         // Neither a link nor a pipe that waits for a writer.
@@ -291,10 +336,16 @@ fn read_local(path: &Path) -> io::Result<Option<Vec<u8>>> {
         }
         opened => opened?,
     };
-    if !file.metadata()?.is_file() {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
-    bounded(file).map(Some)
+    Ok(Some(docker::File {
+        bytes: bounded(file)?,
+        uid: metadata.uid().into(),
+        gid: metadata.gid().into(),
+        mode: metadata.mode() & 0o7777,
+    }))
 }
 
 fn bounded(file: File) -> io::Result<Vec<u8>> {
@@ -308,46 +359,32 @@ fn bounded(file: File) -> io::Result<Vec<u8>> {
     }
 }
 
-fn replace_local(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let like = match std::fs::symlink_metadata(path) {
-        Ok(metadata) => Owner::of(&metadata),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let parent = path.parent().unwrap_or(Path::new("/"));
-            let dir = std::fs::metadata(parent)?;
-            Owner {
-                uid: dir.uid(),
-                gid: dir.gid(),
-                mode: 0o600,
-            }
-        }
-        Err(error) => return Err(error),
+fn put_local(path: &Path, file: &docker::File) -> io::Result<()> {
+    let id = |id: u64| u32::try_from(id).map_err(io::Error::other);
+    let owner = Owner {
+        uid: id(file.uid)?,
+        gid: id(file.gid)?,
+        mode: file.mode,
     };
-    replace::atomically(path, bytes, like)
+    replace::atomically(path, &file.bytes, owner)
+}
+
+/// Of a new file on this machine.
+fn owner_of_directory(path: &Path) -> io::Result<(u64, u64, u32)> {
+    let dir = std::fs::metadata(path.parent().unwrap_or(Path::new("/")))?;
+    Ok((dir.uid().into(), dir.gid().into(), 0o600))
 }
 
 /// The engine writes a file beside the old one, and `mv` in the container puts it in its place at
 /// once. An image without `mv` gets it over the old one, which the engine unlinks first.
-fn replace_in_container(
+fn put_in_container(
     (engine, id): (&Engine, &str),
     path: &Path,
-    old: Option<docker::File>,
-    bytes: &[u8],
+    new: &docker::File,
 ) -> Result<(), String> {
     let failed = |error: docker::DockerError| error.to_string();
-    let (uid, gid, mode) = match &old {
-        Some(old) => (old.uid, old.gid, old.mode),
-        None => owner_in_container(engine, id, path),
-    };
-    let new = docker::File {
-        bytes: bytes.to_vec(),
-        uid,
-        gid,
-        mode,
-    };
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let aside: PathBuf =
-        path.with_file_name(format!(".{name}.ccgw-{}", crate::ids::random_hex::<6>()));
-    engine.write_file(id, &aside, &new).map_err(failed)?;
+    let aside = replace::aside_of(path);
+    engine.write_file(id, &aside, new).map_err(failed)?;
     let words = [
         "mv",
         "-f",
@@ -358,11 +395,11 @@ fn replace_in_container(
     match moved.code {
         0 => Ok(()),
         126 | 127 => {
-            let written = engine.write_file(id, path, &new).map_err(failed);
+            let written = engine.write_file(id, path, new).map_err(failed);
             // Without `mv` there is hardly a `rm`; empty, it holds no key at least.
             let empty = docker::File {
                 bytes: Vec::new(),
-                ..new
+                ..new.clone()
             };
             written.and(engine.write_file(id, &aside, &empty).map_err(failed))
         }

@@ -11,10 +11,13 @@ use super::{
     access::{Access, Ran},
     backups::{Backups, Former},
 };
-use crate::openclaw::{
-    env_file,
-    instance::Place,
-    settings::{GatewayUrl, Plan, ProviderChange, Settings},
+use crate::{
+    docker,
+    openclaw::{
+        env_file,
+        instance::Place,
+        settings::{GatewayUrl, Plan, ProviderChange, Settings},
+    },
 };
 
 /// What an instance shall use.
@@ -54,7 +57,7 @@ pub(crate) fn settings(access: &Access<'_>) -> Result<Settings, String> {
 }
 
 /// Files as they were when they were read: what a change is based on, and what its backup holds.
-type Seen = BTreeMap<PathBuf, Option<Vec<u8>>>;
+type Seen = BTreeMap<PathBuf, Option<docker::File>>;
 
 fn read(access: &Access<'_>) -> Result<(Settings, Seen), String> {
     let env = |name: &str| match &access.instance.place {
@@ -63,8 +66,9 @@ fn read(access: &Access<'_>) -> Result<(Settings, Seen), String> {
     };
     let seen = RefCell::new(Seen::new());
     let read = |path: &Path| {
-        let bytes = access.read(path)?;
-        seen.borrow_mut().insert(path.to_owned(), bytes.clone());
+        let file = access.file(path)?;
+        let bytes = file.as_ref().map(|it| it.bytes.clone());
+        seen.borrow_mut().insert(path.to_owned(), file);
         Ok(bytes)
     };
     let settings = Settings::read(&access.instance.config_path, &read, &env)?;
@@ -92,6 +96,8 @@ pub(crate) fn apply(
     backups: &Backups,
 ) -> Result<Applied, String> {
     let (settings, seen) = read(access)?;
+    seen.keys().for_each(|path| access.sweep(path));
+    access.sweep(&access.instance.state_dir.join(".env"));
     let plan = plan(&settings, target)?;
     let env_files = match target.env_files {
         EnvFiles::Update => changed_env_files(access, target)?,
@@ -156,7 +162,7 @@ pub(crate) fn revert(
     }
     let mut present = Vec::new();
     for (path, _) in &backup.files {
-        present.push((path.clone(), access.read(path)?));
+        present.push((path.clone(), access.file(path)?));
     }
     backup.keep_present(&present)?;
     restore(access, &backup.files)?;
@@ -167,11 +173,11 @@ pub(crate) fn revert(
 
 /// The last first: a key in `.env` goes before openclaw.json points back to where that key must not go.
 fn restore(access: &Access<'_>, former: &[Former]) -> Result<(), String> {
-    for (path, bytes) in former.iter().rev() {
-        let now = access.read(path)?;
-        match (bytes, now) {
-            (Some(bytes), Some(now)) if *bytes == now => {}
-            (Some(bytes), now) => access.replace(path, now.as_deref(), bytes)?,
+    for (path, file) in former.iter().rev() {
+        let now = access.file(path)?;
+        match (file, now) {
+            (Some(file), Some(now)) if *file == now => {}
+            (Some(file), _) => access.put(path, file)?,
             (None, Some(_)) => access.remove(path)?,
             (None, None) => {}
         }
@@ -195,13 +201,13 @@ fn settings_files(
         paths.push(root.clone());
     }
     let former = |path: PathBuf| {
-        let bytes = seen.get(&path).cloned().flatten();
-        (path, bytes)
+        let file = seen.get(&path).cloned().flatten();
+        (path, file)
     };
     Ok(paths.into_iter().map(former).collect())
 }
 
-type EnvFileChange = (PathBuf, Vec<u8>, String);
+type EnvFileChange = (PathBuf, docker::File, String);
 
 /// A change on its way, and what of it was done.
 struct Change<'a> {
@@ -228,7 +234,8 @@ impl Change<'_> {
         }
         // Only now: while openclaw.json points elsewhere, this key would go there.
         for (path, old, new) in env_files {
-            self.access.replace(path, Some(old), new.as_bytes())?;
+            self.access
+                .replace(path, Some(&old.bytes), new.as_bytes())?;
             self.touched.push(path.clone());
         }
         Ok(())
@@ -268,8 +275,9 @@ impl Change<'_> {
 
     fn write(&mut self, edited: &[(PathBuf, String)]) -> Result<(), String> {
         for (path, text) in edited {
-            let old = self.seen.get(path).cloned().flatten();
-            self.access.replace(path, old.as_deref(), text.as_bytes())?;
+            let old = self.seen.get(path).and_then(Option::as_ref);
+            let old = old.map(|it| it.bytes.as_slice());
+            self.access.replace(path, old, text.as_bytes())?;
             self.touched.push(path.clone());
         }
         Ok(())
@@ -296,13 +304,13 @@ fn changed_env_files(
 ) -> Result<Vec<EnvFileChange>, String> {
     let mut changed = Vec::new();
     let path = access.instance.state_dir.join(".env");
-    let Some(bytes) = access.read(&path)? else {
+    let Some(file) = access.file(&path)? else {
         return Ok(changed);
     };
     let text =
-        String::from_utf8(bytes.clone()).map_err(|_| format!("{} is not UTF-8", path.display()))?;
-    if let Some(new) = env_file::pointed(&text, target.origin, target.key) {
-        changed.push((path, bytes, new));
+        std::str::from_utf8(&file.bytes).map_err(|_| format!("{} is not UTF-8", path.display()))?;
+    if let Some(new) = env_file::pointed(text, target.origin, target.key) {
+        changed.push((path, file, new));
     }
     Ok(changed)
 }

@@ -22,7 +22,7 @@ pub(crate) fn run(options: &Apply) -> Result<bool, String> {
     let env = |name: &str| std::env::var(name).ok();
     let loaded = config::load(&options.config, &env).map_err(|it| it.to_string())?;
     let found = Found::search();
-    if let Some(problem) = &found.engine_problem {
+    for problem in &found.engine_problems {
         say.warn(problem);
     }
     let tenants: Vec<&str> = loaded
@@ -80,6 +80,11 @@ fn chosen<'f>(
 ) -> Result<Vec<&'f Instance>, String> {
     let Some(name) = &options.tenant else {
         let is_tenant = |it: &&Instance| tenants.contains(&it.name.as_str());
+        for tenant in tenants.iter().filter(|it| found.named(it).is_none()) {
+            Say::new().warn(&format!(
+                "{tenant}: no running OpenClaw is called so; start its container, if it has one"
+            ));
+        }
         return Ok(found.instances.iter().filter(is_tenant).collect());
     };
     if !tenants.contains(&name.as_str()) {

@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ids, log::Timestamp};
+use crate::{docker, ids, log::Timestamp};
 
 /// The backups of one tenant's instance.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Backups {
 }
 
 /// A file as it was; `None` when there was none.
-pub(crate) type Former = (PathBuf, Option<Vec<u8>>);
+pub(crate) type Former = (PathBuf, Option<docker::File>);
 
 /// A finished backup.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ struct Entry {
     path: PathBuf,
     /// The name of the copy beside the manifest.
     copy: Option<String>,
+    /// User, group and mode.
+    owner: Option<(u64, u64, u32)>,
 }
 
 const MANIFEST: &str = "files.json";
@@ -76,14 +78,15 @@ impl Backups {
             of: of.to_owned(),
             files: Vec::new(),
         };
-        for (index, (path, bytes)) in files.iter().enumerate() {
-            let copy = bytes.as_ref().map(|_| format!("{index}"));
-            if let (Some(copy), Some(bytes)) = (&copy, bytes) {
-                write_new(&dir.join(copy), bytes)?;
+        for (index, (path, file)) in files.iter().enumerate() {
+            let copy = file.as_ref().map(|_| format!("{index}"));
+            if let (Some(copy), Some(file)) = (&copy, file) {
+                write_new(&dir.join(copy), &file.bytes)?;
             }
             manifest.files.push(Entry {
                 path: path.clone(),
                 copy,
+                owner: file.as_ref().map(|it| (it.uid, it.gid, it.mode)),
             });
         }
         // Last: a backup without it was never finished, and is no backup.
@@ -151,10 +154,10 @@ impl Backup {
     /// # Errors
     /// When they cannot be written. Nothing must be put back then.
     pub(crate) fn keep_present(&self, files: &[Former]) -> Result<(), String> {
-        for (index, (_, bytes)) in files.iter().enumerate() {
-            let Some(bytes) = bytes else { continue };
+        for (index, (_, file)) in files.iter().enumerate() {
+            let Some(file) = file else { continue };
             let name = format!("{index}.before-revert-{}", ids::random_hex::<4>());
-            let kept = write_new(&self.dir.join(name), bytes);
+            let kept = write_new(&self.dir.join(name), &file.bytes);
             kept.map_err(|error| format!("cannot keep a copy in {}: {error}", self.dir.display()))?;
         }
         Ok(())
@@ -176,11 +179,18 @@ impl Backup {
 fn read(dir: &Path) -> io::Result<Backup> {
     let manifest: Manifest = serde_json::from_slice(&fs::read(dir.join(MANIFEST))?)?;
     let former = manifest.files.into_iter().map(|entry| {
-        let bytes = entry
-            .copy
-            .map(|copy| fs::read(dir.join(copy)))
-            .transpose()?;
-        Ok((entry.path, bytes))
+        let Some(copy) = entry.copy else {
+            return Ok((entry.path, None));
+        };
+        let bytes = fs::read(dir.join(copy))?;
+        let (uid, gid, mode) = entry.owner.ok_or(io::ErrorKind::InvalidData)?;
+        let file = docker::File {
+            bytes,
+            uid,
+            gid,
+            mode,
+        };
+        Ok((entry.path, Some(file)))
     });
     Ok(Backup {
         dir: dir.to_owned(),
@@ -210,11 +220,19 @@ mod tests {
         let root = std::env::temp_dir().join(format!("ccgw-backups-{}", std::process::id()));
         let backups = Backups::of(&root, "a");
         assert!(backups.newest().unwrap().is_none());
+        let file = |text: &str| {
+            Some(docker::File {
+                bytes: text.into(),
+                uid: 1000,
+                gid: 1001,
+                mode: 0o640,
+            })
+        };
         let first = vec![
-            (PathBuf::from("/x/openclaw.json"), Some(b"{1}".to_vec())),
+            (PathBuf::from("/x/openclaw.json"), file("{1}")),
             (PathBuf::from("/x/.env"), None),
         ];
-        let second = vec![(PathBuf::from("/x/openclaw.json"), Some(b"{2}".to_vec()))];
+        let second = vec![(PathBuf::from("/x/openclaw.json"), file("{2}"))];
         let dir = backups.keep("here", &first).unwrap();
         assert_eq!(
             fs::metadata(&dir).unwrap().permissions().mode() & 0o777,

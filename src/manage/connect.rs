@@ -104,7 +104,7 @@ impl<'a> Candidate<'a> {
         };
         Candidate {
             access,
-            origin: reach::origin(&access, found.engine.as_ref(), (config, answering)),
+            origin: reach::origin(&access, (config, answering)),
             tenant,
             settings,
             workspace,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     access::Access,
     apply::{self, EnvFiles, Target},
-    ask::Ask,
+    ask::{Ask, CANNOT_ASK},
     beacon::{Beacon, SILENCE},
     cli_check,
     found::Found,
@@ -21,8 +21,9 @@ use super::{
     setup::{side_by_side, state_dir},
 };
 use crate::{
+    api::models,
     config::{self, Config, ConfigDir, Loaded},
-    openclaw::instance::Instance,
+    openclaw::{instance::Instance, settings::Settings},
 };
 
 /// What the doctor was told.
@@ -134,7 +135,7 @@ fn examine(options: &Options, loaded: &Loaded, report: &mut Report) -> Result<()
     let chosen = chosen(options, config)?;
     this_machine(options, loaded, report);
     let found = Found::search();
-    report.all("docker", docker(&found));
+    docker(&found, report);
     let answering = Answering::open(config);
     report.all("gateway", gateway(&answering));
     let Ok(answering) = answering else {
@@ -282,16 +283,17 @@ fn memory(config: &Config) -> Finding {
     }
 }
 
-fn docker(found: &Found) -> Finding {
-    match (&found.engine, &found.engine_problem) {
-        (_, Some(problem)) => Finding::warn(
-            problem,
-            "start Docker, or let this user reach its socket (group docker), if instances run in it",
-        ),
-        (Some(engine), None) => {
-            Finding::ok(format!("Engine {} at {}", engine.release, engine.address()))
-        }
-        (None, None) => Finding::ok("none here"),
+fn docker(found: &Found, report: &mut Report) {
+    for engine in &found.engines {
+        let text = format!("Engine {} at {}", engine.release, engine.address());
+        report.all("docker", Finding::ok(text));
+    }
+    for problem in &found.engine_problems {
+        let mend = "start Docker, or let this user reach its socket (group docker), if instances run in it";
+        report.all("docker", Finding::warn(problem, mend));
+    }
+    if found.engines.is_empty() && found.engine_problems.is_empty() {
+        report.all("docker", Finding::ok("none here"));
     }
 }
 
@@ -334,11 +336,7 @@ impl Setting<'_> {
         };
         let access = self.found.access(instance);
         add("instance", Finding::ok(described(instance)));
-        let origin = reach::origin(
-            &access,
-            self.found.engine.as_ref(),
-            (self.config, self.answering),
-        );
+        let origin = reach::origin(&access, (self.config, self.answering));
         let origin = match origin {
             Ok(origin) => origin,
             Err(why) => return add("reach", Finding::fail(why, "")),
@@ -357,7 +355,11 @@ impl Setting<'_> {
                 },
             );
         }
-        add("settings", settings(&access, &origin, key));
+        let read = apply::settings(&access);
+        add("settings", settings(&access, &read, (&origin, key)));
+        if let (Ok(read), Answering::Gateway { .. }) = (&read, self.answering) {
+            add("model", models(&access, read, (&origin, key)));
+        }
         if self.depth == Depth::Whole {
             add("stream", self.stream(&access, &origin));
         }
@@ -415,7 +417,55 @@ fn described(instance: &Instance) -> String {
     format!("{} ({})", instance.whereabouts(), instance.reason)
 }
 
-fn settings(access: &Access<'_>, origin: &str, key: &str) -> Finding {
+/// An instance has a handful of models; each is a request from inside of it.
+const MODELS_ASKED: usize = 4;
+
+/// Whether the gateway takes the models that its agents start with. Those of other providers are not its business.
+fn models(access: &Access<'_>, settings: &Settings, (origin, key): (&str, &str)) -> Finding {
+    let mut names: Vec<String> = Vec::new();
+    for model in settings.primary_models() {
+        match model.model.split_once('/') {
+            Some((_, id)) if models::resolve(id).is_ok() => names.push(id.to_owned()),
+            _ => {}
+        }
+    }
+    // Of two agents with the same one; and no model's name needs escapes in a URL.
+    names.sort();
+    names.dedup();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    names.retain(|it| it.bytes().all(is_plain));
+    names.truncate(MODELS_ASKED);
+    if names.is_empty() {
+        let mend =
+            "set agents.defaults.model.primary to a Claude model, or run `ccgw-manage apply`";
+        return Finding::warn("none of its models is one that the gateway serves", mend);
+    }
+    for name in &names {
+        let url = format!("{origin}/v1/models/{name}");
+        let said = access.ask(&Ask {
+            url: &url,
+            key: Some(key),
+            body: None,
+            timeout: Duration::from_secs(10),
+        });
+        match said {
+            Ok(said) if said.status == 200 => {}
+            Ok(said) => {
+                let text = format!("the gateway answers {} for {name:?}", said.status);
+                return Finding::fail(text, "give the agent a model that `GET /v1/models` lists");
+            }
+            Err(why) if why == CANNOT_ASK => return Finding::warn(why, ""),
+            Err(why) => return Finding::fail(why, ""),
+        }
+    }
+    Finding::ok(format!("the gateway takes {}", names.join(", ")))
+}
+
+fn settings(
+    access: &Access<'_>,
+    settings: &Result<Settings, String>,
+    (origin, key): (&str, &str),
+) -> Finding {
     let mend = format!(
         "`ccgw-manage apply {}` points it here",
         access.instance.name
@@ -425,8 +475,8 @@ fn settings(access: &Access<'_>, origin: &str, key: &str) -> Finding {
         key,
         env_files: EnvFiles::LeaveAlone,
     };
-    let plan = apply::settings(access).and_then(|settings| apply::plan(&settings, &target));
-    match plan {
+    let plan = settings.as_ref().map_err(Clone::clone);
+    match plan.and_then(|settings| apply::plan(settings, &target)) {
         Ok(plan) if plan.is_empty() => match plan.notices.first() {
             Some(notice) => Finding::warn(notice, ""),
             None => Finding::ok("openclaw.json points at the gateway, with its key"),

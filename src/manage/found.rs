@@ -1,6 +1,9 @@
 //! What there is on this machine: the engine, if any, and every instance.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use super::access::Access;
 use crate::{
@@ -11,29 +14,34 @@ use crate::{
 /// The outcome of a search.
 #[derive(Debug)]
 pub(crate) struct Found {
-    pub(crate) engine: Option<Engine>,
-    /// Why Docker could not be asked, where there seems to be one.
-    pub(crate) engine_problem: Option<String>,
+    pub(crate) engines: Vec<Engine>,
+    /// Why an engine could not be asked, where there seems to be one.
+    pub(crate) engine_problems: Vec<String>,
     pub(crate) instances: Vec<Instance>,
     pub(crate) notices: Vec<String>,
     /// Containers that the engine would not tell of.
     pub(crate) unseen: usize,
+    /// Which engine holds the container of this id.
+    homes: BTreeMap<String, usize>,
 }
 
 impl Found {
     /// Searches. A host without Docker still has its local instances.
     pub(crate) fn search() -> Found {
         let env = |name: &str| std::env::var(name).ok();
-        let (engine, mut engine_problem) = match Engine::find(env) {
-            Ok(engine) => (engine, None),
-            Err(error) => (None, Some(error.to_string())),
-        };
+        let (engines, errors) = Engine::find(env);
+        let mut engine_problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let mut notices = Vec::new();
         let mut instances = Vec::new();
-        if let Some(engine) = &engine {
+        let mut homes = BTreeMap::new();
+        for (index, engine) in engines.iter().enumerate() {
             match in_containers(engine, &mut notices) {
-                Ok(found) => instances.extend(found),
-                Err(why) => engine_problem = Some(why),
+                Ok(found) => {
+                    let ids = found.iter().filter_map(Instance::container);
+                    homes.extend(ids.map(|it| (it.id.clone(), index)));
+                    instances.extend(found);
+                }
+                Err(why) => engine_problems.push(why),
             }
         }
         instances.extend(of_this_machine(env));
@@ -41,16 +49,18 @@ impl Found {
         notices.extend(without_doubles(&mut instances));
         notices.extend(discover::make_unique(&mut instances));
         Found {
-            engine,
-            engine_problem,
+            engines,
+            engine_problems,
             instances,
             notices,
             unseen,
+            homes,
         }
     }
 
     pub(crate) fn access<'a>(&'a self, instance: &'a Instance) -> Access<'a> {
-        Access::new(instance, self.engine.as_ref())
+        let home = instance.container().and_then(|it| self.homes.get(&it.id));
+        Access::new(instance, home.and_then(|index| self.engines.get(*index)))
     }
 
     /// The instance of a tenant's name.

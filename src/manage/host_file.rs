@@ -6,11 +6,14 @@ use std::{
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::Path,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat, unlinkat,
+};
 
-use crate::docker;
+use crate::{docker, replace};
 
 /// Reads a regular file of at most `max` bytes, with its owner and mode.
 ///
@@ -49,11 +52,77 @@ pub(super) fn is_dir(root: &Path, below: &Path) -> bool {
     root.is_ok_and(|root| openat2(&root, below, flags, Mode::empty(), resolve).is_ok())
 }
 
+/// Removes what a killed ccgw left beside a file, on its way to take the file's place. What is not a minute
+/// old may be another's that still works.
+///
+/// # Errors
+/// When the directory cannot be read or written.
+pub(super) fn sweep(root: &Path, below: &Path) -> io::Result<()> {
+    let dir = match below.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = openat(CWD, root, flags, Mode::empty())?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let dir = openat2(&root, dir, flags | OFlags::RDONLY, Mode::empty(), resolve)?;
+    let prefix = replace::aside_prefix(below);
+    for entry in rustix::fs::Dir::read_from(&dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !name.to_bytes().starts_with(prefix.as_bytes()) {
+            continue;
+        }
+        let stat = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let age = now.map_or(0, |it| it.as_secs().cast_signed() - stat.st_mtime);
+        if age > LEFT_AFTER_S && FileType::from_raw_mode(stat.st_mode).is_file() {
+            unlinkat(&dir, name, AtFlags::empty())?;
+        }
+    }
+    Ok(())
+}
+
+/// Writing a file takes far less.
+const LEFT_AFTER_S: i64 = 60;
+
 #[cfg(test)]
 mod tests {
     use std::{fs, os::unix::fs::symlink};
 
     use super::*;
+
+    #[test]
+    fn only_old_leftovers_are_swept() {
+        let dir = std::env::temp_dir().join(format!("ccgw-sweep-{}", std::process::id()));
+        fs::create_dir_all(dir.join("sub")).unwrap();
+        let old = SystemTime::now() - std::time::Duration::from_secs(600);
+        for (name, age) in [
+            ("openclaw.json", Some(old)),
+            (".openclaw.json.ccgw-0123456789ab", Some(old)),
+            (".openclaw.json.ccgw-ba9876543210", None),
+            (".openclaw.json.bak", Some(old)),
+            ("..env.ccgw-0123456789ab", Some(old)),
+        ] {
+            let file = File::create(dir.join("sub").join(name)).unwrap();
+            file.set_modified(age.unwrap_or_else(SystemTime::now))
+                .unwrap();
+        }
+        sweep(&dir, Path::new("sub/openclaw.json")).unwrap();
+        sweep(&dir.join("sub"), Path::new(".env")).unwrap();
+        symlink("sub", dir.join("link")).unwrap();
+        assert!(sweep(&dir, Path::new("link/openclaw.json")).is_err());
+        let entries = fs::read_dir(dir.join("sub")).unwrap();
+        let mut left: Vec<_> = entries.map(|it| it.unwrap().file_name()).collect();
+        left.sort();
+        let expect = [
+            ".openclaw.json.bak",
+            ".openclaw.json.ccgw-ba9876543210",
+            "openclaw.json",
+        ];
+        assert_eq!(left, expect);
+        fs::remove_dir_all(dir).unwrap();
+    }
 
     #[test]
     fn links_lead_nowhere() {

@@ -101,12 +101,11 @@ fn is_health(body: &str) -> bool {
 /// Every address that was tried and why it failed, with what usually helps.
 pub(crate) fn origin(
     access: &Access<'_>,
-    engine: Option<&Engine>,
     (config, answering): (&Config, &Answering),
 ) -> Result<String, String> {
     let port = answering.port();
     let mut failures = Vec::new();
-    for host in candidates(access, engine, config) {
+    for host in candidates(access, config) {
         let origin = format!("http://{host}:{port}");
         let url = format!("{origin}/health");
         let ask = Ask {
@@ -137,7 +136,14 @@ pub(crate) fn origin(
     ))
 }
 
-fn candidates(access: &Access<'_>, engine: Option<&Engine>, config: &Config) -> Vec<String> {
+/// What makes this machine reachable by name in its containers: Docker's, where it is mapped, and
+/// Podman's, which is in every container's /etc/hosts.
+const NAMES_OF_HOST: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
+
+/// The host's loopback, as slirp4netns shows it to containers of rootless engines.
+const SLIRP_HOST: &str = "10.0.2.2";
+
+fn candidates(access: &Access<'_>, config: &Config) -> Vec<String> {
     let Place::Docker(container) = &access.instance.place else {
         let local = config.server.host.filter(|host| !host.is_unspecified());
         return vec![local.map_or_else(|| "127.0.0.1".to_owned(), in_url)];
@@ -148,14 +154,20 @@ fn candidates(access: &Access<'_>, engine: Option<&Engine>, config: &Config) -> 
     if container.host_config.network_mode == "host" {
         return vec!["127.0.0.1".to_owned()];
     }
-    let mut hosts = gateways(container, engine);
-    let maps_host = |it: &String| it.starts_with("host.docker.internal:");
-    if container.host_config.extra_hosts.iter().any(maps_host) {
-        hosts.push("host.docker.internal".to_owned());
-    }
-    if let Some(engine) = engine {
+    let mut hosts = gateways(container, access.engine());
+    let maps = |name: &str| {
+        let entry = format!("{name}:");
+        let extra = &container.host_config.extra_hosts;
+        extra.iter().any(|it| it.starts_with(&entry))
+    };
+    let mapped = NAMES_OF_HOST.iter().filter(|name| maps(name));
+    hosts.extend(mapped.map(|it| (*it).to_owned()));
+    if let Some(engine) = access.engine() {
         // Without a default bridge there is nothing to learn from it.
         hosts.extend(engine.gateways("bridge").unwrap_or_default());
+        if engine.address().may_be_rootless() {
+            hosts.extend([NAMES_OF_HOST[1], SLIRP_HOST].map(str::to_owned));
+        }
     }
     hosts.push(LAST_RESORT.to_owned());
     let mut unique: Vec<String> = Vec::new();

@@ -161,14 +161,18 @@ fn load(path: &Path) -> Result<Config, String> {
 /// Tells what there is; false when there is nothing to connect.
 fn show(say: Say, found: &Found) -> bool {
     say.line("\nOpenClaw instances");
-    match (&found.engine, &found.engine_problem) {
-        (_, Some(problem)) => say.warn(problem),
-        (Some(engine), None) => say.ok(&format!(
+    for engine in &found.engines {
+        say.ok(&format!(
             "Docker Engine {} at {}",
             engine.release,
             engine.address()
-        )),
-        (None, None) => say.ok("no Docker here"),
+        ));
+    }
+    for problem in &found.engine_problems {
+        say.warn(problem);
+    }
+    if found.engines.is_empty() && found.engine_problems.is_empty() {
+        say.ok("no Docker here");
     }
     for instance in &found.instances {
         say.ok(&described(instance));

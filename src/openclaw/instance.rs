@@ -26,6 +26,13 @@ pub(crate) enum Place {
 }
 
 impl Instance {
+    pub(crate) fn container(&self) -> Option<&Container> {
+        match &self.place {
+            Place::Local => None,
+            Place::Docker(container) => Some(container),
+        }
+    }
+
     /// The container's name, or what stands for it.
     pub(crate) fn whereabouts(&self) -> &str {
         match &self.place {

@@ -30,7 +30,7 @@ pub(crate) struct ProviderChange {
     pub(crate) id: String,
     pub(crate) api: Api,
     pub(crate) base_url: String,
-    /// As the file writes it.
+    /// As the file writes it, without a login that it may hold.
     pub(crate) previous_base_url: Option<String>,
 }
 
@@ -97,6 +97,9 @@ const OWN_MODEL: &str = "claude-sonnet-4-6";
 
 const PROVIDERS: [&str; 2] = ["models", "providers"];
 
+/// The `agentRuntime` ids with which OpenClaw asks a model's provider itself.
+const ASKS_PROVIDER: [&str; 2] = ["openclaw", "auto"];
+
 pub(super) fn plan(settings: &Settings, gateway: &GatewayUrl, key: &str) -> Result<Plan, Refusal> {
     let mut draft = Draft {
         settings,
@@ -130,6 +133,20 @@ impl Draft<'_> {
         let mut apis = BTreeMap::<&str, Vec<Api>>::new();
         let mut others = Vec::new();
         for model in models {
+            if let Some(runtime) = self.runtime_instead(model) {
+                let why = format!(
+                    "{:?} is answered by the runtime {runtime:?} of OpenClaw's own, so its provider is not asked: remove that agentRuntime from its settings",
+                    model.model
+                );
+                match &model.agent {
+                    None => {
+                        return Err(Refusal(format!("its primary model {why} and run again")));
+                    }
+                    Some(agent) => self
+                        .notices
+                        .push(format!("agent {agent:?}: its model {why}")),
+                }
+            }
             match (self.served(&model.model), &model.agent) {
                 (Some((provider, api)), _) => apis.entry(provider).or_default().push(api),
                 (None, Some(agent)) => others.push((agent, &model.model)),
@@ -245,7 +262,7 @@ impl Draft<'_> {
             id: provider.to_owned(),
             api,
             base_url,
-            previous_base_url: previous.map(str::to_owned),
+            previous_base_url: previous.map(without_login),
         });
     }
 
@@ -288,6 +305,32 @@ impl Draft<'_> {
         }
     }
 
+    /// Who answers a model in its provider's place. Runtimes are set for an exact model, for all
+    /// of a provider's, or at the provider, in this order (measured with 2026.9.6: with
+    /// `claude-cli` no request reaches the provider's URL).
+    fn runtime_instead(&self, model: &PrimaryModel) -> Option<String> {
+        let name = model.model.as_str();
+        let (provider, id) = name.split_once('/')?;
+        let of_agents = |name: &str| {
+            let own = model.agent.as_deref();
+            let own =
+                own.and_then(|it| self.settings.at(&["agents", "entries", it, "models", name]));
+            let shared = self.settings.at(&["agents", "defaults", "models", name]);
+            [own, shared].into_iter().flatten().find_map(runtime)
+        };
+        let entry = self.provider(provider);
+        let listed = entry.into_iter().flat_map(entries);
+        let of_model = || {
+            let mut own = listed.filter(|it| self.id(it).as_deref() == Some(id));
+            own.find_map(runtime)
+        };
+        let chosen = of_agents(name)
+            .or_else(of_model)
+            .or_else(|| of_agents(&format!("{provider}/*")))
+            .or_else(|| entry.and_then(runtime))?;
+        (!ASKS_PROVIDER.contains(&chosen)).then(|| chosen.to_owned())
+    }
+
     fn provider(&self, id: &str) -> Option<&Value> {
         self.settings.at(&[PROVIDERS[0], PROVIDERS[1], id])
     }
@@ -319,6 +362,20 @@ impl Draft<'_> {
 fn entries(provider: &Value) -> impl Iterator<Item = &Value> {
     let list = provider.get("models").and_then(Value::as_array);
     list.into_iter().flatten()
+}
+
+/// A URL that may be shown.
+fn without_login(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (authority, _) = rest.split_once('/').unwrap_or((rest, ""));
+    match (scheme, authority.rfind('@')) {
+        (_, None) => url.to_owned(),
+        (scheme, Some(at)) => format!("{scheme}://[login]{}", &rest[at..]),
+    }
+}
+
+fn runtime(policy: &Value) -> Option<&str> {
+    policy.get("agentRuntime")?.get("id")?.as_str()
 }
 
 fn not_served(model: &str) -> Refusal {

@@ -267,6 +267,52 @@ fn single_agents_with_foreign_models_are_left_alone() {
 }
 
 #[test]
+fn models_that_another_runtime_answers_are_told() {
+    let model = "anthropic/opus";
+    let cli = "{agentRuntime: {id: 'claude-cli'}}";
+    let own = "{agentRuntime: {id: 'openclaw'}}";
+    let with = |models: &str, provider: &str| {
+        format!(
+            "{{agents: {{defaults: {{model: '{model}', models: {{{models}}}}}}}, models: {{providers: {{anthropic: {provider}}}}}}}"
+        )
+    };
+    let listed =
+        |runtime| format!("{{models: [{{id: 'opus', name: 'O', agentRuntime: {runtime}}}]}}");
+    for text in [
+        with(&format!("'{model}': {cli}"), "{}"),
+        with(&format!("'anthropic/*': {cli}"), "{}"),
+        with("", cli),
+        with("", &listed("{id: 'claude-cli'}")),
+        // The exact model's own comes before its provider's.
+        with(&format!("'{model}': {cli}"), own),
+    ] {
+        check_refused(&text, "answered by the runtime \"claude-cli\"");
+    }
+    for text in [
+        with(&format!("'{model}': {own}"), cli),
+        with(
+            &format!("'{model}': {{agentRuntime: {{id: 'auto'}}}}"),
+            "{}",
+        ),
+        with(&format!("'anthropic/haiku': {cli}"), "{}"),
+        with(
+            &format!("'anthropic/*': {cli}"),
+            &listed("{id: 'openclaw'}"),
+        ),
+    ] {
+        assert_eq!(planned(&settings(&text)).notices, [""; 0], "{text}");
+    }
+    let of_one = format!(
+        "{{agents: {{defaults: {{model: '{model}'}}, entries: {{a: {{model: '{model}', models: {{'{model}': {cli}}}}}}}}}}}"
+    );
+    let notices = planned(&settings(&of_one)).notices;
+    assert!(
+        notices[0].starts_with("agent \"a\": its model"),
+        "{notices:?}"
+    );
+}
+
+#[test]
 fn changes_name_what_was_there() {
     let plan = planned(&settings(&with(
         "{baseUrl: '${OLD}', api: 'anthropic-messages'}",
@@ -280,6 +326,11 @@ fn changes_name_what_was_there() {
             previous_base_url: Some("${OLD}".to_owned()),
         }]
     );
+    let plan = planned(&settings(&with(
+        "{baseUrl: 'https://me:secret@old:99/v1', api: 'anthropic-messages'}",
+    )));
+    let shown = plan.providers[0].previous_base_url.as_deref();
+    assert_eq!(shown, Some("https://[login]@old:99/v1"));
 }
 
 #[test]
