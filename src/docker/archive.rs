@@ -4,6 +4,7 @@
 use std::{
     io::Read,
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use super::{DockerError, Engine, engine::encoded};
@@ -92,6 +93,9 @@ impl Engine {
         header.set_mode(file.mode);
         header.set_uid(file.uid);
         header.set_gid(file.gid);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        // A file of 1970 would look like an old one to whoever watches it.
+        header.set_mtime(now.map_or(0, |it| it.as_secs()));
         header.set_cksum();
         let mut builder = tar::Builder::new(Vec::new());
         let packed = builder
