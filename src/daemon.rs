@@ -28,23 +28,22 @@ use crate::{
         program::{self, Kind, Program},
     },
     config::{self, Config},
-    gateway::{CliWorkers, Gateway, HttpWorkers, Parts, Reason},
+    gateway::{CliWorkers, Gateway, HttpWorkers, Parts, Reason, Served, WithoutTenants},
     http::{self, Listener, ListenerConfig},
     log,
     manage::drift,
+    reload::Reload,
     scheduler::{self, Scheduler},
     state::StateDir,
+    watch,
 };
 
 /// File descriptors of the process beside connections and runs: standard streams, listener, epoll,
 /// signals, a file or two being read.
-const OTHER_FDS: usize = 64;
+pub(crate) const OTHER_FDS: usize = 64;
 
 /// File descriptors of a run: its keeper, its pipes and what is being handed over.
-const FDS_PER_RUN: usize = 12;
-
-/// A tenant's waiting requests may come to this many times the largest body together.
-const QUEUED_BODIES: usize = 2;
+pub(crate) const FDS_PER_RUN: usize = 12;
 
 /// How long what is left may take to end after the drain: interrupt, kill and reap.
 const END_WAIT: Duration = Duration::from_secs(5);
@@ -56,10 +55,16 @@ const FLUSH_WAIT: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// What keeps the daemon from starting, as a text for the operator.
-pub(crate) fn serve(config: Config, source: &str, demo: Demo) -> Result<ExitCode, String> {
+///
+/// `file` is read again when it changes, whether or not there is one yet.
+pub(crate) fn serve(
+    (config, file): (Config, &Path),
+    source: &str,
+    demo: Demo,
+) -> Result<ExitCode, String> {
     let signals = signals().map_err(|it| format!("cannot watch signals: {it}"))?;
     keeper::adopt_orphans().map_err(|it| format!("cannot become a subreaper: {it}"))?;
-    let parts = Threads::start(config, source, demo)?;
+    let parts = Threads::start((config, file), source, demo)?;
     Ok(parts.run(&signals))
 }
 
@@ -69,30 +74,33 @@ struct Threads {
     scheduler: Scheduler,
     http: HttpWorkers,
     cli: CliWorkers,
+    reload: Reload,
 }
 
 impl Threads {
-    fn start(config: Config, source: &str, demo: Demo) -> Result<Self, String> {
+    fn start((config, file): (Config, &Path), source: &str, demo: Demo) -> Result<Self, String> {
         let config = Arc::new(config);
-        let (runs_in, runs) = bounded(config.cli.max_concurrent);
+        let (runs_in, runs) = bounded(config::CONCURRENT_MAX);
         let (refusals_in, refusals) = bounded(config.server.max_connections);
         let (requests_in, requests) = bounded(config.server.max_connections);
-        let limits = scheduler::Limits {
-            running_max: config.cli.max_concurrent,
-            per_tenant_max: config.cli.max_per_tenant,
-            depth_max: config.cli.queue_depth,
-            wait_max: config.cli.queue_timeout,
-            jobs_max: config.server.max_connections,
-            bytes_max: config.server.max_body_bytes.saturating_mul(QUEUED_BODIES),
+        let without = match config.bind_address().to_canonical().is_loopback() {
+            true => WithoutTenants::ThisMachine,
+            false => WithoutTenants::Nobody,
         };
+        let served = Served::new(
+            Arc::clone(&config),
+            skill_text(&config.cli.skill_file)?,
+            without,
+        );
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error: io::Error| format!("cannot start {what}: {error}")
         };
-        let scheduler =
-            Scheduler::start(limits, runs_in, refusals_in).map_err(failed("the scheduler"))?;
-        let gateway = Arc::new(gateway(&config, demo, scheduler.handle())?);
-        let cli = CliWorkers::start(&gateway, &runs).map_err(failed("the CLI workers"))?;
+        let scheduler = Scheduler::start(served.limits(), runs_in, refusals_in)
+            .map_err(failed("the scheduler"))?;
+        let gateway = Arc::new(gateway(served, demo, scheduler.handle())?);
+        let cli = CliWorkers::start(&gateway, &runs, config.cli.max_concurrent)
+            .map_err(failed("the CLI workers"))?;
         let http = HttpWorkers::start(&gateway, &requests, &refusals)
             .map_err(failed("the http workers"))?;
         let address = SocketAddr::new(config.bind_address(), config.server.port);
@@ -114,17 +122,19 @@ impl Threads {
         })?;
         announce(&gateway, source, listener.local_addr());
         if demo == Demo::Off {
-            drift::watch(Arc::clone(&config));
+            let gateway = Arc::clone(&gateway);
+            drift::watch(move || Arc::clone(&gateway.served().config));
         }
         if demo == Demo::Try {
             print_request_to_try(&gateway, listener.local_addr());
         }
-        if listener.max_connections() < config.server.max_connections {
+        let connections_max = listener.max_connections();
+        if connections_max < config.server.max_connections {
             log::warn(
                 "fewer connections than server.max_connections: the limit on open files is too low (ulimit -Hn, LimitNOFILE)",
                 &[
                     ("wanted", &config.server.max_connections),
-                    ("possible", &listener.max_connections()),
+                    ("possible", &connections_max),
                 ],
             );
         }
@@ -134,12 +144,32 @@ impl Threads {
             scheduler,
             http,
             cli,
+            reload: Reload {
+                file: file.to_owned(),
+                without,
+                connections_max,
+                count: 0,
+            },
         })
     }
 
-    fn run(self, signals: &Receiver<i32>) -> ExitCode {
-        let first = wait_for_end(signals, &never(), None);
+    fn run(mut self, signals: &Receiver<i32>) -> ExitCode {
+        let changes = watch::start(&self.reload.file);
+        let first = loop {
+            select! {
+                recv(signals) -> signal => match signal {
+                    Ok(SIGHUP) => drop(self.reload()),
+                    Ok(signal) => break Some(signal),
+                    Err(_) => break None,
+                },
+                recv(changes) -> _ => drop(self.reload()),
+            }
+        };
         self.stop(first, signals)
+    }
+
+    fn reload(&mut self) -> Result<String, String> {
+        self.reload.again(&self.gateway, &mut self.cli)
     }
 
     fn stop(self, first: Option<i32>, signals: &Receiver<i32>) -> ExitCode {
@@ -149,10 +179,11 @@ impl Threads {
             scheduler,
             http,
             cli,
+            reload: _,
         } = self;
         listener.stop_accepting();
         gateway.start_draining();
-        let drain = gateway.config.cli.drain_timeout;
+        let drain = gateway.served().config.cli.drain_timeout;
         log::info(
             "stopping: no new connections, runs may finish",
             &[
@@ -205,7 +236,8 @@ fn wait_for_end(
     loop {
         select! {
             recv(signals) -> signal => match signal {
-                Ok(SIGHUP) => log::info("SIGHUP: the configuration is read at start only; restart to apply it", &[]),
+                // It would only have been for requests that no longer come.
+                Ok(SIGHUP) => {}
                 Ok(signal) => return Some(signal),
                 Err(_) => return None,
             },
@@ -254,24 +286,18 @@ fn signal_name(signal: Option<i32>) -> &'static str {
     }
 }
 
-fn gateway(
-    config: &Arc<Config>,
-    demo: Demo,
-    scheduler: scheduler::Handle,
-) -> Result<Gateway, String> {
+fn gateway(served: Served, demo: Demo, scheduler: scheduler::Handle) -> Result<Gateway, String> {
     let path = StateDir::locate(|name| std::env::var(name).ok())
         .ok_or("no place for state: set STATE_DIRECTORY, XDG_STATE_HOME or HOME")?;
     let state = StateDir::open(&path)
         .map_err(|error| format!("cannot use the state directory {}: {error}", path.display()))?;
     let base_env = command::base_environment(|name| std::env::var_os(name), &path);
-    let cli = Cli::start(program(config, demo)?, base_env.clone(), &path);
-    let skill_text = skill_text(&config.cli.skill_file)?;
+    let cli = Cli::start(program(&served.config, demo)?, base_env.clone(), &path);
     Ok(Gateway::new(Parts {
-        config: Arc::clone(config),
+        served,
         cli,
         state,
         base_env,
-        skill_text,
         scheduler,
     }))
 }
@@ -322,12 +348,13 @@ fn print_request_to_try(gateway: &Gateway, address: SocketAddr) {
         text += "  *** Install the real one: npm install -g @anthropic-ai/claude-code           ***\n\n";
     }
     text += "  In another terminal:\n\n";
-    if !gateway.config.tenants.is_empty() {
+    let has_tenants = !gateway.served().config.tenants.is_empty();
+    if has_tenants {
         text += "  KEY=...  # a tenant's api_key from the configuration\n";
     }
     text +=
         &format!("  curl -N http://{address}/v1/messages -H 'content-type: application/json' \\\n");
-    if !gateway.config.tenants.is_empty() {
+    if has_tenants {
         text += "    -H \"x-api-key: $KEY\" \\\n";
     }
     text += r#"    -d '{"model":"sonnet","max_tokens":1024,"stream":true,"tool_choice":{"type":"none"},"messages":[{"role":"user","content":"Say hello"}]}'"#;
@@ -341,7 +368,7 @@ const SKILL_TEXT: &str = include_str!("../openclaw-skill.md");
 /// A skill file is a page of text; more than this is a mistake.
 const SKILL_TEXT_MAX: u64 = 1 << 20;
 
-fn skill_text(path: &Path) -> Result<String, String> {
+pub(crate) fn skill_text(path: &Path) -> Result<String, String> {
     let bad = |why: String| format!("cli.skill_file {}: {why}", path.display());
     match std::fs::metadata(path) {
         Ok(it) if it.len() > SKILL_TEXT_MAX => return Err(bad("is larger than 1 MiB".to_owned())),
@@ -359,7 +386,7 @@ fn skill_text(path: &Path) -> Result<String, String> {
 }
 
 fn announce(gateway: &Gateway, source: &str, address: SocketAddr) {
-    let config = &gateway.config;
+    let config = &gateway.served().config;
     log::info(
         &format!("listening on http://{address}"),
         &[

@@ -16,10 +16,12 @@ mod log;
 mod manage;
 mod memory;
 mod openclaw;
+mod reload;
 mod replace;
 mod scheduler;
 mod state;
 mod turn;
+mod watch;
 
 use std::{
     ffi::OsString,
@@ -106,7 +108,8 @@ fn serve(path: Option<&Path>, demo: Demo) -> ExitCode {
     for notice in &loaded.notices {
         log::warn(notice, &[]);
     }
-    let ended = daemon::serve(loaded.config, &source, demo);
+    let file = path.unwrap_or(Path::new("config.yaml"));
+    let ended = daemon::serve((loaded.config, file), &source, demo);
     log::finish();
     match ended {
         Ok(code) => code,

@@ -48,6 +48,7 @@ pub(crate) struct Scheduler {
 enum Request {
     Enqueue(Box<Job>),
     Count(Sender<Counts>),
+    Limit(Limits),
     /// Refuse what waits and what comes from now on, and end with the last permit.
     Close,
 }
@@ -64,8 +65,8 @@ const RETURNS_PER_JOB: usize = 2;
 const REQUESTS_MAX: usize = 64;
 
 impl Scheduler {
-    /// `runs` takes every granted job; its receivers are the CLI workers, at least
-    /// `limits.running_max` of them. `refusals` takes the jobs that must be told no.
+    /// `runs` takes every granted job and has room for all that may ever run at once; its receivers
+    /// are the CLI workers, at least `limits.running_max` of them. `refusals` takes the jobs that must be told no.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -128,6 +129,12 @@ impl Handle {
         }
     }
 
+    /// Keeps to other limits from now on; what runs or waits beyond them is left to go on.
+    pub(crate) fn limit(&self, limits: Limits) {
+        // A scheduler that is gone limits nothing any more.
+        let _ = self.requests.send(Request::Limit(limits));
+    }
+
     /// Refuses all that waits and all that comes, and ends the thread once nothing runs any more.
     pub(crate) fn close(&self) {
         // A scheduler that is gone has nothing left to close.
@@ -179,6 +186,7 @@ impl Actor {
                     // The asker may have left.
                     let _ = answer.send(self.queue.counts());
                 }
+                Event::Request(Request::Limit(limits)) => self.queue.limits = limits,
                 Event::Request(Request::Close) => self.close(),
                 Event::Returned(Returned::Permit { tenant, ran }) => {
                     self.run_average = (self.run_average * 7 + ran) / 8;
@@ -322,7 +330,7 @@ impl Actor {
             let Some(job) = self.jobs.remove(&id) else {
                 continue;
             };
-            // There are as many workers as permits, so this never waits; when they are gone the
+            // The channel has room for all permits, so this never waits; when the workers are gone the
             // job is dropped (500) and the permit returns itself.
             let _ = self.runs.send((job, permit));
         }

@@ -11,7 +11,7 @@ use super::section::{Reader, Section};
 use super::tree::Node;
 use super::value::{choice, millis, number};
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cli {
     /// A bare name, for the search in `PATH`, or an absolute path.
     pub(crate) bin: PathBuf,
@@ -93,7 +93,7 @@ const PERMISSION_MODES: [(&str, PermissionMode); 7] = [
 ];
 
 /// A CLI takes 150 MB or more, so this many would need 38 GB.
-const CONCURRENT_MAX: usize = 256;
+pub(crate) const CONCURRENT_MAX: usize = 256;
 
 pub(super) fn read<'t>(reader: &mut Reader<'t>, node: Option<&'t Node>) -> Result<Cli, Reported> {
     let mut s = reader.section(node, &keys::CLI, "cli".to_owned());

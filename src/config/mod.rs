@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 mod build;
+mod changes;
 mod cli;
 mod cors;
 pub(crate) mod edit;
@@ -25,7 +26,8 @@ mod tests;
 mod tree;
 mod value;
 
-pub(crate) use cli::{Cli, PermissionMode, StreamPolicy};
+pub(crate) use changes::Changes;
+pub(crate) use cli::{CONCURRENT_MAX, Cli, PermissionMode, StreamPolicy};
 pub(crate) use cors::CorsOrigins;
 pub(crate) use file::BYTES_MAX as FILE_BYTES_MAX;
 pub(crate) use problems::Problems;
@@ -70,11 +72,19 @@ pub(crate) fn check_text(
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(), Problems> {
+    parsed(path, text, env).map(drop)
+}
+
+fn parsed(
+    path: &Path,
+    text: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Problems> {
     let mut problems = Problems::new(path);
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let root = tree::parse(text, &mut problems);
     let dir = path.parent().unwrap_or(Path::new("/"));
-    read(&root, &origin(dir.to_path_buf(), env), env, problems).map(drop)
+    read(&root, &origin(dir.to_path_buf(), env), env, problems)
 }
 
 /// A usable configuration and what the operator should hear about it at start.

@@ -4,7 +4,10 @@ use std::fmt;
 
 /// A key or an environment value. There is no `Display`, and `Debug` hides the text, so the only
 /// way to it is the word [`Secret::expose`], which a reviewer can search for.
-#[derive(Clone)]
+///
+/// Comparing two takes a time that depends on them: it is for two of the operator's own, never for what a
+/// caller presents.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Secret(String);
 
 impl Secret {

@@ -11,7 +11,7 @@ use super::tenant::Tenant;
 use super::tree::Node;
 use super::value::{ip, millis, number};
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Server {
     /// 0 lets the kernel choose a free port.
     pub(crate) port: u16,

@@ -8,15 +8,11 @@ use super::section::Reader;
 use super::tree::Node;
 use super::value::seconds;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Session {
     /// How long after its last request a conversation is forgotten.
     pub(crate) ttl: Duration,
     /// How often forgotten conversations are looked for.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "conversations that go on are to come")
-    )]
     pub(crate) cleanup_interval: Duration,
 }
 

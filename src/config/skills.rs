@@ -8,7 +8,7 @@ use super::section::Reader;
 use super::tree::Node;
 use super::value::choice;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Skills {
     pub(crate) sync: SkillsSync,
     /// Absolute; a tenant's skills are in the folder of its name.

@@ -9,7 +9,7 @@ use super::secret::Secret;
 use super::section::{Reader, Section};
 use super::tree::{Entry, Node, Value};
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tenant {
     /// `[a-z0-9][a-z0-9_-]{0,62}`: safe as a file name and in a log line.
     pub(crate) name: String,

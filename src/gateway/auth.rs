@@ -10,41 +10,51 @@ use crate::{
     scheduler::TenantId,
 };
 
-/// The keys of all tenants, by [`TenantId`]; empty when the gateway has no tenants.
-pub(crate) struct Keys(Vec<Vec<u8>>);
+/// How tenants are known.
+pub(crate) enum Keys {
+    /// There are none: whoever reaches the port is this one.
+    Open(TenantId),
+    /// By these keys; with none of them nobody is let in.
+    Of(Vec<(Vec<u8>, TenantId)>),
+}
 
 impl Keys {
-    pub(crate) fn new(keys: impl IntoIterator<Item = Vec<u8>>) -> Self {
-        Keys(keys.into_iter().collect())
+    /// Those who may ask.
+    pub(crate) fn tenants(&self) -> Vec<TenantId> {
+        match self {
+            Keys::Open(id) => vec![*id],
+            Keys::Of(keys) => keys.iter().map(|(_, id)| *id).collect(),
+        }
     }
 
     /// Finds the tenant a request's key belongs to; without tenants everybody who may connect is
-    /// tenant 0, as long as the request cannot come from a web page.
+    /// the one, as long as the request cannot come from a web page.
     ///
     /// # Errors
     /// 401 for a missing, unknown or contradictory key; 403 for a web page.
     pub(crate) fn identify(&self, head: &Head) -> Result<TenantId, ApiError> {
-        if self.0.is_empty() {
-            return from_no_web_page(head).map(|()| 0);
-        }
+        let keys = match self {
+            Keys::Open(id) => return from_no_web_page(head).map(|()| *id),
+            Keys::Of(keys) => keys,
+        };
         let key = presented(head)?.ok_or_else(|| {
             unauthorized(
                 "no key: send the tenant's key as `x-api-key: KEY` or `Authorization: Bearer KEY`",
             )
         })?;
-        self.find(key.as_bytes())
+        find(keys, key.as_bytes())
             .ok_or_else(|| unauthorized("invalid x-api-key: no tenant has this key"))
     }
+}
 
-    /// Compares with every key and takes the same time whichever matches.
-    fn find(&self, key: &[u8]) -> Option<TenantId> {
-        let mut found = u32::MAX;
-        for (id, known) in (0u32..).zip(&self.0) {
-            let same: Choice = known.as_slice().ct_eq(key);
-            found = u32::conditional_select(&found, &id, same);
-        }
-        (found != u32::MAX).then_some(found as TenantId)
+/// Compares with every key and takes the same time whichever matches.
+fn find(keys: &[(Vec<u8>, TenantId)], key: &[u8]) -> Option<TenantId> {
+    let mut found = u32::MAX;
+    for (index, (known, _)) in (0u32..).zip(keys) {
+        let same: Choice = known.as_slice().ct_eq(key);
+        found = u32::conditional_select(&found, &index, same);
     }
+    keys.get(found as usize).map(|(_, id)| *id)
 }
 
 /// The one key a request presents, wherever it stands.
@@ -123,7 +133,7 @@ mod tests {
 
     #[track_caller]
     fn check(headers: &[(&str, &str)], expect: Result<TenantId, &str>) {
-        let keys = Keys::new([b"key-of-a".to_vec(), b"key-of-b".to_vec()]);
+        let keys = Keys::Of(vec![(b"key-of-a".to_vec(), 0), (b"key-of-b".to_vec(), 1)]);
         match (keys.identify(&head(headers)), expect) {
             (Ok(id), Ok(expect)) => assert_eq!(id, expect),
             (Err(error), Err(expect)) => {
@@ -172,7 +182,7 @@ mod tests {
 
     #[test]
     fn without_tenants_web_pages_are_refused() {
-        let keys = Keys::new([]);
+        let keys = Keys::Open(0);
         for (headers, expect) in [
             (vec![("host", "127.0.0.1:3456")], true),
             (vec![("host", "localhost")], true),

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     os::fd::{AsFd, OwnedFd},
+    sync::Arc,
     time::Instant,
 };
 
@@ -45,7 +46,8 @@ pub(super) fn count(
         Ok(worker) => worker,
         Err(error) => return failed(job, cannot_start(&error)),
     };
-    let cli = &gateway.config.cli;
+    let served = Arc::clone(&job.served);
+    let cli = &served.config.cli;
     let deadline = Instant::now() + cli.timeout.min(cli.idle_timeout);
     let mut counting = Counting {
         countable,

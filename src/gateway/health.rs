@@ -42,11 +42,12 @@ struct TenantHealth<'a> {
 
 impl Gateway {
     pub(super) fn health(&self, request: &Request) -> Vec<u8> {
-        let (counts, tenants) = self.tenant_counts();
+        let counts = self.scheduler.counts();
+        let served = self.served();
         // A page in a browser on this machine comes from loopback too, and is not the operator.
         let is_local = request.peer.ip().to_canonical().is_loopback()
             && auth::from_no_web_page(&request.head).is_ok();
-        let may_know = is_local || self.has_key(request);
+        let may_know = is_local || served.keys.identify(&request.head).is_ok();
         let details = may_know.then(|| Details {
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: self.started.elapsed().as_secs(),
@@ -54,7 +55,8 @@ impl Gateway {
                 version: self.cli.version(),
                 stand_in: self.cli.program.kind == Kind::StandIn,
             },
-            tenants: tenants
+            tenants: served
+                .present()
                 .map(|(id, tenant)| {
                     let (running, queued) = counts.tenants.get(&id).copied().unwrap_or_default();
                     TenantHealth {
@@ -77,10 +79,5 @@ impl Gateway {
         };
         // Plain structs with string keys always serialise.
         serde_json::to_vec(&health).unwrap_or_default()
-    }
-
-    /// Without tenants everybody who can connect is local anyway.
-    fn has_key(&self, request: &Request) -> bool {
-        self.keys.identify(&request.head).is_ok()
     }
 }

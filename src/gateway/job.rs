@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Tenant,
+    Served, Tenant,
     answer::{Answer, Patience},
 };
 use crate::{
@@ -19,6 +19,8 @@ use crate::{
 
 /// One prompt that waits or runs, with the answer it owes.
 pub(crate) struct Job {
+    /// The configuration that it came under, and goes by.
+    pub(crate) served: Arc<Served>,
     pub(crate) tenant_id: TenantId,
     pub(crate) tenant: Arc<Tenant>,
     pub(crate) prompt: Prompt,

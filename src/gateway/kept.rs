@@ -20,7 +20,7 @@ const ENTRY_BYTES: usize = 256;
 
 /// Every tenant's responses.
 pub(crate) struct Kept {
-    shelves: Vec<Mutex<Shelf>>,
+    shelves: Vec<Arc<Mutex<Shelf>>>,
     ttl: Duration,
 }
 
@@ -47,9 +47,27 @@ pub(crate) struct Place {
 }
 
 impl Kept {
-    pub(super) fn new(tenants: usize, ttl: Duration) -> Self {
+    pub(super) fn new(ttl: Duration) -> Self {
         Kept {
-            shelves: (0..tenants).map(|_| Mutex::default()).collect(),
+            shelves: Vec::new(),
+            ttl,
+        }
+    }
+
+    /// The same responses under a new configuration; a tenant that is not served loses its own, and whoever
+    /// gets its name later does not find them.
+    pub(super) fn for_tenants(
+        &self,
+        count: usize,
+        ttl: Duration,
+        is_served: impl Fn(TenantId) -> bool,
+    ) -> Kept {
+        let shelf = |id: TenantId| match self.shelves.get(id) {
+            Some(shelf) if is_served(id) => Arc::clone(shelf),
+            _ => Arc::default(),
+        };
+        Kept {
+            shelves: (0..count).map(shelf).collect(),
             ttl,
         }
     }
@@ -186,6 +204,10 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
+    fn kept(tenants: usize) -> Kept {
+        Kept::new(HOUR).for_tenants(tenants, HOUR, |_| true)
+    }
+
     fn put(kept: &Arc<Kept>, tenant: TenantId, id: &str, previous: Option<&str>, input: &str) {
         let place = Place {
             kept: Arc::clone(kept),
@@ -204,7 +226,7 @@ mod tests {
 
     #[test]
     fn conversation_comes_oldest_first_and_may_fork() {
-        let kept = Arc::new(Kept::new(1, HOUR));
+        let kept = Arc::new(kept(1));
         put(&kept, 0, "a", None, "1");
         put(&kept, 0, "b", Some("a"), "2");
         put(&kept, 0, "c", Some("a"), "3");
@@ -214,7 +236,7 @@ mod tests {
 
     #[test]
     fn another_tenants_response_is_not_there() {
-        let kept = Arc::new(Kept::new(2, HOUR));
+        let kept = Arc::new(kept(2));
         put(&kept, 0, "a", None, "1");
         assert!(answers(&kept, 1, "a").is_none());
         put(&kept, 1, "b", Some("a"), "2");
@@ -222,8 +244,22 @@ mod tests {
     }
 
     #[test]
+    fn responses_outlive_a_configuration_and_not_their_tenant() {
+        let first = Arc::new(kept(2));
+        put(&first, 0, "a", None, "1");
+        put(&first, 1, "b", None, "1");
+        let second = Arc::new(first.for_tenants(3, HOUR, |id| id != 1));
+        // From a run that began before.
+        put(&first, 0, "c", Some("a"), "2");
+        assert_eq!(answers(&second, 0, "c").unwrap(), ["to a", "to c"]);
+        assert!(answers(&second, 1, "b").is_none());
+        let third = second.for_tenants(3, HOUR, |_| true);
+        assert!(answers(&third, 1, "b").is_none());
+    }
+
+    #[test]
     fn least_recently_used_conversation_is_forgotten_whole() {
-        let kept = Arc::new(Kept::new(1, HOUR));
+        let kept = Arc::new(kept(1));
         let third = "x".repeat(BYTES_MAX / 3);
         put(&kept, 0, "a", None, "1");
         put(&kept, 0, "b", None, &third);
@@ -241,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_went_on_from_the_forgotten_takes_no_room() {
-        let kept = Arc::new(Kept::new(1, HOUR));
+        let kept = Arc::new(kept(1));
         let half = "x".repeat(BYTES_MAX / 2 - 2 * ENTRY_BYTES);
         put(&kept, 0, "a", None, &half);
         put(&kept, 0, "b", Some("a"), "2");
@@ -252,7 +288,7 @@ mod tests {
 
     #[test]
     fn too_large_a_response_displaces_nothing() {
-        let kept = Arc::new(Kept::new(1, HOUR));
+        let kept = Arc::new(kept(1));
         put(&kept, 0, "a", None, "1");
         put(&kept, 0, "b", None, &"x".repeat(BYTES_MAX));
         assert!(answers(&kept, 0, "a").is_some());

@@ -44,6 +44,7 @@ impl Gateway {
     pub(super) fn options(&self, head: &Head, methods: &[&str]) -> Response {
         let methods = methods.join(", ");
         let answer = Response::new(204).header("allow", methods.clone());
-        cors::preflight(&self.config.server.cors_origins, head, &methods, answer)
+        let served = self.served();
+        cors::preflight(&served.config.server.cors_origins, head, &methods, answer)
     }
 }

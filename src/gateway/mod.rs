@@ -16,6 +16,7 @@ mod parse;
 mod repeat;
 mod route;
 mod run;
+mod served;
 mod target;
 mod upstream;
 mod workers;
@@ -25,7 +26,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -33,14 +34,12 @@ use std::{
 
 use self::{
     answer::{Answer, error_response, json},
-    auth::Keys,
-    kept::Kept,
     route::{Format, Route},
-    upstream::Upstream,
 };
 pub(crate) use self::{
     cancel::Reason,
     job::{Job, Refusal},
+    served::{Served, WithoutTenants},
     workers::{CliWorkers, HttpWorkers},
 };
 use crate::{
@@ -49,26 +48,20 @@ use crate::{
         command::{Place, User},
         probe::Cli,
     },
-    config::{Config, ConfigDir},
+    config::ConfigDir,
     http::{Account, AnswerHeader, Head, Refused, Request, Response},
-    ids, log,
-    scheduler::{self, TenantId},
+    ids, log, scheduler,
     state::{self, StateDir},
 };
 
 /// What every request needs, shared by all threads.
 pub(crate) struct Gateway {
-    pub(crate) config: Arc<Config>,
-    pub(crate) tenants: Vec<Arc<Tenant>>,
-    keys: Keys,
+    /// What the configuration says now.
+    served: RwLock<Arc<Served>>,
     pub(crate) cli: Arc<Cli>,
     pub(crate) state: StateDir,
     pub(crate) user: User,
     pub(crate) base_env: Vec<(OsString, OsString)>,
-    /// openclaw-skill.md as it goes into every system prompt.
-    pub(crate) skill_text: String,
-    pub(crate) upstream: Upstream,
-    kept: Arc<Kept>,
     scheduler: scheduler::Handle,
     started: Instant,
     draining: AtomicBool,
@@ -84,11 +77,10 @@ pub(crate) struct Tenant {
 
 /// What [`Gateway::new`] is made from.
 pub(crate) struct Parts {
-    pub(crate) config: Arc<Config>,
+    pub(crate) served: Served,
     pub(crate) cli: Arc<Cli>,
     pub(crate) state: StateDir,
     pub(crate) base_env: Vec<(OsString, OsString)>,
-    pub(crate) skill_text: String,
     pub(crate) scheduler: scheduler::Handle,
 }
 
@@ -97,41 +89,32 @@ const ANYBODY: &str = "local";
 
 impl Gateway {
     pub(crate) fn new(parts: Parts) -> Self {
-        let keys = Keys::new(
-            parts
-                .config
-                .tenants
-                .iter()
-                .map(|it| it.api_key.expose().as_bytes().to_vec()),
-        );
-        let mut tenants: Vec<Arc<Tenant>> = parts
-            .config
-            .tenants
-            .iter()
-            .map(|it| Arc::new(Tenant::configured(it)))
-            .collect();
-        if tenants.is_empty() {
-            tenants.push(Arc::new(Tenant::anybody()));
-        }
         let user = match rustix::process::geteuid().is_root() {
             true => User::Root,
             false => User::Ordinary,
         };
         Gateway {
-            upstream: Upstream::new(tenants.iter().map(|it| &**it)),
-            kept: Arc::new(Kept::new(tenants.len(), parts.config.session.ttl)),
-            config: parts.config,
-            tenants,
-            keys,
+            served: RwLock::new(Arc::new(parts.served)),
             cli: parts.cli,
             state: parts.state,
             user,
             base_env: parts.base_env,
-            skill_text: parts.skill_text,
             scheduler: parts.scheduler,
             started: Instant::now(),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// What is in force now. A request takes it once, and so never sees a half of two.
+    pub(crate) fn served(&self) -> Arc<Served> {
+        // It is only ever replaced whole.
+        Arc::clone(&self.served.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts a new configuration in force, for all requests that come from now on.
+    pub(crate) fn serve_from_now(&self, served: Served) {
+        self.scheduler.limit(served.limits());
+        *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
     }
 
     /// Decides by the head alone, in the listener's thread, whether a request may send its body.
@@ -149,7 +132,12 @@ impl Gateway {
             }
         })?;
         match route.needs_key() {
-            true => self.keys.identify(head).map_err(refuse).map(Account),
+            true => self
+                .served()
+                .keys
+                .identify(head)
+                .map_err(refuse)
+                .map(Account),
             // These have no body that could cost anything.
             false => Ok(Account(usize::MAX)),
         }
@@ -157,7 +145,7 @@ impl Gateway {
 
     /// What every answer to a request carries.
     pub(crate) fn answer_headers(&self, head: &Head) -> Vec<AnswerHeader> {
-        cors::answer_headers(&self.config.server.cors_origins, head)
+        cors::answer_headers(&self.served().config.server.cors_origins, head)
     }
 
     /// Answers a request, or gives it to the scheduler which will see to it.
@@ -215,11 +203,12 @@ impl Gateway {
         let Request {
             head, body, reply, ..
         } = request;
-        let prepared = self.keys.identify(&head).and_then(|tenant| {
+        let served = self.served();
+        let prepared = served.keys.identify(&head).and_then(|tenant| {
             let origin = parse::Origin {
                 request_id: &request_id,
                 tenant,
-                kept: &self.kept,
+                kept: &served.kept,
             };
             parse(&body, &origin).map(|parsed| (tenant, parsed))
         });
@@ -242,10 +231,10 @@ impl Gateway {
                     beside,
                     keep,
                 } = parsed;
-                let tenant = Arc::clone(&self.tenants[tenant_id]);
+                let tenant = Arc::clone(&served.tenants[tenant_id]);
                 // Counting costs no model turn, and works without a login.
                 if task.is_none()
-                    && let Err(error) = self.upstream.check(tenant_id, &prompt.model)
+                    && let Err(error) = served.upstream.check(tenant_id, &prompt.model)
                 {
                     FROM_MEMORY.info(
                         "refused without a run",
@@ -261,6 +250,7 @@ impl Gateway {
                     .ignoring(&prompt.parameters.ignored)
                     .kept_at(keep);
                 self.scheduler.enqueue(Box::new(Job {
+                    served: Arc::clone(&served),
                     tenant_id,
                     tenant,
                     prompt,
@@ -280,18 +270,11 @@ impl Gateway {
         }
     }
 
-    fn tenant_counts(&self) -> (scheduler::Counts, impl Iterator<Item = (TenantId, &Tenant)>) {
-        (
-            self.scheduler.counts(),
-            self.tenants.iter().map(|it| &**it).enumerate(),
-        )
-    }
-
     /// The directories of a tenant's runs, made at need.
     ///
     /// # Errors
     /// 500, when one cannot be made.
-    pub(crate) fn place_of(&self, tenant: &Tenant) -> Result<Place, ApiError> {
+    pub(crate) fn place_of(&self, (served, tenant): (&Served, &Tenant)) -> Result<Place, ApiError> {
         let name = &tenant.name;
         let failed = |what: &str, error: std::io::Error| {
             ApiError::new(
@@ -315,7 +298,7 @@ impl Gateway {
             ),
             ConfigDir::Path(path) => Some(path.clone()),
         };
-        let skills_plugin = state::skills_of(&self.config.skills.dir, name)
+        let skills_plugin = state::skills_of(&served.config.skills.dir, name)
             .map(|skills| self.state.skills_plugin(name, &skills))
             .transpose()
             .map_err(|it| failed("skills plugin", it))?;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Gateway, Tenant,
+    Gateway, Served, Tenant,
     answer::{Patience, unix_now},
     cancel::{Cancel, Reason, clear},
     count::count,
@@ -68,17 +68,17 @@ type Start = (Launch, Vec<u8>);
 
 /// Answers with a model's turns, unless it is known that they would fail.
 fn answer(gateway: &Gateway, job: &mut Job, hands: Hands<'_>, ledger: &mut Ledger) -> Outcome {
-    let tenant = Arc::clone(&job.tenant);
+    let (served, tenant) = (Arc::clone(&job.served), Arc::clone(&job.tenant));
     let whose = (job.tenant_id, &*tenant);
-    let entered = gateway.upstream.enter(whose, &job.prompt.model);
+    let entered = served.upstream.enter(whose, &job.prompt.model);
     let prepared = entered.and_then(|pass| {
         let launch = prepare(gateway, job, command::launch)?;
-        let system = system_prompt(&job.prompt, &gateway.skill_text, &tenant);
+        let system = system_prompt(&job.prompt, &served.skill_text, &tenant);
         let input = input::lines(&job.prompt, &system).map_err(unwritable)?;
         Ok(((launch, input), pass))
     });
     match prepared {
-        Ok((start, pass)) => execute((gateway, pass), job, hands, start, ledger),
+        Ok((start, pass)) => execute((&served, pass), job, hands, start, ledger),
         Err(error) => failed(job, error),
     }
 }
@@ -89,14 +89,14 @@ pub(super) fn prepare(
     job: &Job,
     launch: fn(&Recipe<'_>, &Prompt) -> Launch,
 ) -> Result<Launch, ApiError> {
-    let place = gateway.place_of(&job.tenant)?;
+    let place = gateway.place_of((&job.served, &job.tenant))?;
     let safe = gateway.cli.ensure_safe();
     safe.map_err(|why| ApiError::new(ErrorKind::Unavailable, why))?;
     let recipe = Recipe {
         program: &gateway.cli.program,
-        permission_mode: gateway.config.cli.permission_mode,
+        permission_mode: job.served.config.cli.permission_mode,
         user: gateway.user,
-        effort: gateway.config.cli.effort,
+        effort: job.served.config.cli.effort,
         place: &place,
         base_env: &gateway.base_env,
         tenant_env: &job.tenant.env,
@@ -118,7 +118,7 @@ fn system_prompt(prompt: &Prompt, skill_text: &str, tenant: &Tenant) -> String {
 }
 
 fn execute(
-    (gateway, pass): (&Gateway, Pass<'_>),
+    (served, pass): (&Served, Pass<'_>),
     job: &mut Job,
     hands: Hands<'_>,
     (launch, input): Start,
@@ -129,7 +129,7 @@ fn execute(
         Err(error) => return failed(job, cannot_start(&error)),
     };
     ledger.pid = worker.pid();
-    let mut progress = Progress::new(gateway, &job.prompt, (hands.wake, hands.cancel), pass);
+    let mut progress = Progress::new(served, &job.prompt, (hands.wake, hands.cancel), pass);
     let ending = loop {
         if let Some(reason) = hands.cancel.reason() {
             break Ending::Stopped(reason);
@@ -203,7 +203,7 @@ pub(super) enum Ending {
 
 /// Where a run stands between two steps.
 struct Progress<'a> {
-    gateway: &'a Gateway,
+    served: &'a Served,
     wake: &'a OwnedFd,
     cancel: &'a Cancel,
     /// Hears how the credential fares.
@@ -219,12 +219,12 @@ struct Progress<'a> {
 
 impl<'a> Progress<'a> {
     fn new(
-        gateway: &'a Gateway,
+        served: &'a Served,
         prompt: &Prompt,
         (wake, cancel): (&'a OwnedFd, &'a Cancel),
         pass: Pass<'a>,
     ) -> Self {
-        let stream = gateway.config.cli.stream;
+        let stream = served.config.cli.stream;
         let policy = match (&prompt.parameters.schema, prompt.tools, stream) {
             (Some(_), ..) => TurnPolicy::Structured,
             (None, BuiltInTools::Off, _) => TurnPolicy::Single,
@@ -233,13 +233,13 @@ impl<'a> Progress<'a> {
         };
         let now = Instant::now();
         Progress {
-            gateway,
+            served,
             wake,
             cancel,
             pass,
             turns: Turns::new(policy, prompt.thinking, &prompt.parameters.stop_sequences),
             started: now,
-            deadline: now + gateway.config.cli.timeout,
+            deadline: now + served.config.cli.timeout,
             idle_since: now,
             answered: false,
             task: Task::Working,
@@ -254,7 +254,7 @@ impl<'a> Progress<'a> {
         job: &mut Job,
         ledger: &mut Ledger,
     ) -> Option<Ending> {
-        let idle_deadline = self.idle_since + self.gateway.config.cli.idle_timeout;
+        let idle_deadline = self.idle_since + self.served.config.cli.idle_timeout;
         let limit = self.deadline.min(idle_deadline);
         // Before anything else: a CLI that never stops talking would never let the wait time out.
         if let Some(ending) = self.on_time(job, limit) {
@@ -307,7 +307,7 @@ impl<'a> Progress<'a> {
     }
 
     fn out_of_time(&self, now: Instant) -> Ending {
-        let cli = &self.gateway.config.cli;
+        let cli = &self.served.config.cli;
         let (key, limit, what) = match now >= self.deadline {
             true => ("cli.timeout", cli.timeout, "did not finish"),
             false => ("cli.idle_timeout", cli.idle_timeout, "said nothing"),

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, select};
+use crossbeam_channel::{Receiver, Sender, bounded, select, select_biased};
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::{
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     api::{ApiError, ErrorKind},
     claude::keeper::Keeper,
+    config::CONCURRENT_MAX,
     http::Request,
     log,
     scheduler::Permit,
@@ -89,8 +90,15 @@ fn serve(gateway: &Gateway, mut requests: Receiver<Box<Request>>, mut refusals: 
 
 /// One thread per possible run; they end when the channel of granted jobs is closed.
 pub(crate) struct CliWorkers {
+    gateway: Arc<Gateway>,
+    runs: Receiver<(Box<Job>, Permit)>,
     threads: Vec<JoinHandle<()>>,
     current: Vec<Current>,
+    /// How many are not told to end.
+    wanted: usize,
+    /// Each message ends one worker, when it has nothing to run.
+    retire: Sender<()>,
+    retired: Receiver<()>,
 }
 
 /// The cancel handle of what a worker runs now.
@@ -102,22 +110,61 @@ impl CliWorkers {
     pub(crate) fn start(
         gateway: &Arc<Gateway>,
         runs: &Receiver<(Box<Job>, Permit)>,
+        count: usize,
     ) -> io::Result<Self> {
+        let (retire, retired) = bounded(CONCURRENT_MAX);
         let mut workers = CliWorkers {
+            gateway: Arc::clone(gateway),
+            runs: runs.clone(),
             threads: Vec::new(),
             current: Vec::new(),
+            wanted: 0,
+            retire,
+            retired,
         };
-        for n in 0..gateway.config.cli.max_concurrent {
-            let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-            let current = Current::default();
-            workers.current.push(Arc::clone(&current));
-            let (gateway, runs) = (Arc::clone(gateway), runs.clone());
-            let thread = thread::Builder::new().name(format!("cli-{n}"));
-            workers
-                .threads
-                .push(thread.spawn(move || work(&gateway, &runs, &wake, &current))?);
-        }
+        workers.resize(count)?;
         Ok(workers)
+    }
+
+    /// Starts more, or has some end once they have nothing to run.
+    ///
+    /// # Errors
+    /// When a thread or its wake descriptor cannot be had; those that could be had stay.
+    pub(crate) fn resize(&mut self, count: usize) -> io::Result<()> {
+        while self.wanted > count && self.retire.try_send(()).is_ok() {
+            self.wanted -= 1;
+        }
+        self.forget_ended();
+        while self.wanted < count {
+            // One that was told to end and has not heard it yet may stay.
+            if self.retired.try_recv().is_err() {
+                self.start_one()?;
+            }
+            self.wanted += 1;
+        }
+        Ok(())
+    }
+
+    fn start_one(&mut self) -> io::Result<()> {
+        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let current = Current::default();
+        let inboxes = (self.runs.clone(), self.retired.clone());
+        let (gateway, own) = (Arc::clone(&self.gateway), Arc::clone(&current));
+        let thread = thread::Builder::new().name(format!("cli-{}", self.threads.len()));
+        let thread = thread.spawn(move || work(&gateway, &inboxes, &wake, &own))?;
+        self.threads.push(thread);
+        self.current.push(current);
+        Ok(())
+    }
+
+    fn forget_ended(&mut self) {
+        for index in (0..self.threads.len()).rev() {
+            if self.threads[index].is_finished() {
+                // A panic there was already reported by its own thread.
+                drop(self.threads.swap_remove(index).join());
+                self.current.swap_remove(index);
+            }
+        }
     }
 
     /// Ends whatever runs now.
@@ -142,13 +189,21 @@ fn no_keeper() -> ApiError {
 
 fn work(
     gateway: &Gateway,
-    runs: &Receiver<(Box<Job>, Permit)>,
+    (runs, retired): &(Receiver<(Box<Job>, Permit)>, Receiver<()>),
     wake: &Arc<rustix::fd::OwnedFd>,
     current: &Current,
 ) {
     // Started before the first run needs it, or else with the first run that can have one.
     let mut keeper = Keeper::start().ok();
-    for (job, permit) in runs {
+    loop {
+        // Never an order to end before a job: its permit may be the one that this worker stands for.
+        let (job, permit) = select_biased! {
+            recv(runs) -> granted => match granted {
+                Ok(granted) => granted,
+                Err(_) => return,
+            },
+            recv(retired) -> _ => return,
+        };
         if keeper.is_none() {
             keeper = Keeper::start().ok();
         }

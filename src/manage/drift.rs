@@ -14,14 +14,14 @@ const EVERY: Duration = Duration::from_secs(600);
 
 /// Watches for as long as the process lives. Nothing waits for its end: it holds nothing, and an
 /// engine that hangs must not hold up the daemon's.
-pub(crate) fn watch(config: Arc<Config>) {
-    if config.tenants.is_empty() {
-        return;
-    }
+pub(crate) fn watch(config: impl Fn() -> Arc<Config> + Send + 'static) {
     let look = move || {
         let mut told = BTreeMap::new();
         loop {
-            look(&config, &mut told);
+            let config = config();
+            if !config.tenants.is_empty() {
+                look(&config, &mut told);
+            }
             thread::sleep(EVERY);
         }
     };

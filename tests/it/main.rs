@@ -38,6 +38,7 @@ mod real_cli_count;
 mod real_cli_isolation;
 mod real_cli_parameters;
 mod real_cli_prompt;
+mod reload;
 mod responses;
 mod routes;
 mod stand_in;

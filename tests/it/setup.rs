@@ -94,6 +94,12 @@ impl Setup {
         self
     }
 
+    /// Listening on the default address, which is every one with tenants.
+    pub(crate) fn without_host(mut self) -> Setup {
+        self.settings.retain(|(_, line)| !line.starts_with("host:"));
+        self
+    }
+
     pub(crate) fn without_tenants(mut self) -> Setup {
         self.tenants.clear();
         self

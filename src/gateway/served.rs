@@ -1,0 +1,122 @@
+//! What a configuration makes of the gateway: who may ask, with what, and how runs go. A request keeps
+//! the one that it came under; a new configuration is a new one of these.
+
+use std::sync::Arc;
+
+use super::{Tenant, auth::Keys, kept::Kept, upstream::Upstream};
+use crate::{
+    config::Config,
+    scheduler::{Limits, TenantId},
+};
+
+/// One configuration in force.
+pub(crate) struct Served {
+    pub(crate) config: Arc<Config>,
+    /// By [`TenantId`]. A tenant that was removed keeps its number, so that what still waits or runs for it
+    /// is counted as its own, and one that comes back by that name gets it again.
+    pub(super) tenants: Vec<Arc<Tenant>>,
+    /// How each tenant of the configuration is known.
+    pub(super) keys: Keys,
+    pub(crate) upstream: Arc<Upstream>,
+    pub(super) kept: Arc<Kept>,
+    /// openclaw-skill.md as it goes into every system prompt.
+    pub(crate) skill_text: String,
+}
+
+/// Who may ask when no tenant is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WithoutTenants {
+    /// Programs of this machine: only they reach the port.
+    ThisMachine,
+    /// Nobody: the port was opened to others while there were tenants.
+    Nobody,
+}
+
+/// A tenant's waiting requests may come to this many times the largest body together.
+const QUEUED_BODIES: usize = 2;
+
+impl Served {
+    pub(crate) fn new(config: Arc<Config>, skill_text: String, without: WithoutTenants) -> Served {
+        let nothing = Kept::new(config.session.ttl);
+        Served::made(config, skill_text, without, (&[], &nothing))
+    }
+
+    /// What takes this one's place with a new configuration. Credentials are looked at afresh: the operator
+    /// may just have mended one.
+    pub(crate) fn followed_by(
+        &self,
+        config: Arc<Config>,
+        skill_text: String,
+        without: WithoutTenants,
+    ) -> Served {
+        Served::made(config, skill_text, without, (&self.tenants, &self.kept))
+    }
+
+    fn made(
+        config: Arc<Config>,
+        skill_text: String,
+        without: WithoutTenants,
+        (before, kept): (&[Arc<Tenant>], &Kept),
+    ) -> Served {
+        let mut now: Vec<(Tenant, Option<Vec<u8>>)> = config
+            .tenants
+            .iter()
+            .map(|it| {
+                let key = it.api_key.expose().as_bytes().to_vec();
+                (Tenant::configured(it), Some(key))
+            })
+            .collect();
+        let is_open = now.is_empty() && without == WithoutTenants::ThisMachine;
+        if is_open {
+            now.push((Tenant::anybody(), None));
+        }
+        let mut tenants = before.to_vec();
+        let mut keys: Vec<(Vec<u8>, TenantId)> = Vec::new();
+        let mut open_to = None;
+        for (tenant, key) in now {
+            let id = tenants.iter().position(|it| it.name == tenant.name);
+            let id = id.unwrap_or(tenants.len());
+            let tenant = Arc::new(tenant);
+            match tenants.get_mut(id) {
+                Some(old) => *old = tenant,
+                None => tenants.push(tenant),
+            }
+            match key {
+                Some(key) => keys.push((key, id)),
+                None => open_to = Some(id),
+            }
+        }
+        let keys = match open_to {
+            Some(id) => Keys::Open(id),
+            None => Keys::Of(keys),
+        };
+        let is_served = |id| keys.tenants().contains(&id);
+        Served {
+            upstream: Arc::new(Upstream::new(tenants.iter().map(|it| &**it))),
+            kept: Arc::new(kept.for_tenants(tenants.len(), config.session.ttl, is_served)),
+            config,
+            tenants,
+            keys,
+            skill_text,
+        }
+    }
+
+    /// The tenants that may ask, without those that were removed.
+    pub(super) fn present(&self) -> impl Iterator<Item = (TenantId, &Tenant)> {
+        let ids = self.keys.tenants();
+        ids.into_iter().map(|id| (id, &*self.tenants[id]))
+    }
+
+    /// What the scheduler keeps to.
+    pub(crate) fn limits(&self) -> Limits {
+        let (cli, server) = (&self.config.cli, &self.config.server);
+        Limits {
+            running_max: cli.max_concurrent,
+            per_tenant_max: cli.max_per_tenant,
+            depth_max: cli.queue_depth,
+            wait_max: cli.queue_timeout,
+            jobs_max: server.max_connections,
+            bytes_max: server.max_body_bytes.saturating_mul(QUEUED_BODIES),
+        }
+    }
+}
