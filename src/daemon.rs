@@ -28,6 +28,7 @@ use crate::{
         program::{self, Kind, Program},
     },
     config::{self, Config},
+    control::{self, Control, Order},
     gateway::{CliWorkers, Gateway, HttpWorkers, Parts, Reason, Served, WithoutTenants},
     http::{self, Listener, ListenerConfig},
     log,
@@ -56,16 +57,18 @@ const FLUSH_WAIT: Duration = Duration::from_secs(2);
 /// # Errors
 /// What keeps the daemon from starting, as a text for the operator.
 ///
-/// `file` is read again when it changes, whether or not there is one yet.
+/// `file` is read again when it is no longer as it was before it was read, whether or not there is one yet.
 pub(crate) fn serve(
-    (config, file): (Config, &Path),
+    config: Config,
+    (file, read_at): (&Path, watch::Look),
     source: &str,
     demo: Demo,
 ) -> Result<ExitCode, String> {
     let signals = signals().map_err(|it| format!("cannot watch signals: {it}"))?;
     keeper::adopt_orphans().map_err(|it| format!("cannot become a subreaper: {it}"))?;
     let parts = Threads::start((config, file), source, demo)?;
-    Ok(parts.run(&signals))
+    let changes = watch::start(file, read_at);
+    Ok(parts.run(&signals, &changes))
 }
 
 struct Threads {
@@ -153,8 +156,8 @@ impl Threads {
         })
     }
 
-    fn run(mut self, signals: &Receiver<i32>) -> ExitCode {
-        let changes = watch::start(&self.reload.file);
+    fn run(mut self, signals: &Receiver<i32>, changes: &Receiver<()>) -> ExitCode {
+        let (_control, mut orders) = self.control();
         let first = loop {
             select! {
                 recv(signals) -> signal => match signal {
@@ -163,9 +166,42 @@ impl Threads {
                     Err(_) => break None,
                 },
                 recv(changes) -> _ => drop(self.reload()),
+                recv(orders) -> order => match order {
+                    Ok(Order::Reload(answer)) => {
+                        // Who asked may have left.
+                        let _ = answer.send(self.reload());
+                    }
+                    Ok(Order::Drain) => break None,
+                    // A closed channel would be ready for ever.
+                    Err(_) => orders = never(),
+                },
             }
         };
+        // Who orders now is told at once that it is too late.
+        drop(orders);
         self.stop(first, signals)
+    }
+
+    /// The operator's socket; without it the gateway serves all the same.
+    fn control(&self) -> (Option<Control>, Receiver<Order>) {
+        let path = control::locate(|name| std::env::var(name).ok());
+        let opened = path.map(|path| (Control::start(&path, &self.gateway), path));
+        match opened {
+            Some((Ok((control, orders)), path)) => {
+                log::info(
+                    "the operator's socket is open",
+                    &[("path", &path.display())],
+                );
+                return (Some(control), orders);
+            }
+            Some((Err(error), path)) => log::warn(
+                "no operator's socket: ccgw-manage cannot ask this gateway",
+                &[("path", &path.display()), ("why", &error)],
+            ),
+            // Without a place for state there is no gateway either.
+            None => {}
+        }
+        (None, never())
     }
 
     fn reload(&mut self) -> Result<String, String> {

@@ -7,6 +7,7 @@ mod api;
 mod args;
 mod claude;
 mod config;
+mod control;
 mod daemon;
 mod docker;
 mod gateway;
@@ -16,6 +17,7 @@ mod log;
 mod manage;
 mod memory;
 mod openclaw;
+mod processes;
 mod reload;
 mod replace;
 mod scheduler;
@@ -68,6 +70,7 @@ fn manage(argv: &[OsString]) -> ExitCode {
     let done = match manage::args::parse(argv) {
         Ok(Command::Doctor(options)) => manage::doctor::run(&options),
         Ok(Command::Apply(options)) => manage::apply_command::run(&options),
+        Ok(Command::Operator(command)) => manage::operator::run(&command),
         Ok(Command::Version) => return say(concat!("ccgw-manage ", env!("CARGO_PKG_VERSION"))),
         Ok(Command::Help(text)) => return say(text.trim_end()),
         Err(error) => return fail(USAGE, &error),
@@ -99,6 +102,8 @@ fn serve(path: Option<&Path>, demo: Demo) -> ExitCode {
             Err(error) => return fail(1, &format!("ccgw: {error}")),
         }
     }
+    let file = path.unwrap_or(Path::new("config.yaml"));
+    let read_at = watch::look(file);
     let (loaded, source) = match load(path) {
         Ok(loaded) => loaded,
         Err(problems) => return fail(USAGE, &problems),
@@ -108,8 +113,7 @@ fn serve(path: Option<&Path>, demo: Demo) -> ExitCode {
     for notice in &loaded.notices {
         log::warn(notice, &[]);
     }
-    let file = path.unwrap_or(Path::new("config.yaml"));
-    let ended = daemon::serve((loaded.config, file), &source, demo);
+    let ended = daemon::serve(loaded.config, (file, read_at), &source, demo);
     log::finish();
     match ended {
         Ok(code) => code,

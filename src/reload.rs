@@ -6,7 +6,7 @@ use std::{path::PathBuf, sync::Arc};
 use crate::{
     config::{self, Changes, Loaded},
     daemon::{self, FDS_PER_RUN, OTHER_FDS},
-    gateway::{CliWorkers, Gateway, WithoutTenants},
+    gateway::{CliWorkers, Gateway, LastReload, WithoutTenants},
     log,
 };
 
@@ -33,6 +33,11 @@ impl Reload {
         self.count += 1;
         let number = self.count;
         let taken = self.take_over(gateway, cli);
+        gateway.note_reload(LastReload {
+            number,
+            ok: taken.is_ok(),
+            text: taken.clone().unwrap_or_else(|why| why),
+        });
         match &taken {
             Ok(what) => log::info(
                 "configuration reloaded",

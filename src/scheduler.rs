@@ -22,7 +22,7 @@ pub(crate) use self::queue::{Counts, Limits, TenantId};
 use self::queue::{Queue, TicketId};
 use crate::{
     api::{ApiError, ErrorKind},
-    gateway::{Job, Refusal},
+    gateway::{Job, Refusal, live::Line},
 };
 
 /// What the world may ask of the scheduler; cheap to clone.
@@ -49,6 +49,9 @@ enum Request {
     Enqueue(Box<Job>),
     Count(Sender<Counts>),
     Limit(Limits),
+    List(Sender<Vec<Line>>),
+    /// The job of this request id; answered whether there was one.
+    Cancel(String, Sender<bool>),
     /// Refuse what waits and what comes from now on, and end with the last permit.
     Close,
 }
@@ -135,6 +138,22 @@ impl Handle {
         let _ = self.requests.send(Request::Limit(limits));
     }
 
+    /// What waits now, the oldest first; empty when the scheduler is gone.
+    pub(crate) fn waiting(&self) -> Vec<Line> {
+        let (answer, lines) = bounded(1);
+        match self.requests.send(Request::List(answer)) {
+            Ok(()) => lines.recv().unwrap_or_default(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Refuses a job that waits; false when there is none of this request id.
+    pub(crate) fn cancel(&self, request: &str) -> bool {
+        let (answer, done) = bounded(1);
+        let order = Request::Cancel(request.to_owned(), answer);
+        self.requests.send(order).is_ok() && done.recv().unwrap_or(false)
+    }
+
     /// Refuses all that waits and all that comes, and ends the thread once nothing runs any more.
     pub(crate) fn close(&self) {
         // A scheduler that is gone has nothing left to close.
@@ -187,6 +206,13 @@ impl Actor {
                     let _ = answer.send(self.queue.counts());
                 }
                 Event::Request(Request::Limit(limits)) => self.queue.limits = limits,
+                Event::Request(Request::List(answer)) => {
+                    // As for the counts.
+                    let _ = answer.send(self.waiting());
+                }
+                Event::Request(Request::Cancel(request, answer)) => {
+                    let _ = answer.send(self.cancel(&request));
+                }
                 Event::Request(Request::Close) => self.close(),
                 Event::Returned(Returned::Permit { tenant, ran }) => {
                     self.run_average = (self.run_average * 7 + ran) / 8;
@@ -270,6 +296,26 @@ impl Actor {
         .retry_after(wait.clamp(Duration::from_secs(1), Duration::from_secs(60)))
     }
 
+    fn waiting(&self) -> Vec<Line> {
+        let mut tickets: Vec<_> = self.jobs.iter().collect();
+        tickets.sort_by_key(|(id, _)| **id);
+        let jobs = tickets.into_iter().map(|(_, job)| Line::of_waiting(job));
+        jobs.collect()
+    }
+
+    fn cancel(&mut self, request: &str) -> bool {
+        let mut jobs = self.jobs.iter();
+        let id = jobs.find(|(_, job)| job.request_id() == request);
+        let Some(id) = id.map(|(id, _)| *id) else {
+            return false;
+        };
+        self.queue.leave(id);
+        if let Some(job) = self.jobs.remove(&id) {
+            self.refuse(job, cancelled());
+        }
+        true
+    }
+
     fn leave(&mut self, id: TicketId) {
         self.queue.leave(id);
         if let Some(job) = self.jobs.remove(&id) {
@@ -344,6 +390,13 @@ pub(crate) fn shutting_down() -> ApiError {
         "the gateway is shutting down; send the request again",
     )
     .retry_after(Duration::from_secs(5))
+}
+
+/// What a client is told whose request the operator ended. The time to come back is longer than clients
+/// repeat by themselves: what was ended on purpose shall not start again at once.
+pub(crate) fn cancelled() -> ApiError {
+    let text = "the gateway's operator ended this request";
+    ApiError::new(ErrorKind::Unavailable, text).retry_after(Duration::from_secs(120))
 }
 
 fn waited_too_long(wait_max: Duration) -> ApiError {

@@ -11,17 +11,15 @@ use crate::log;
 const EVERY: Duration = Duration::from_millis(400);
 
 /// What tells one state of a file from another; `None` when there is no such file.
-type Look = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
+pub(crate) type Look = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
 
-/// Tells of every change that has lasted from one look to the next, so that nobody reads half of what an
+/// Tells of every change since `first`, which was taken before the file was read, that has lasted from one look to the next, so that nobody reads half of what an
 /// editor writes. For as long as the process lives; nothing waits for its end.
-pub(crate) fn start(path: &Path) -> Receiver<()> {
+pub(crate) fn start(path: &Path, first: Look) -> Receiver<()> {
     // One unread message says all there is to say.
     let (changed, changes) = bounded(1);
     let path = path.to_owned();
     let thread = thread::Builder::new().name("watch".to_owned());
-    // The first look is taken before anybody could change what was just read.
-    let first = look(&path);
     if let Err(error) = thread.spawn(move || watch(&path, first, &changed)) {
         log::warn(
             "the configuration is not watched; SIGHUP has it read again",
@@ -46,7 +44,8 @@ fn watch(path: &Path, first: Look, changed: &Sender<()>) {
     }
 }
 
-fn look(path: &Path) -> Look {
+/// Looks at a file as it is now.
+pub(crate) fn look(path: &Path) -> Look {
     let it = std::fs::metadata(path).ok()?;
     Some((
         it.dev(),

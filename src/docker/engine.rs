@@ -240,6 +240,34 @@ pub(super) fn encoded(text: &str) -> String {
     out
 }
 
+/// A request without a body to whoever listens on a Unix socket; the status and the text of the answer.
+///
+/// # Errors
+/// When nobody answers, or not in time.
+pub(crate) fn ask_socket(
+    socket: &Path,
+    (method, path): (&str, &str),
+    patience: Duration,
+) -> Result<(u16, String), String> {
+    let failed = |error: String| format!("{} does not answer: {error}", socket.display());
+    let request = ureq::http::Request::builder()
+        .method(method)
+        .uri(format!("http://localhost{path}"))
+        .body(())
+        .map_err(|error| failed(error.to_string()))?;
+    let agent = agent(&Address::Unix(socket.to_owned()));
+    let request = agent
+        .configure_request(request)
+        .timeout_recv_response(Some(patience))
+        .build();
+    let mut answer = agent
+        .run(request)
+        .map_err(|error| failed(error.to_string()))?;
+    let body = answer.body_mut().read_to_string();
+    let body = body.map_err(|error| failed(error.to_string()))?;
+    Ok((answer.status().as_u16(), body))
+}
+
 fn agent(address: &Address) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)

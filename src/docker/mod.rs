@@ -13,7 +13,7 @@ mod transport;
 pub(crate) use self::{
     address::Address,
     archive::{File, TreeFile, TreeLimits},
-    engine::Engine,
+    engine::{Engine, ask_socket},
     exec::Command,
     model::{Container, Mount, Summary},
 };

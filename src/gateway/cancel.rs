@@ -18,6 +18,7 @@ pub(crate) struct Cancel {
 pub(crate) enum Reason {
     ClientGone = 1,
     Shutdown = 2,
+    Operator = 3,
 }
 
 impl Cancel {
@@ -45,6 +46,7 @@ impl Cancel {
         match self.reason.load(Ordering::Acquire) {
             1 => Some(Reason::ClientGone),
             2 => Some(Reason::Shutdown),
+            3 => Some(Reason::Operator),
             _ => None,
         }
     }

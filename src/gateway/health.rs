@@ -1,6 +1,6 @@
 //! `GET /health`: whether the gateway serves, and for those who may know, how busy it is.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering};
 
 use serde::Serialize;
 
@@ -23,6 +23,36 @@ struct Details<'a> {
     uptime_s: u64,
     cli: Cli,
     tenants: Vec<TenantHealth<'a>>,
+}
+
+/// How things are, for the operator.
+#[derive(Serialize)]
+pub(crate) struct Busy {
+    /// `ok` or `draining`.
+    status: &'static str,
+    uptime_s: u64,
+    running: usize,
+    max_concurrent: usize,
+    queued: usize,
+    cli: Cli,
+    tenants: Vec<OwnedTenantHealth>,
+    last_reload: Option<LastReload>,
+}
+
+/// What became of the configuration when it was last read again.
+#[derive(Clone, Serialize)]
+pub(crate) struct LastReload {
+    pub(crate) number: u64,
+    pub(crate) ok: bool,
+    /// What changed, or why nothing did.
+    pub(crate) text: String,
+}
+
+#[derive(Serialize)]
+struct OwnedTenantHealth {
+    name: String,
+    running: usize,
+    queued: usize,
 }
 
 #[derive(Serialize)]
@@ -51,10 +81,7 @@ impl Gateway {
         let details = may_know.then(|| Details {
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: self.started.elapsed().as_secs(),
-            cli: Cli {
-                version: self.cli.version(),
-                stand_in: self.cli.program.kind == Kind::StandIn,
-            },
+            cli: self.cli_health(),
             tenants: served
                 .present()
                 .map(|(id, tenant)| {
@@ -67,12 +94,8 @@ impl Gateway {
                 })
                 .collect(),
         });
-        let status = match self.draining.load(Ordering::Acquire) {
-            true => "draining",
-            false => "ok",
-        };
         let health = Health {
-            status,
+            status: self.status(),
             running: counts.running,
             queued: counts.queued,
             details,
@@ -80,4 +103,50 @@ impl Gateway {
         // Plain structs with string keys always serialise.
         serde_json::to_vec(&health).unwrap_or_default()
     }
+
+    pub(crate) fn busy(&self) -> Busy {
+        let counts = self.scheduler.counts();
+        let served = self.served();
+        let tenant = |(id, tenant): (usize, &super::Tenant)| {
+            let (running, queued) = counts.tenants.get(&id).copied().unwrap_or_default();
+            OwnedTenantHealth {
+                name: tenant.name.clone(),
+                running,
+                queued,
+            }
+        };
+        Busy {
+            status: self.status(),
+            uptime_s: self.started.elapsed().as_secs(),
+            running: counts.running,
+            max_concurrent: served.config.cli.max_concurrent,
+            queued: counts.queued,
+            cli: self.cli_health(),
+            tenants: served.present().map(tenant).collect(),
+            last_reload: lock(&self.last_reload).clone(),
+        }
+    }
+
+    pub(crate) fn note_reload(&self, reload: LastReload) {
+        *lock(&self.last_reload) = Some(reload);
+    }
+
+    fn status(&self) -> &'static str {
+        match self.draining.load(Ordering::Acquire) {
+            true => "draining",
+            false => "ok",
+        }
+    }
+
+    fn cli_health(&self) -> Cli {
+        Cli {
+            version: self.cli.version(),
+            stand_in: self.cli.program.kind == Kind::StandIn,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // It is only ever replaced whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -47,6 +47,10 @@ impl Job {
         &self.tenant.name
     }
 
+    pub(crate) fn request_id(&self) -> &str {
+        self.answer.request_id()
+    }
+
     pub(crate) fn queued_at(&self) -> Instant {
         self.queued_at
     }

@@ -1,8 +1,14 @@
 //! What the log says of a run once it is over.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+    },
+    time::Duration,
+};
 
-use super::job::Job;
+use super::{job::Job, live::Listed};
 use crate::{
     api::{AnswerEvent, ApiError},
     claude::event,
@@ -19,7 +25,8 @@ pub(super) enum Outcome {
 /// What the log says of a run.
 #[derive(Default)]
 pub(super) struct Ledger {
-    pub(super) pid: i32,
+    /// As the list of runs has it.
+    pub(super) pid: Arc<AtomicI32>,
     pub(super) first_event: Option<Duration>,
     turns: u64,
     cost_usd: f64,
@@ -30,6 +37,13 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
+    pub(super) fn of(listed: &Listed<'_>) -> Ledger {
+        Ledger {
+            pid: Arc::clone(&listed.pid),
+            ..Ledger::default()
+        }
+    }
+
     /// What the answer itself tells: all there is of a run that is ended before its `result`.
     pub(super) fn note_answer(&mut self, event: &AnswerEvent<'_>) {
         if let AnswerEvent::End {
@@ -63,7 +77,7 @@ impl Ledger {
             ("tenant", &job.tenant.name),
             ("model", &job.prompt.model),
             ("outcome", &name),
-            ("pid", &self.pid),
+            ("pid", &self.pid.load(Ordering::Relaxed)),
             ("queued_ms", &queued.as_millis()),
             ("first_ms", &first),
             ("ran_ms", &ran.as_millis()),

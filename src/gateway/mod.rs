@@ -11,6 +11,7 @@ mod job;
 mod kept;
 mod ledger;
 mod limits;
+pub(crate) mod live;
 mod lookup;
 mod parse;
 mod repeat;
@@ -26,7 +27,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -34,10 +35,12 @@ use std::{
 
 use self::{
     answer::{Answer, error_response, json},
+    live::Live,
     route::{Format, Route},
 };
 pub(crate) use self::{
     cancel::Reason,
+    health::{Busy, LastReload},
     job::{Job, Refusal},
     served::{Served, WithoutTenants},
     workers::{CliWorkers, HttpWorkers},
@@ -50,7 +53,7 @@ use crate::{
     },
     config::ConfigDir,
     http::{Account, AnswerHeader, Head, Refused, Request, Response},
-    ids, log, scheduler,
+    ids, log, processes, scheduler,
     state::{self, StateDir},
 };
 
@@ -63,6 +66,8 @@ pub(crate) struct Gateway {
     pub(crate) user: User,
     pub(crate) base_env: Vec<(OsString, OsString)>,
     scheduler: scheduler::Handle,
+    live: Live,
+    last_reload: Mutex<Option<LastReload>>,
     started: Instant,
     draining: AtomicBool,
 }
@@ -100,6 +105,8 @@ impl Gateway {
             user,
             base_env: parts.base_env,
             scheduler: parts.scheduler,
+            live: Live::default(),
+            last_reload: Mutex::default(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
         }
@@ -115,6 +122,23 @@ impl Gateway {
     pub(crate) fn serve_from_now(&self, served: Served) {
         self.scheduler.limit(served.limits());
         *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
+    }
+
+    /// All that runs and waits, the longest first.
+    pub(crate) fn lines(&self) -> Vec<live::Line> {
+        let mut lines = self.live.lines();
+        let pids: Vec<i32> = lines.iter().filter_map(|it| it.pid).collect();
+        let trees = processes::resident_of_trees(&pids);
+        for line in &mut lines {
+            line.rss_kib = line.pid.and_then(|pid| trees.get(&pid).copied());
+        }
+        lines.extend(self.scheduler.waiting());
+        lines
+    }
+
+    /// Ends a request that runs or waits; false when there is none of this id.
+    pub(crate) fn cancel(&self, request: &str) -> bool {
+        self.live.cancel(request) || self.scheduler.cancel(request)
     }
 
     /// Decides by the head alone, in the listener's thread, whether a request may send its body.

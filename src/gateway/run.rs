@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     os::fd::{AsFd, OwnedFd},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -28,7 +28,7 @@ use crate::{
     },
     config::StreamPolicy,
     http::Limit,
-    scheduler::Permit,
+    scheduler::{self, Permit},
     turn::{TurnPolicy, Turns, Verdict},
 };
 
@@ -47,7 +47,8 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
     clear(hands.wake);
     let watched = Arc::clone(hands.cancel);
     job.on_gone(Box::new(move || watched.fire(Reason::ClientGone)));
-    let mut ledger = Ledger::default();
+    let listed = gateway.live.enter(&job, hands.cancel);
+    let mut ledger = Ledger::of(&listed);
     let outcome = match job.task.take() {
         Some(countable) => count(gateway, &mut job, hands, &countable),
         None => answer(gateway, &mut job, hands, &mut ledger),
@@ -128,7 +129,7 @@ fn execute(
         Ok(worker) => worker,
         Err(error) => return failed(job, cannot_start(&error)),
     };
-    ledger.pid = worker.pid();
+    ledger.pid.store(worker.pid(), Ordering::Relaxed);
     let mut progress = Progress::new(served, &job.prompt, (hands.wake, hands.cancel), pass);
     let ending = loop {
         if let Some(reason) = hands.cancel.reason() {
@@ -155,6 +156,7 @@ pub(super) fn conclude(job: &mut Job, ending: Ending) -> Outcome {
         Ending::ClientGone | Ending::Stopped(Reason::ClientGone) => Outcome::ClientGone,
         Ending::Failed(error) => failed(job, error),
         Ending::Stopped(Reason::Shutdown) => failed(job, shutting_down()),
+        Ending::Stopped(Reason::Operator) => failed(job, scheduler::cancelled()),
     }
 }
 

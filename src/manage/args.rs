@@ -7,6 +7,7 @@ use argh::FromArgs;
 use super::{
     apply::EnvFiles,
     doctor::{self, Depth, Output},
+    operator,
 };
 
 /// What to do.
@@ -14,6 +15,7 @@ use super::{
 pub(crate) enum Command {
     Doctor(doctor::Options),
     Apply(Apply),
+    Operator(operator::Command),
     Version,
     /// The text for stdout.
     Help(String),
@@ -70,6 +72,9 @@ pub(crate) fn parse(argv: &[OsString]) -> Result<Command, String> {
   $ {command_name} doctor",
     example = "Point one instance at the gateway again, after an update changed its settings:
   $ {command_name} apply alice",
+    example = "See what the gateway is doing, and end a request that takes too long:
+  $ {command_name} ps
+  $ {command_name} cancel req_0123",
     error_code(1, "Something is not right, or could not be done."),
     error_code(2, "The command line is wrong.")
 )]
@@ -91,6 +96,12 @@ struct Arguments {
 enum Subcommand {
     Doctor(DoctorArguments),
     Apply(ApplyArguments),
+    Status(operator::Status),
+    Ps(operator::Ps),
+    Cancel(operator::Cancel),
+    Reload(operator::Reload),
+    Drain(operator::Drain),
+    Top(operator::Top),
 }
 
 /// Check everything that must be right, from the CLI to a stream from inside each instance.
@@ -136,6 +147,12 @@ impl Arguments {
                 Err(exit) => Command::Help(exit.output),
                 Ok(_) => Command::Version,
             },
+            Some(Subcommand::Status(it)) => Command::Operator(operator::Command::Status(it)),
+            Some(Subcommand::Ps(it)) => Command::Operator(operator::Command::Ps(it)),
+            Some(Subcommand::Cancel(it)) => Command::Operator(operator::Command::Cancel(it)),
+            Some(Subcommand::Reload(_)) => Command::Operator(operator::Command::Reload),
+            Some(Subcommand::Drain(_)) => Command::Operator(operator::Command::Drain),
+            Some(Subcommand::Top(_)) => Command::Operator(operator::Command::Top),
             Some(Subcommand::Doctor(doctor)) => Command::Doctor(doctor::Options {
                 config,
                 tenant: doctor.tenant,

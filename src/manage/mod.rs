@@ -4,6 +4,7 @@ pub(crate) mod apply_command;
 pub(crate) mod args;
 pub(crate) mod doctor;
 pub(crate) mod drift;
+pub(crate) mod operator;
 pub(crate) mod setup;
 
 mod access;
@@ -23,3 +24,5 @@ mod reach;
 mod say;
 mod skills;
 mod store;
+mod table;
+mod top;

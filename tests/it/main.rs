@@ -25,6 +25,7 @@ mod temp;
 mod api_with_real_cli;
 mod architecture;
 mod config_check;
+mod control;
 mod http_connection;
 mod http_input;
 mod instances;

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
 use serde_json::json;
@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     api::ScriptedApi,
     cli::real_cli,
-    gateway::{Gateway, MARK, key_of},
+    gateway::{Gateway, MARK, key_of, run_to_end},
     temp::{TempDir, unique},
 };
 
@@ -217,4 +217,14 @@ fn cleaned(mut command: Command, dir: &TempDir) -> Command {
         .env("XDG_STATE_HOME", &state)
         .env("STATE_DIRECTORY", &state);
     command
+}
+
+/// The operator's tool, with the environment of the daemon whose directory this is.
+pub(crate) fn manage(dir: &TempDir, words: &[&str]) -> Output {
+    let program = dir.path().join("ccgw-manage");
+    if !program.exists() {
+        std::os::unix::fs::symlink(CCGW, &program).unwrap();
+    }
+    let mut command = cleaned(Command::new(program), dir);
+    run_to_end(command.args(words))
 }
