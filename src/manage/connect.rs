@@ -190,7 +190,7 @@ impl<'a> Candidate<'a> {
         let origin = self.origin.as_ref()?;
         let key = self.tenant.as_ref()?.key().expose();
         if gateway == Gateway::Running {
-            prove::key_is_known(&self.access, origin, key)?;
+            prove::new_key_is_known(&self.access, origin, key)?;
         }
         let target = Target {
             origin,

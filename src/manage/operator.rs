@@ -112,6 +112,14 @@ pub(crate) fn run(command: &Command) -> Result<bool, String> {
     Ok(true)
 }
 
+/// Has the gateway of this user read its configuration again, if there is one. It looks by itself too.
+pub(super) fn reload_if_possible() {
+    if let Ok(gateway) = Running::find() {
+        // What it thinks of the configuration, it says in its log.
+        let _ = gateway.post("/reload");
+    }
+}
+
 /// A gateway that runs, by its socket.
 pub(super) struct Running {
     socket: PathBuf,

@@ -1,10 +1,11 @@
 //! Proof that an instance is served: its key is known, and one real request of its own is answered.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use super::{
     access::Access,
     ask::{Ask, CANNOT_ASK, Said},
+    operator,
     say::Mark,
 };
 
@@ -65,11 +66,36 @@ pub(crate) fn key_is_known(access: &Access<'_>, origin: &str, key: &str) -> Resu
     match health["uptime_s"].is_u64() {
         true => Ok(()),
         false => Err(
-            "the gateway that runs does not know its key yet; restart it (systemctl restart ccgw) and run this again"
+            "the gateway that runs does not know its key; its log says whether it took config.yaml over, and from where it reads it"
                 .to_owned(),
         ),
     }
 }
+
+/// As [`key_is_known`], for a key that stands in config.yaml since a moment ago: the gateway is asked to read
+/// it again, and watches it anyway.
+///
+/// # Errors
+/// As [`key_is_known`].
+pub(crate) fn new_key_is_known(access: &Access<'_>, origin: &str, key: &str) -> Result<(), String> {
+    let known = key_is_known(access, origin, key);
+    if known.is_ok() {
+        return known;
+    }
+    operator::reload_if_possible();
+    let mut known = known;
+    for _ in 0..TAKING_OVER.0 {
+        known = key_is_known(access, origin, key);
+        if known.is_ok() {
+            break;
+        }
+        thread::sleep(TAKING_OVER.1);
+    }
+    known
+}
+
+/// How often, and how long between: the gateway looks at its file each 0.4 s, twice.
+const TAKING_OVER: (usize, Duration) = (6, Duration::from_millis(500));
 
 /// One request of a few tokens, sent from where the instance is.
 pub(crate) fn request(access: &Access<'_>, origin: &str, key: &str) -> Finding {
@@ -105,7 +131,7 @@ fn judged(said: &Said) -> Finding {
         200 if answer["type"] == "message" => Finding::ok("a request of its own is answered"),
         401 | 403 => Finding::fail(
             format!("the gateway refuses its key: {why}"),
-            "restart the gateway so that it reads config.yaml again",
+            "its log says whether it took config.yaml over",
         ),
         503 => Finding::fail(
             format!("it reaches the gateway, which cannot answer yet: {why}"),

@@ -271,6 +271,7 @@ fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
     let lines: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
     assert_eq!(status(&lines, "gateway"), "ok");
     assert_eq!(status(&lines, "key"), "ok");
+    assert_eq!(status(&lines, "model"), "ok");
     assert_eq!(status(&lines, "settings"), "fail");
     assert!(!report.stdout.contains(&host.key("local")));
     host.manage(&["apply", "local"])
@@ -291,6 +292,51 @@ fn doctor_finds_what_is_wrong_and_says_how_to_mend_it() {
         .bad()
         .says("no tenant is called `nobody`");
     gateway.stop();
+}
+
+#[test]
+fn instance_that_comes_later_is_served_without_a_restart() {
+    const PLAIN: &str = r#"{agents:{defaults:{model:"anthropic/claude-sonnet-4-6"}}}"#;
+    let host = Host::new();
+    host.openclaw("", PLAIN);
+    host.setup(&[]).good();
+    let gateway = host.serve();
+    host.openclaw("-work", PLAIN);
+    host.setup(&[])
+        .good()
+        .says("local-work")
+        .says("a request of its own is answered");
+    gateway.log_contains("tenant local-work added");
+    gateway.stop();
+}
+
+#[test]
+fn revert_gives_back_what_was_changed_of_the_file_itself() {
+    let host = Host::new();
+    let file = host.openclaw("", r#"{agents:{defaults:{model:"anthropic/opus"}}}"#);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    chown(&file, Some(1000), Some(1000)).unwrap();
+    host.setup(&[]).good();
+    // As OpenClaw's own writes leave it.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    chown(&file, Some(0), Some(0)).unwrap();
+    host.manage(&["apply", "--revert"]).good();
+    let now = fs::metadata(&file).unwrap();
+    assert_eq!(
+        (now.uid(), now.gid(), now.mode() & 0o777),
+        (1000, 1000, 0o644)
+    );
+}
+
+#[test]
+fn instance_whose_model_another_runtime_answers_is_left_alone_and_told() {
+    let text = r#"{agents:{defaults:{model:"anthropic/opus",models:{"anthropic/opus":{agentRuntime:{id:"claude-cli"}}}}}}"#;
+    let host = Host::new();
+    let file = host.openclaw("", text);
+    host.setup(&[])
+        .bad()
+        .says("answered by the runtime \"claude-cli\"");
+    assert_eq!(fs::read_to_string(file).unwrap(), text);
 }
 
 #[test]
