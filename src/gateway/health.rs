@@ -22,6 +22,9 @@ struct Details<'a> {
     version: &'static str,
     uptime_s: u64,
     cli: Cli,
+    /// Whose key the request has, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
     tenants: Vec<TenantHealth<'a>>,
 }
 
@@ -77,13 +80,21 @@ impl Gateway {
         // A page in a browser on this machine comes from loopback too, and is not the operator.
         let is_local = request.peer.ip().to_canonical().is_loopback()
             && auth::from_no_web_page(&request.head).is_ok();
-        let may_know = is_local || served.keys.identify(&request.head).is_ok();
+        // Without tenants whoever may ask is local.
+        let own = match served.config.tenants.is_empty() {
+            true => None,
+            false => served.keys.identify(&request.head).ok(),
+        };
+        let may_know = is_local || own.is_some();
         let details = may_know.then(|| Details {
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: self.started.elapsed().as_secs(),
             cli: self.cli_health(),
+            tenant: own.map(|id| served.tenants[id].name.as_str()),
             tenants: served
                 .present()
+                // What the others do is no tenant's business.
+                .filter(|(id, _)| is_local || own == Some(*id))
                 .map(|(id, tenant)| {
                     let (running, queued) = counts.tenants.get(&id).copied().unwrap_or_default();
                     TenantHealth {

@@ -61,9 +61,9 @@ pub(crate) fn key_is_known(access: &Access<'_>, origin: &str, key: &str) -> Resu
         body: None,
         timeout: SHORT,
     })?;
-    // A stranger gets numbers only, and a wrong key is a stranger's.
+    // It names the tenant whose key it was sent.
     let health: serde_json::Value = serde_json::from_str(&said.body).unwrap_or_default();
-    match health["uptime_s"].is_u64() {
+    match health["tenant"].is_string() {
         true => Ok(()),
         false => Err(
             "the gateway that runs does not know its key; its log says whether it took config.yaml over, and from where it reads it"
