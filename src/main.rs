@@ -70,6 +70,7 @@ fn manage(argv: &[OsString]) -> ExitCode {
     let done = match manage::args::parse(argv) {
         Ok(Command::Doctor(options)) => manage::doctor::run(&options),
         Ok(Command::Apply(options)) => manage::apply_command::run(&options),
+        Ok(Command::Tenants(file, command)) => manage::tenants::run(&file, &command),
         Ok(Command::Operator(command)) => manage::operator::run(&command),
         Ok(Command::Version) => return say(concat!("ccgw-manage ", env!("CARGO_PKG_VERSION"))),
         Ok(Command::Help(text)) => return say(text.trim_end()),

@@ -21,10 +21,12 @@ mod server;
 mod session;
 mod skills;
 mod tenant;
+mod tenant_key;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod value;
+mod when;
 
 pub(crate) use changes::Changes;
 pub(crate) use cli::{CONCURRENT_MAX, Cli, PermissionMode, StreamPolicy};
@@ -36,7 +38,8 @@ pub(crate) use server::DockerHostIp;
 pub(crate) use server::Server;
 pub(crate) use session::Session;
 pub(crate) use skills::{Skills, SkillsSync};
-pub(crate) use tenant::{ConfigDir, Tenant};
+pub(crate) use tenant::{ConfigDir, Tenant, is_variable_name, parse_name};
+pub(crate) use tenant_key::{Digest, TenantKey, digest, parse_key, written as written_digest};
 
 use problems::{Place, Reported};
 use section::Reader;
@@ -191,11 +194,11 @@ fn notices(path: &Path, config: &Config, mode: Option<u32>) -> Vec<String> {
         ));
     }
     for tenant in &config.tenants {
-        if tenant.api_key.expose() == EXAMPLE_KEY {
+        if tenant.key.sha256 == digest(EXAMPLE_KEY) {
             let name = &tenant.name;
             notices.push(format!(
                 "the key of tenant {name} is the one of config.example.yaml, which everybody \
-                 knows; make another with `openssl rand -hex 24`"
+                 knows; `ccgw-manage rotate {name}` makes another"
             ));
         }
     }

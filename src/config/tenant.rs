@@ -7,14 +7,14 @@ use super::keys;
 use super::problems::{Place, Problems, Reported, shown, shown_key};
 use super::secret::Secret;
 use super::section::{Reader, Section};
+use super::tenant_key::{self, Digest, TenantKey};
 use super::tree::{Entry, Node, Value};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tenant {
     /// `[a-z0-9][a-z0-9_-]{0,62}`: safe as a file name and in a log line.
     pub(crate) name: String,
-    /// 8 to 512 bytes of visible ASCII.
-    pub(crate) api_key: Secret,
+    pub(crate) key: TenantKey,
     /// Absolute; `None` means a private folder in the state directory.
     pub(crate) working_dir: Option<PathBuf>,
     pub(crate) config_dir: ConfigDir,
@@ -36,9 +36,6 @@ pub(crate) enum ConfigDir {
 /// Every request's key is compared with all of these.
 const TENANTS_MAX: usize = 1000;
 const NAME_BYTES_MAX: usize = 63;
-/// Shorter keys are guessed; longer ones do not fit a header that other programs also accept.
-const KEY_BYTES_MIN: usize = 8;
-const KEY_BYTES_MAX: usize = 512;
 /// `MAX_ARG_STRLEN`: Linux starts no program with a longer `NAME=value` (execve(2)).
 const VARIABLE_BYTES_MAX: usize = 128 * 1024;
 
@@ -73,9 +70,9 @@ fn items<'t>(problems: &mut Problems, node: Option<&'t Node>) -> Result<&'t [Nod
 
 /// The first line of each name and key.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     names: HashMap<String, Place>,
-    keys: HashMap<String, Place>,
+    pub(super) keys: HashMap<Digest, Place>,
 }
 
 fn read_one<'t>(
@@ -92,7 +89,7 @@ fn read_one<'t>(
     let mut s = reader.section(Some(node), &keys::TENANT, path);
     let origin = s.origin();
     let name = read_name(&mut s, seen);
-    let api_key = read_key(&mut s, seen);
+    let key = tenant_key::read(&mut s, seen);
     let working_dir = s.get("working_dir", None, |text| origin.path(text).map(Some));
     let config_dir = s.get("config_dir", ConfigDir::Shared, |text| match text {
         "shared" => Ok(ConfigDir::Shared),
@@ -102,7 +99,7 @@ fn read_one<'t>(
     let env = read_env(&mut s);
     Ok(Tenant {
         name: name?,
-        api_key: Secret::new(api_key?),
+        key: key?,
         working_dir: working_dir?,
         config_dir: config_dir?,
         env: env?,
@@ -120,7 +117,9 @@ fn read_name(s: &mut Section<'_, '_>, seen: &mut Seen) -> Result<String, Reporte
     Ok(name)
 }
 
-fn parse_name(text: &str) -> Result<String, String> {
+/// # Errors
+/// Why it is no tenant's name, and how one is written.
+pub(crate) fn parse_name(text: &str) -> Result<String, String> {
     let is_inner = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
     let starts_well = !text.starts_with(['_', '-']);
     if text.is_empty() || text.len() > NAME_BYTES_MAX || !starts_well || !text.bytes().all(is_inner)
@@ -129,35 +128,6 @@ fn parse_name(text: &str) -> Result<String, String> {
             "{} is not a tenant name, write 1 to {NAME_BYTES_MAX} of a-z, 0-9, _ and -, starting \
              with a letter or a digit",
             shown(text)
-        ));
-    }
-    Ok(text.to_owned())
-}
-
-fn read_key(s: &mut Section<'_, '_>, seen: &mut Seen) -> Result<String, Reported> {
-    let advice = "write a long random text, for example from `openssl rand -hex 24`";
-    let (key, place) = s.require("api_key", advice, parse_key)?;
-    if let Some(Place::Line(line)) = seen.keys.get(&key) {
-        let text = format!("the same key as in line {line}, {advice}");
-        return Err(s.problem("api_key", place, &text));
-    }
-    seen.keys.insert(key.clone(), place);
-    Ok(key)
-}
-
-/// Says nothing about the key but its length.
-fn parse_key(text: &str) -> Result<String, String> {
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(
-            "has a space, a line break, a control or a non-ASCII character, which HTTP headers do \
-             not carry; write visible ASCII characters only"
-                .to_owned(),
-        );
-    }
-    let length = text.len();
-    if !(KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&length) {
-        return Err(format!(
-            "the key has {length} characters, write {KEY_BYTES_MIN} to {KEY_BYTES_MAX}"
         ));
     }
     Ok(text.to_owned())
@@ -193,7 +163,7 @@ fn read_variable(s: &mut Section<'_, '_>, entry: &Entry) -> Result<(String, Secr
     Err(s.problem(&format!("env.{name}"), place, &text))
 }
 
-fn is_variable_name(name: &str) -> bool {
+pub(crate) fn is_variable_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name

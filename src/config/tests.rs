@@ -195,7 +195,7 @@ fn old_files_are_accepted_as_they_are() {
     assert_eq!(cli.effort, None);
     let keys: Vec<_> = tenants
         .iter()
-        .map(|tenant| tenant.api_key.expose())
+        .map(|tenant| tenant.key.plain.as_ref().unwrap().expose())
         .collect();
     assert_eq!(keys, ["1234567890", "1e10-2345"]);
     assert_eq!(tenants[0].working_dir, None);
@@ -232,7 +232,7 @@ fn scalars_that_look_like_something_else_stay_text() {
         "-.infinity",
     ] {
         let config = accept(&format!("tenants: [{{name: 007, api_key: {key}}}]"), &[]);
-        assert_eq!(config.tenants[0].api_key.expose(), key);
+        assert_eq!(config.tenants[0].key.plain.as_ref().unwrap().expose(), key);
         assert_eq!(config.tenants[0].name, "007");
     }
     let config = accept(
@@ -322,7 +322,7 @@ tenants:
             "config.yaml:21: tenants[0].env: `A-B` is not a variable name, write letters, digits and _, not starting with a digit",
             "config.yaml:21: tenants[0].env.C: expected a single value, found a list",
             "config.yaml:22: tenants[1].name: is missing or empty, write a name of a-z, 0-9, _ and -",
-            "config.yaml:22: tenants[1].api_key: is missing or empty, write a long random text, for example from `openssl rand -hex 24`",
+            "config.yaml:22: tenants[1].api_key: is missing or empty, write a long random text, for example from `ccgw-manage gen-key`",
             "config.yaml:23: tenants[1]: unknown key `nmae`, did you mean `name`?",
             "config.yaml:24: tenants[2]: expected `name:` and `api_key:`, found a single value",
             "environment CLI_EFFORT: `hihg` is not a valid choice, did you mean `high`?",
@@ -345,7 +345,7 @@ fn environment_problems_come_with_a_syntax_error() {
 
 #[test]
 fn an_empty_key_is_reported_in_its_own_line() {
-    let advice = "write a long random text, for example from `openssl rand -hex 24`";
+    let advice = "write a long random text, for example from `ccgw-manage gen-key`";
     for empty in ["", "''", "~", "null"] {
         check(
             &format!("tenants:\n- name: a\n  api_key: {empty}"),
@@ -362,7 +362,7 @@ fn tenants_must_differ_in_name_and_key() {
         "tenants:\n- {name: a, api_key: 12345678}\n- {name: a, api_key: 'x2345678'}\n- {name: b, api_key: \"12345678\"}",
         &[
             "config.yaml:3: tenants[1].name: `a` is the tenant in line 2 already, write another name",
-            "config.yaml:4: tenants[2].api_key: the same key as in line 2, write a long random text, for example from `openssl rand -hex 24`",
+            "config.yaml:4: tenants[2].api_key: the same key as in line 2, write a long random text, for example from `ccgw-manage gen-key`",
         ],
     );
 }

@@ -4,8 +4,10 @@ use std::net::IpAddr;
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use super::answer::unix_now;
 use crate::{
     api::{ApiError, ErrorKind},
+    config::{Digest, digest},
     http::Head,
     scheduler::TenantId,
 };
@@ -15,7 +17,15 @@ pub(crate) enum Keys {
     /// There are none: whoever reaches the port is this one.
     Open(TenantId),
     /// By these keys; with none of them nobody is let in.
-    Of(Vec<(Vec<u8>, TenantId)>),
+    Of(Vec<Key>),
+}
+
+/// A tenant's key, as its hash only: what a core dump or a bug shows is no key.
+pub(crate) struct Key {
+    pub(crate) sha256: Digest,
+    /// For one that was replaced: how long it is still taken, in seconds since 1970.
+    pub(crate) until: Option<u64>,
+    pub(crate) tenant: TenantId,
 }
 
 impl Keys {
@@ -23,7 +33,10 @@ impl Keys {
     pub(crate) fn tenants(&self) -> Vec<TenantId> {
         match self {
             Keys::Open(id) => vec![*id],
-            Keys::Of(keys) => keys.iter().map(|(_, id)| *id).collect(),
+            Keys::Of(keys) => {
+                let own = keys.iter().filter(|it| it.until.is_none());
+                own.map(|it| it.tenant).collect()
+            }
         }
     }
 
@@ -42,19 +55,26 @@ impl Keys {
                 "no key: send the tenant's key as `x-api-key: KEY` or `Authorization: Bearer KEY`",
             )
         })?;
-        find(keys, key.as_bytes())
-            .ok_or_else(|| unauthorized("invalid x-api-key: no tenant has this key"))
+        let found = find(keys, &digest(key));
+        let found =
+            found.ok_or_else(|| unauthorized("invalid x-api-key: no tenant has this key"))?;
+        match found.until {
+            Some(until) if until <= unix_now() => Err(unauthorized(
+                "invalid x-api-key: this key was replaced, and the time in which it was still taken is over",
+            )),
+            _ => Ok(found.tenant),
+        }
     }
 }
 
 /// Compares with every key and takes the same time whichever matches.
-fn find(keys: &[(Vec<u8>, TenantId)], key: &[u8]) -> Option<TenantId> {
+fn find<'k>(keys: &'k [Key], sha256: &Digest) -> Option<&'k Key> {
     let mut found = u32::MAX;
-    for (index, (known, _)) in (0u32..).zip(keys) {
-        let same: Choice = known.as_slice().ct_eq(key);
+    for (index, known) in (0u32..).zip(keys) {
+        let same: Choice = known.sha256.ct_eq(sha256);
         found = u32::conditional_select(&found, &index, same);
     }
-    keys.get(found as usize).map(|(_, id)| *id)
+    keys.get(found as usize)
 }
 
 /// The one key a request presents, wherever it stands.
@@ -133,7 +153,18 @@ mod tests {
 
     #[track_caller]
     fn check(headers: &[(&str, &str)], expect: Result<TenantId, &str>) {
-        let keys = Keys::Of(vec![(b"key-of-a".to_vec(), 0), (b"key-of-b".to_vec(), 1)]);
+        let key = |key, until, tenant| Key {
+            sha256: digest(key),
+            until,
+            tenant,
+        };
+        let keys = Keys::Of(vec![
+            key("key-of-a", None, 0),
+            key("key-of-b", None, 1),
+            key("key-of-b-before", Some(u64::MAX), 1),
+            key("key-of-a-before", Some(1_000_000_000), 0),
+        ]);
+        assert_eq!(keys.tenants(), [0, 1]);
         match (keys.identify(&head(headers)), expect) {
             (Ok(id), Ok(expect)) => assert_eq!(id, expect),
             (Err(error), Err(expect)) => {
@@ -149,6 +180,7 @@ mod tests {
     fn key_is_taken_from_either_header() {
         check(&[("x-api-key", "key-of-a")], Ok(0));
         check(&[("X-Api-Key", "key-of-b")], Ok(1));
+        check(&[("X-Api-Key", "key-of-b-before")], Ok(1));
         check(&[("authorization", "Bearer key-of-b")], Ok(1));
         check(&[("authorization", "bearer   key-of-b ")], Ok(1));
         check(
@@ -165,6 +197,7 @@ mod tests {
         check(&[], Err("no key"));
         check(&[("x-api-key", "")], Err("invalid"));
         check(&[("x-api-key", "key-of-")], Err("invalid"));
+        check(&[("x-api-key", "key-of-a-before")], Err("was replaced"));
         check(&[("x-api-key", "key-of-aa")], Err("invalid"));
         check(&[("authorization", "Basic a2V5LW9mLWE=")], Err("Bearer"));
         check(

@@ -3,9 +3,14 @@
 
 use std::sync::Arc;
 
-use super::{Tenant, auth::Keys, kept::Kept, upstream::Upstream};
+use super::{
+    Tenant,
+    auth::{Key, Keys},
+    kept::Kept,
+    upstream::Upstream,
+};
 use crate::{
-    config::Config,
+    config::{Config, TenantKey},
     scheduler::{Limits, TenantId},
 };
 
@@ -58,20 +63,17 @@ impl Served {
         without: WithoutTenants,
         (before, kept): (&[Arc<Tenant>], &Kept),
     ) -> Served {
-        let mut now: Vec<(Tenant, Option<Vec<u8>>)> = config
+        let mut now: Vec<(Tenant, Option<&TenantKey>)> = config
             .tenants
             .iter()
-            .map(|it| {
-                let key = it.api_key.expose().as_bytes().to_vec();
-                (Tenant::configured(it), Some(key))
-            })
+            .map(|it| (Tenant::configured(it), Some(&it.key)))
             .collect();
         let is_open = now.is_empty() && without == WithoutTenants::ThisMachine;
         if is_open {
             now.push((Tenant::anybody(), None));
         }
         let mut tenants = before.to_vec();
-        let mut keys: Vec<(Vec<u8>, TenantId)> = Vec::new();
+        let mut keys = Vec::new();
         let mut open_to = None;
         for (tenant, key) in now {
             let id = tenants.iter().position(|it| it.name == tenant.name);
@@ -82,7 +84,7 @@ impl Served {
                 None => tenants.push(tenant),
             }
             match key {
-                Some(key) => keys.push((key, id)),
+                Some(key) => keys.extend(keys_of(key, id)),
                 None => open_to = Some(id),
             }
         }
@@ -119,4 +121,14 @@ impl Served {
             bytes_max: server.max_body_bytes.saturating_mul(QUEUED_BODIES),
         }
     }
+}
+
+fn keys_of(key: &TenantKey, tenant: TenantId) -> impl Iterator<Item = Key> {
+    let previous = key.previous.as_ref().map(|it| (it.sha256, Some(it.until)));
+    let all = [(key.sha256, None)].into_iter().chain(previous);
+    all.map(move |(sha256, until)| Key {
+        sha256,
+        until,
+        tenant,
+    })
 }

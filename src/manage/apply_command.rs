@@ -10,6 +10,7 @@ use super::{
     reach::Answering,
     say::{Mark, Say},
     setup::{side_by_side, state_dir},
+    tenants::given_key,
 };
 use crate::{config, openclaw::instance::Instance};
 
@@ -36,6 +37,7 @@ pub(crate) fn run(options: &Apply) -> Result<bool, String> {
         return Err("no tenant has an instance that runs here".to_owned());
     }
     let state = state_dir()?;
+    let given = options.key.as_deref().map(given_key).transpose()?;
     if options.direction == Direction::Back {
         let mut good = true;
         for instance in chosen {
@@ -53,7 +55,8 @@ pub(crate) fn run(options: &Apply) -> Result<bool, String> {
     let identities = Identities::load(&state)?;
     let connected = side_by_side(&chosen, |instance| {
         let parts = (&loaded.config, &answering);
-        let candidate = Candidate::look(&found, instance, parts, &identities);
+        let known = (&identities, given.as_ref());
+        let candidate = Candidate::look(&found, instance, parts, known);
         candidate.connect(
             &Backups::of(&state, &instance.name),
             (options.env_files, Gateway::Running),

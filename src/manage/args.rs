@@ -7,7 +7,7 @@ use argh::FromArgs;
 use super::{
     apply::EnvFiles,
     doctor::{self, Depth, Output},
-    operator,
+    operator, tenant_args,
 };
 
 /// What to do.
@@ -16,6 +16,8 @@ pub(crate) enum Command {
     Doctor(doctor::Options),
     Apply(Apply),
     Operator(operator::Command),
+    /// With the configuration's path.
+    Tenants(PathBuf, tenant_args::Command),
     Version,
     /// The text for stdout.
     Help(String),
@@ -29,6 +31,8 @@ pub(crate) struct Apply {
     pub(crate) tenant: Option<String>,
     pub(crate) direction: Direction,
     pub(crate) env_files: EnvFiles,
+    /// Where config.yaml has only its hash.
+    pub(crate) key: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +100,13 @@ struct Arguments {
 enum Subcommand {
     Doctor(DoctorArguments),
     Apply(ApplyArguments),
+    List(tenant_args::List),
+    Show(tenant_args::Show),
+    Add(tenant_args::Add),
+    Remove(tenant_args::Remove),
+    Rotate(tenant_args::Rotate),
+    Env(tenant_args::Env),
+    GenKey(tenant_args::GenKey),
     Status(operator::Status),
     Ps(operator::Ps),
     Cancel(operator::Cancel),
@@ -136,6 +147,10 @@ struct ApplyArguments {
     /// leave .env alone
     #[argh(switch)]
     no_env_file: bool,
+
+    /// the tenant's key, where config.yaml has only its hash; `-` reads it from standard input
+    #[argh(option, arg_name = "KEY")]
+    key: Option<String>,
 }
 
 impl Arguments {
@@ -147,6 +162,19 @@ impl Arguments {
                 Err(exit) => Command::Help(exit.output),
                 Ok(_) => Command::Version,
             },
+            Some(Subcommand::List(it)) => Command::Tenants(config, tenant_args::Command::List(it)),
+            Some(Subcommand::Show(it)) => Command::Tenants(config, tenant_args::Command::Show(it)),
+            Some(Subcommand::Add(it)) => Command::Tenants(config, tenant_args::Command::Add(it)),
+            Some(Subcommand::Remove(it)) => {
+                Command::Tenants(config, tenant_args::Command::Remove(it))
+            }
+            Some(Subcommand::Rotate(it)) => {
+                Command::Tenants(config, tenant_args::Command::Rotate(it))
+            }
+            Some(Subcommand::Env(it)) => Command::Tenants(config, tenant_args::Command::Env(it)),
+            Some(Subcommand::GenKey(it)) => {
+                Command::Tenants(config, tenant_args::Command::GenKey(it))
+            }
             Some(Subcommand::Status(it)) => Command::Operator(operator::Command::Status(it)),
             Some(Subcommand::Ps(it)) => Command::Operator(operator::Command::Ps(it)),
             Some(Subcommand::Cancel(it)) => Command::Operator(operator::Command::Cancel(it)),
@@ -176,6 +204,7 @@ impl Arguments {
                     true => EnvFiles::LeaveAlone,
                     false => EnvFiles::Update,
                 },
+                key: apply.key,
             }),
         }
     }
@@ -215,6 +244,7 @@ mod tests {
                 tenant: Some("a".to_owned()),
                 direction: Direction::Back,
                 env_files: EnvFiles::LeaveAlone,
+                key: None,
             }))
         );
         assert_eq!(words(&["--version"]), Ok(Command::Version));

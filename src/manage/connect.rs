@@ -14,7 +14,7 @@ use super::{
     say::Mark,
 };
 use crate::{
-    config::{Config, Secret, edit::NewTenant},
+    config::{self, Config, Secret, digest, edit::NewTenant},
     ids,
     openclaw::{
         environment,
@@ -84,12 +84,13 @@ impl Connected {
 }
 
 impl<'a> Candidate<'a> {
-    /// Looks into an instance; changes nothing.
+    /// Looks into an instance; changes nothing. A key that is `given` counts where config.yaml has its
+    /// hash only.
     pub(crate) fn look(
         found: &'a Found,
         instance: &'a Instance,
         (config, answering): (&Config, &Answering),
-        identities: &Identities,
+        (identities, given): (&Identities, Option<&Secret>),
     ) -> Candidate<'a> {
         let access = found.access(instance);
         let settings = apply::settings(&access);
@@ -99,7 +100,9 @@ impl<'a> Candidate<'a> {
             .and_then(|it| workspace_on_host(&access, it));
         let tenant = match (identities.check(instance), &settings) {
             (Err(why), _) => Err(why),
-            (Ok(()), Ok(settings)) => tenant_of(&access, (settings, workspace.clone()), config),
+            (Ok(()), Ok(settings)) => {
+                tenant_of(&access, (settings, workspace.clone()), (config, given))
+            }
             (Ok(()), Err(why)) => Err(why.clone()),
         };
         Candidate {
@@ -228,7 +231,7 @@ impl<'a> Candidate<'a> {
 fn tenant_of(
     access: &Access<'_>,
     (settings, workspace): (&Settings, Option<PathBuf>),
-    config: &Config,
+    (config, given): (&Config, Option<&Secret>),
 ) -> Result<Tenant, String> {
     let instance = access.instance;
     let env = variables(access, settings);
@@ -236,7 +239,7 @@ fn tenant_of(
     if let Some(known) = known {
         let has = |name: &str| known.env.iter().any(|(it, _)| it == name);
         return Ok(Tenant::Known {
-            key: known.api_key.clone(),
+            key: key_of(known, given)?,
             missing_env: env.into_iter().filter(|(name, _)| !has(name)).collect(),
         });
     }
@@ -246,6 +249,38 @@ fn tenant_of(
         working_dir: workspace,
         env,
     }))
+}
+
+/// What a tenant needs of an instance.
+pub(super) struct Needs {
+    pub(super) env: Vec<(String, Secret)>,
+    pub(super) working_dir: Option<PathBuf>,
+}
+
+/// # Errors
+/// What is wrong with the instance's settings.
+pub(super) fn needs(access: &Access<'_>) -> Result<Needs, String> {
+    let settings = apply::settings(access)?;
+    Ok(Needs {
+        env: variables(access, &settings),
+        working_dir: workspace_on_host(access, &settings),
+    })
+}
+
+/// # Errors
+/// When it is not known here, with the way to tell it.
+fn key_of(tenant: &config::Tenant, given: Option<&Secret>) -> Result<Secret, String> {
+    let name = &tenant.name;
+    match (&tenant.key.plain, given) {
+        (Some(plain), _) => Ok(plain.clone()),
+        (None, Some(given)) if digest(given.expose()) == tenant.key.sha256 => Ok(given.clone()),
+        (None, Some(_)) => Err(format!(
+            "this is not the key of tenant {name}: its hash is another"
+        )),
+        (None, None) => Err(format!(
+            "config.yaml has only the hash of its key: `ccgw-manage apply {name} --key -` takes the key from standard input"
+        )),
+    }
 }
 
 /// The variables of the instance that its runs get.
@@ -277,7 +312,10 @@ fn workspace_on_host(access: &Access<'_>, settings: &Settings) -> Option<PathBuf
 }
 
 /// 32 random bytes, as the reference's keys were.
-fn new_key() -> Result<Secret, String> {
+///
+/// # Errors
+/// When the machine has no random bytes.
+pub(super) fn new_key() -> Result<Secret, String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(|it| format!("no random bytes for a key: {it}"))?;
     Ok(Secret::new(ids::hex(&bytes)))

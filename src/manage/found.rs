@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::access::Access;
+use super::{access::Access, identities::Identities, setup::state_path};
 use crate::{
     docker::Engine,
     openclaw::{discover, instance::Instance},
@@ -47,6 +47,7 @@ impl Found {
         instances.extend(of_this_machine(env));
         let unseen = notices.len();
         notices.extend(without_doubles(&mut instances));
+        name_as_known(&mut instances);
         notices.extend(discover::make_unique(&mut instances));
         Found {
             engines,
@@ -67,6 +68,20 @@ impl Found {
     pub(crate) fn named(&self, name: &str) -> Option<&Instance> {
         self.instances.iter().find(|it| it.name == name)
     }
+}
+
+/// An instance that a tenant was made of keeps that tenant's name, and comes before others who want it.
+fn name_as_known(instances: &mut [Instance]) {
+    // Without what is kept, names are as they were found.
+    let Ok(known) = state_path().and_then(|it| Identities::load(&it)) else {
+        return;
+    };
+    for instance in instances.iter_mut() {
+        if let Some(name) = known.tenant_of(instance) {
+            instance.name = name.to_owned();
+        }
+    }
+    instances.sort_by_key(|it| known.tenant_of(it).is_none());
 }
 
 fn in_containers(engine: &Engine, notices: &mut Vec<String>) -> Result<Vec<Instance>, String> {

@@ -6,6 +6,7 @@ pub(crate) mod doctor;
 pub(crate) mod drift;
 pub(crate) mod operator;
 pub(crate) mod setup;
+pub(crate) mod tenants;
 
 mod access;
 mod apply;
@@ -25,4 +26,5 @@ mod say;
 mod skills;
 mod store;
 mod table;
+mod tenant_args;
 mod top;

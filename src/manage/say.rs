@@ -49,6 +49,12 @@ impl Say {
         let _ = writeln!(std::io::stdout(), "{text}");
     }
 
+    /// For a script.
+    pub(crate) fn json(self, value: &impl serde::Serialize) {
+        // Plain structs with string keys always serialise.
+        self.line(&serde_json::to_string_pretty(value).unwrap_or_default());
+    }
+
     /// A line below another: how something went.
     pub(crate) fn mark(self, mark: Mark, text: &str) {
         let name = mark.name();

@@ -91,7 +91,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, String> {
     let answering = Answering::open(&config)?;
     let identities = Identities::load(&state_path()?)?;
     let mut candidates = side_by_side(&found.instances, |instance| {
-        Candidate::look(&found, instance, (&config, &answering), &identities)
+        Candidate::look(&found, instance, (&config, &answering), (&identities, None))
     });
     preview(say, &candidates);
     if options.mode == Mode::Look {
@@ -247,9 +247,10 @@ fn agreed(say: Say) -> bool {
 fn write_config(say: Say, path: &Path, candidates: &mut [Candidate<'_>]) -> Result<(), String> {
     let store = Store::open(path)?;
     let before = store.text().map(str::to_owned);
-    let mut text = before
-        .clone()
-        .unwrap_or_else(|| config::edit::new_file(&[]));
+    let mut text = match &before {
+        Some(text) => text.clone(),
+        None => config::edit::new_file(&[]).map_err(|it| it.to_string())?,
+    };
     for candidate in candidates {
         match config::edit::edited(&text, &changes(candidate)) {
             Ok(edited) => text = edited,
@@ -368,7 +369,7 @@ fn next_steps(say: Say, path: &Path, is_running: bool) {
 }
 
 /// Where the state directory is or will be.
-fn state_path() -> Result<PathBuf, String> {
+pub(super) fn state_path() -> Result<PathBuf, String> {
     let env = |name: &str| std::env::var(name).ok();
     let path = StateDir::locate(env);
     path.ok_or_else(|| "no state directory: set HOME, XDG_STATE_HOME or STATE_DIRECTORY".to_owned())

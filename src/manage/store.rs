@@ -11,6 +11,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::host_file::{self, Leftovers};
 use crate::{
     config,
     log::Timestamp,
@@ -64,6 +65,10 @@ impl Store {
             resolved => resolved.map_err(failed)?,
         };
         let lock = lock(&path)?;
+        let dir = path.parent().unwrap_or(Path::new("/"));
+        let name = Path::new(path.file_name().unwrap_or_default());
+        // It is tidying, of which nothing depends.
+        let _ = host_file::sweep(dir, name, Leftovers::All);
         let before = read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Store {
             path,
