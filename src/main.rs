@@ -72,6 +72,12 @@ fn manage(argv: &[OsString]) -> ExitCode {
         Ok(Command::Apply(options)) => manage::apply_command::run(&options),
         Ok(Command::Tenants(file, command)) => manage::tenants::run(&file, &command),
         Ok(Command::Operator(command)) => manage::operator::run(&command),
+        Ok(Command::Completions(shell)) => {
+            return match manage::completions::script(&shell) {
+                Ok(script) => say(script.trim_end()),
+                Err(error) => fail(USAGE, &error),
+            };
+        }
         Ok(Command::Version) => return say(concat!("ccgw-manage ", env!("CARGO_PKG_VERSION"))),
         Ok(Command::Help(text)) => return say(text.trim_end()),
         Err(error) => return fail(USAGE, &error),

@@ -6,6 +6,7 @@ use argh::FromArgs;
 
 use super::{
     apply::EnvFiles,
+    completions::Completions,
     doctor::{self, Depth, Output},
     operator, tenant_args,
 };
@@ -19,6 +20,8 @@ pub(crate) enum Command {
     /// With the configuration's path.
     Tenants(PathBuf, tenant_args::Command),
     Version,
+    /// For this shell.
+    Completions(String),
     /// The text for stdout.
     Help(String),
 }
@@ -107,6 +110,7 @@ enum Subcommand {
     Rotate(tenant_args::Rotate),
     Env(tenant_args::Env),
     GenKey(tenant_args::GenKey),
+    Completions(Completions),
     Status(operator::Status),
     Ps(operator::Ps),
     Cancel(operator::Cancel),
@@ -175,6 +179,7 @@ impl Arguments {
             Some(Subcommand::GenKey(it)) => {
                 Command::Tenants(config, tenant_args::Command::GenKey(it))
             }
+            Some(Subcommand::Completions(it)) => Command::Completions(it.shell),
             Some(Subcommand::Status(it)) => Command::Operator(operator::Command::Status(it)),
             Some(Subcommand::Ps(it)) => Command::Operator(operator::Command::Ps(it)),
             Some(Subcommand::Cancel(it)) => Command::Operator(operator::Command::Cancel(it)),

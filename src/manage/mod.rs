@@ -15,6 +15,7 @@ mod backups;
 mod beacon;
 mod cli_check;
 pub(crate) mod companion;
+pub(crate) mod completions;
 mod connect;
 mod found;
 mod host_file;

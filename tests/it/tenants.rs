@@ -305,3 +305,37 @@ fn command_that_is_killed_leaves_the_old_file_or_the_new_one() {
         .collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+/// What bash offers behind these words.
+fn offered(dir: &TempDir, words: &[&str]) -> String {
+    let script = format!(
+        "eval \"$(./ccgw-manage completions bash)\"; COMP_WORDS=(./ccgw-manage {}); COMP_CWORD={}; _ccgw_manage; echo \"${{COMPREPLY[@]}}\"",
+        words.join(" "),
+        words.len()
+    );
+    good(dir, &["list"]);
+    let mut command = manage_command(dir, &[]);
+    let environment: Vec<_> = command
+        .get_envs()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+        .collect();
+    command = Command::new("bash");
+    command
+        .args(["-c", &script])
+        .current_dir(dir.path())
+        .env_clear()
+        .envs(environment);
+    text_of(&command.output().unwrap(), words)
+}
+
+#[test]
+fn bash_completes_commands_tenants_and_options() {
+    let dir = dir_with(FILE);
+    good(&dir, &["add", "alice"]);
+    assert_eq!(offered(&dir, &["re"]), "remove reload\n");
+    assert_eq!(offered(&dir, &["show", "al"]), "alice\n");
+    assert_eq!(offered(&dir, &["rotate", "alice", "--g"]), "--grace\n");
+    assert_eq!(offered(&dir, &["env", "alice", "''"]), "list set unset\n");
+    assert_eq!(offered(&dir, &["completions", "z"]), "zsh\n");
+    fails(&dir, &["completions", "csh"], 2, "there are: bash zsh fish");
+}
