@@ -83,6 +83,12 @@ impl Say {
     }
 }
 
+/// A question before an answer is read. On stderr, so that what a script reads stays clean.
+pub(crate) fn prompt(text: &str) {
+    // A terminal that is gone has nobody who waits for this.
+    let _ = write!(std::io::stderr(), "{}", plain(text));
+}
+
 /// So much of one line is shown: what containers say may be megabytes.
 const LINE_MAX: usize = 1000;
 

@@ -2,7 +2,7 @@
 //! variables. A gateway that runs takes each change over by itself.
 
 use std::{
-    io::{self, BufRead, IsTerminal, Read, Write},
+    io::{self, BufRead, IsTerminal, Read},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,7 +16,7 @@ use super::{
     connect::new_key,
     found::Found,
     identities::Identities,
-    say::{Say, plain},
+    say::{Say, plain, prompt},
     setup::state_dir,
     store::Store,
     table::{table, terminal_width},
@@ -517,8 +517,7 @@ const LINE_MAX: u64 = 1 << 20;
 
 fn line_of_stdin(what: &str) -> Result<String, String> {
     if io::stdin().is_terminal() {
-        // A terminal that is gone has nobody who waits for this.
-        let _ = write!(io::stderr(), "{what}: ");
+        prompt(&format!("{what}: "));
     }
     let mut line = String::new();
     let read = io::stdin().lock().take(LINE_MAX).read_line(&mut line);
@@ -535,7 +534,7 @@ fn agreed(question: &str) -> Result<bool, String> {
     if !io::stdin().is_terminal() {
         return Err("nobody is here to ask; add --yes".to_owned());
     }
-    let _ = write!(io::stderr(), "{question} [y/N] ");
+    prompt(&format!("{question} [y/N] "));
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
     read.map_err(|error| format!("cannot read the answer: {error}"))?;

@@ -144,16 +144,24 @@ fn architecture_pure_cores_have_no_clock_and_touch_nothing() {
 fn architecture_flags_and_shells() {
     only_in("\"--permission-mode\"", &["claude/command.rs"]);
     only_in("\"--include-partial-messages\"", &["claude/command.rs"]);
-    for shell in ["\"sh\"", "\"bash\"", "\"/bin/sh\""] {
+    for shell in ["\"sh\"", "\"/bin/sh\""] {
         only_in(shell, &[]);
     }
+    // It prints a script for one and starts none.
+    only_in("\"bash\"", &["manage/completions.rs"]);
 }
 
 #[test]
 fn architecture_one_way_to_stderr_and_no_unsafe() {
     only_in(
         "io::stderr()",
-        &["log.rs", "main.rs", "claude/stand_in", "claude/keeper"],
+        &[
+            "log.rs",
+            "main.rs",
+            "claude/stand_in",
+            "claude/keeper",
+            "manage/say.rs",
+        ],
     );
     only_in("unsafe {", &["claude/keeper/inherited.rs", "memory.rs"]);
     only_in("allow(dead_code", &[]);
