@@ -71,6 +71,7 @@ fn manage(argv: &[OsString]) -> ExitCode {
         Ok(Command::Doctor(options)) => manage::doctor::run(&options),
         Ok(Command::Apply(options)) => manage::apply_command::run(&options),
         Ok(Command::Tenants(file, command)) => manage::tenants::run(&file, &command),
+        Ok(Command::Skills(file, skills)) => manage::skills::run(&file, &skills),
         Ok(Command::Operator(command)) => manage::operator::run(&command),
         Ok(Command::Completions(shell)) => {
             return match manage::completions::script(&shell) {

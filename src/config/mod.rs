@@ -90,6 +90,16 @@ fn parsed(
     read(&root, &origin(dir.to_path_buf(), env), env, problems)
 }
 
+/// Any YAML document as JSON, its scalars as texts; `None` when it is not valid, or not within the bounds of
+/// a configuration.
+pub(crate) fn yaml_value(text: &str) -> Option<serde_json::Value> {
+    let mut problems = Problems::new(Path::new(""));
+    let root = tree::parse(text, &mut problems).ok()?;
+    problems
+        .is_empty()
+        .then(|| root.map_or(serde_json::Value::Null, |it| it.value.into_json()))
+}
+
 /// A usable configuration and what the operator should hear about it at start.
 #[derive(Debug)]
 pub(crate) struct Loaded {

@@ -8,7 +8,7 @@ use super::{
     apply::EnvFiles,
     completions::Completions,
     doctor::{self, Depth, Output},
-    operator, tenant_args,
+    operator, skills, tenant_args,
 };
 
 /// What to do.
@@ -20,6 +20,7 @@ pub(crate) enum Command {
     /// With the configuration's path.
     Tenants(PathBuf, tenant_args::Command),
     Version,
+    Skills(PathBuf, skills::args::Skills),
     /// For this shell.
     Completions(String),
     /// The text for stdout.
@@ -111,6 +112,7 @@ enum Subcommand {
     Env(tenant_args::Env),
     GenKey(tenant_args::GenKey),
     Completions(Completions),
+    Skills(skills::args::Skills),
     Status(operator::Status),
     Ps(operator::Ps),
     Cancel(operator::Cancel),
@@ -179,6 +181,7 @@ impl Arguments {
             Some(Subcommand::GenKey(it)) => {
                 Command::Tenants(config, tenant_args::Command::GenKey(it))
             }
+            Some(Subcommand::Skills(it)) => Command::Skills(config, it),
             Some(Subcommand::Completions(it)) => Command::Completions(it.shell),
             Some(Subcommand::Status(it)) => Command::Operator(operator::Command::Status(it)),
             Some(Subcommand::Ps(it)) => Command::Operator(operator::Command::Ps(it)),

@@ -92,6 +92,7 @@ const TABLE: &[Entry] = &[
         &["--json"],
         "print a new random key",
     ),
+    entry("skills", Takes::Nothing, &[], "skills of instances"),
     entry("status", Takes::Nothing, &["--json"], "how the gateway is"),
     entry("ps", Takes::Nothing, &["--json"], "list requests"),
     entry("cancel", Takes::Nothing, &[], "end a request"),
@@ -146,9 +147,12 @@ fn bash() -> String {
       case $command in
         {tenants}) words=\"$words $(\"${{COMP_WORDS[0]}}\" list --names 2>/dev/null)\" ;;
         completions) words='{SHELLS}' ;;
+        skills) words='list diff pull push bisync clean' ;;
       esac
     elif [ \"$command\" = env ] && [ \"$COMP_CWORD\" -eq 3 ]; then
       words='list set unset'
+    elif [ \"$command\" = skills ] && [ \"$COMP_CWORD\" -eq 3 ]; then
+      words=\"$(\"${{COMP_WORDS[0]}}\" list --names 2>/dev/null)\"
     fi
   fi
   COMPREPLY=($(compgen -W \"$words\" -- \"$word\"))
@@ -184,6 +188,7 @@ fn fish() -> String {
         "complete -c ccgw-manage -n '__fish_seen_subcommand_from env' -a 'list set unset'"
             .to_owned(),
     );
+    lines.push("complete -c ccgw-manage -n '__fish_seen_subcommand_from skills' -a 'list diff pull push bisync clean'".to_owned());
     lines.push(format!(
         "complete -c ccgw-manage -n '__fish_seen_subcommand_from completions' -a '{SHELLS}'"
     ));

@@ -24,7 +24,7 @@ mod local_command;
 mod prove;
 mod reach;
 mod say;
-mod skills;
+pub(crate) mod skills;
 mod store;
 mod table;
 mod tenant_args;

@@ -89,6 +89,11 @@ pub(crate) fn prompt(text: &str) {
     let _ = write!(std::io::stderr(), "{}", plain(text));
 }
 
+/// Ends a line that [`prompt`] began, where nothing is read.
+pub(crate) fn prompt_end() {
+    let _ = writeln!(std::io::stderr());
+}
+
 /// So much of one line is shown: what containers say may be megabytes.
 const LINE_MAX: usize = 1000;
 

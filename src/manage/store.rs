@@ -186,7 +186,10 @@ impl Store {
 const BACKUP: &str = ".bak-";
 
 /// A file of its own: the configuration itself is replaced, and a lock on it would go with it.
-fn lock(path: &Path) -> Result<File, String> {
+///
+/// # Errors
+/// When another program has it for long, or it cannot be made.
+pub(super) fn lock(path: &Path) -> Result<File, String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let lock_path = path.with_file_name(format!(".{name}.lock"));
     let opened = OpenOptions::new()

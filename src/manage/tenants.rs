@@ -54,7 +54,9 @@ fn load(file: &Path) -> Result<Config, String> {
     Ok(loaded.config)
 }
 
-fn tenant<'c>(config: &'c Config, name: &str) -> Result<&'c Tenant, String> {
+/// # Errors
+/// When there is none of this name, with those that there are.
+pub(super) fn tenant<'c>(config: &'c Config, name: &str) -> Result<&'c Tenant, String> {
     let found = config.tenants.iter().find(|it| it.name == name);
     found.ok_or_else(|| {
         let names: Vec<&str> = config.tenants.iter().map(|it| it.name.as_str()).collect();
@@ -529,7 +531,10 @@ fn line_of_stdin(what: &str) -> Result<String, String> {
     }
 }
 
-/// Asks a person; where nobody sits, it is no.
+/// Asks a person.
+///
+/// # Errors
+/// When nobody sits there.
 fn agreed(question: &str) -> Result<bool, String> {
     if !io::stdin().is_terminal() {
         return Err("nobody is here to ask; add --yes".to_owned());
@@ -539,6 +544,14 @@ fn agreed(question: &str) -> Result<bool, String> {
     let read = io::stdin().lock().read_line(&mut answer);
     read.map_err(|error| format!("cannot read the answer: {error}"))?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// As [`agreed`]; where nobody sits, it is no.
+pub(super) fn agreed_or(question: &str) -> Result<bool, String> {
+    match io::stdin().is_terminal() {
+        true => agreed(question),
+        false => Ok(false),
+    }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, String> {
