@@ -267,7 +267,7 @@ fn add(file: &Path, options: &Add) -> Result<bool, String> {
         }
     }
     match options.apply {
-        true => point(file, &name),
+        true => point(file, (&name, &key)),
         false => Ok(true),
     }
 }
@@ -342,7 +342,14 @@ fn rotate(file: &Path, options: &Rotate) -> Result<bool, String> {
         tenant: name.clone(),
         field,
     };
-    let mut changes = vec![set(Field::ApiKey, key.clone()), unset(Field::ApiKeySha256)];
+    // Who keeps only hashes in the file goes on so.
+    let mut changes = vec![match tenant.key.plain {
+        Some(_) => set(Field::ApiKey, key.clone()),
+        None => {
+            let sha256 = written_digest(&config::digest(key.expose()));
+            set(Field::ApiKeySha256, Secret::new(sha256))
+        }
+    }];
     match grace.is_zero() {
         true => changes.extend([
             unset(Field::PreviousKeySha256),
@@ -385,7 +392,7 @@ fn rotate(file: &Path, options: &Rotate) -> Result<bool, String> {
         }
     }
     match options.apply {
-        true => point(file, name),
+        true => point(file, (name, &key)),
         false => Ok(true),
     }
 }
@@ -492,13 +499,14 @@ fn change(
 }
 
 /// Points the tenant's instance at the gateway, which has to run.
-fn point(file: &Path, name: &str) -> Result<bool, String> {
+fn point(file: &Path, (name, key): (&str, &Secret)) -> Result<bool, String> {
     apply_command::run(&Apply {
         config: file.to_owned(),
         tenant: Some(name.to_owned()),
         direction: Direction::Here,
         env_files: EnvFiles::Update,
-        key: None,
+        // The file may have its hash only.
+        key: Some(key.expose().to_owned()),
     })
 }
 

@@ -245,9 +245,12 @@ fn running_gateway_takes_new_keys_and_old_ones_for_their_time() {
     assert_eq!(ask(&gateway, key).status, 401);
     assert!(good(dir, &["show", "alpha"]).contains("by its hash"));
     good(dir, &["rotate", "alpha", "--key", "a-key-of-my-own-0123"]);
-    assert!(!config(dir).contains("api_key_sha256"));
+    assert!(!config(dir).contains("a-key-of-my-own"));
+    good(dir, &["reload"]);
+    assert_eq!(ask(&gateway, "a-key-of-my-own-0123").answer_text(), "fine");
+    assert_eq!(ask(&gateway, last).answer_text(), "fine");
     let log = gateway.log();
-    for secret in [key, last, &before] {
+    for secret in [key, last, &before, "a-key-of-my-own"] {
         assert!(!log.contains(secret), "{log}");
     }
     gateway.stop();
