@@ -58,7 +58,17 @@ pub(super) const SKILLS: Keys = Keys {
 
 pub(super) const TENANT: Keys = Keys {
     section: "tenants[]",
-    names: &["name", "api_key", "working_dir", "config_dir", "env"],
+    names: &[
+        "name",
+        "api_key",
+        "api_key_sha256",
+        "previous_key_sha256",
+        "previous_key_until",
+        "container",
+        "working_dir",
+        "config_dir",
+        "env",
+    ],
 };
 
 const ALL: [&Keys; 6] = [&TOP, &SERVER, &CLI, &SESSION, &SKILLS, &TENANT];

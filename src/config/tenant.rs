@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use super::key::{Key, KeyHash, PreviousKey};
 use super::keys;
+use super::moment::Moment;
 use super::problems::{Place, Problems, Reported, shown, shown_key};
 use super::secret::Secret;
 use super::section::{Reader, Section};
@@ -13,8 +15,11 @@ use super::tree::{Entry, Node, Value};
 pub(crate) struct Tenant {
     /// `[a-z0-9][a-z0-9_-]{0,62}`: safe as a file name and in a log line.
     pub(crate) name: String,
-    /// 8 to 512 bytes of visible ASCII.
-    pub(crate) api_key: Secret,
+    pub(crate) key: Key,
+    /// Taken as well, until its time is over.
+    pub(crate) previous_key: Option<PreviousKey>,
+    /// The container whose OpenClaw this tenant is of, by its name or id; `None` finds it by the tenant's name.
+    pub(crate) container: Option<String>,
     /// Absolute; `None` means a private folder in the state directory.
     pub(crate) working_dir: Option<PathBuf>,
     pub(crate) config_dir: ConfigDir,
@@ -38,7 +43,9 @@ const TENANTS_MAX: usize = 1000;
 const NAME_BYTES_MAX: usize = 63;
 /// Shorter keys are guessed; longer ones do not fit a header that other programs also accept.
 const KEY_BYTES_MIN: usize = 8;
-const KEY_BYTES_MAX: usize = 512;
+pub(crate) const KEY_BYTES_MAX: usize = 512;
+/// Longer than any name that people give.
+const CONTAINER_BYTES_MAX: usize = 255;
 /// `MAX_ARG_STRLEN`: Linux starts no program with a longer `NAME=value` (execve(2)).
 const VARIABLE_BYTES_MAX: usize = 128 * 1024;
 
@@ -71,11 +78,12 @@ fn items<'t>(problems: &mut Problems, node: Option<&'t Node>) -> Result<&'t [Nod
     Err(problems.add(Place::Line(node.line), format!("tenants: {text}")))
 }
 
-/// The first line of each name and key.
+/// The first line of each name, key and container.
 #[derive(Default)]
 struct Seen {
     names: HashMap<String, Place>,
-    keys: HashMap<String, Place>,
+    keys: HashMap<KeyHash, Place>,
+    containers: HashMap<String, Place>,
 }
 
 fn read_one<'t>(
@@ -92,7 +100,9 @@ fn read_one<'t>(
     let mut s = reader.section(Some(node), &keys::TENANT, path);
     let origin = s.origin();
     let name = read_name(&mut s, seen);
-    let api_key = read_key(&mut s, seen);
+    let key = read_key(&mut s, seen);
+    let previous_key = read_previous_key(&mut s, seen);
+    let container = read_container(&mut s, seen);
     let working_dir = s.get("working_dir", None, |text| origin.path(text).map(Some));
     let config_dir = s.get("config_dir", ConfigDir::Shared, |text| match text {
         "shared" => Ok(ConfigDir::Shared),
@@ -102,7 +112,9 @@ fn read_one<'t>(
     let env = read_env(&mut s);
     Ok(Tenant {
         name: name?,
-        api_key: Secret::new(api_key?),
+        key: key?,
+        previous_key: previous_key?,
+        container: container?,
         working_dir: working_dir?,
         config_dir: config_dir?,
         env: env?,
@@ -120,7 +132,7 @@ fn read_name(s: &mut Section<'_, '_>, seen: &mut Seen) -> Result<String, Reporte
     Ok(name)
 }
 
-fn parse_name(text: &str) -> Result<String, String> {
+pub(crate) fn parse_name(text: &str) -> Result<String, String> {
     let is_inner = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
     let starts_well = !text.starts_with(['_', '-']);
     if text.is_empty() || text.len() > NAME_BYTES_MAX || !starts_well || !text.bytes().all(is_inner)
@@ -134,19 +146,95 @@ fn parse_name(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn read_key(s: &mut Section<'_, '_>, seen: &mut Seen) -> Result<String, Reported> {
-    let advice = "write a long random text, for example from `openssl rand -hex 24`";
-    let (key, place) = s.require("api_key", advice, parse_key)?;
-    if let Some(Place::Line(line)) = seen.keys.get(&key) {
-        let text = format!("the same key as in line {line}, {advice}");
-        return Err(s.problem("api_key", place, &text));
-    }
-    seen.keys.insert(key.clone(), place);
+fn read_key(s: &mut Section<'_, '_>, seen: &mut Seen) -> Result<Key, Reported> {
+    let plain = s.read("api_key", parse_key);
+    let hashed = s.read("api_key_sha256", KeyHash::parse);
+    let (key, name, place) = match (plain?, hashed?) {
+        (Some(_), Some((_, place))) => {
+            let text = "`api_key` is here too, keep one of the two";
+            return Err(s.problem("api_key_sha256", place, text));
+        }
+        (None, Some((hash, place))) => (Key::Hashed(hash), "api_key_sha256", place),
+        (Some((text, place)), None) => (Key::Plain(Secret::new(text)), "api_key", place),
+        (None, None) => {
+            let (text, place) = s.require("api_key", KEY_ADVICE, parse_key)?;
+            (Key::Plain(Secret::new(text)), "api_key", place)
+        }
+    };
+    see_key(s, seen, (key.hash(), name, place))?;
     Ok(key)
 }
 
+const KEY_ADVICE: &str = "write a long random text, for example from `openssl rand -hex 24`";
+
+/// A key is one tenant's, and it is either the present one or a previous one.
+fn see_key(
+    s: &mut Section<'_, '_>,
+    seen: &mut Seen,
+    (hash, name, place): (KeyHash, &str, Place),
+) -> Result<(), Reported> {
+    if let Some(Place::Line(line)) = seen.keys.get(&hash) {
+        let text = format!("the same key as in line {line}, {KEY_ADVICE}");
+        return Err(s.problem(name, place, &text));
+    }
+    seen.keys.insert(hash, place);
+    Ok(())
+}
+
+fn read_previous_key(
+    s: &mut Section<'_, '_>,
+    seen: &mut Seen,
+) -> Result<Option<PreviousKey>, Reported> {
+    const HASH: &str = "previous_key_sha256";
+    const UNTIL: &str = "previous_key_until";
+    let hash = s.read(HASH, KeyHash::parse);
+    let until = s.read(UNTIL, Moment::parse);
+    match (hash?, until?) {
+        (None, None) => Ok(None),
+        (Some((hash, place)), Some((until, _))) => {
+            see_key(s, seen, (hash, HASH, place))?;
+            Ok(Some(PreviousKey { hash, until }))
+        }
+        (Some((_, place)), None) => {
+            let text = format!("`{UNTIL}` is missing, write both or none");
+            Err(s.problem(HASH, place, &text))
+        }
+        (None, Some((_, place))) => {
+            let text = format!("`{HASH}` is missing, write both or none");
+            Err(s.problem(UNTIL, place, &text))
+        }
+    }
+}
+
+fn read_container(s: &mut Section<'_, '_>, seen: &mut Seen) -> Result<Option<String>, Reported> {
+    let Some((name, place)) = s.read("container", parse_container)? else {
+        return Ok(None);
+    };
+    if let Some(Place::Line(line)) = seen.containers.get(&name) {
+        let text = format!(
+            "`{name}` stands in line {line} already, and is one tenant's only; write another one"
+        );
+        return Err(s.problem("container", place, &text));
+    }
+    seen.containers.insert(name.clone(), place);
+    Ok(Some(name))
+}
+
+/// As Docker names containers.
+pub(crate) fn parse_container(text: &str) -> Result<String, String> {
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    let starts_well = text.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if !starts_well || text.len() > CONTAINER_BYTES_MAX || !text.bytes().all(is_inner) {
+        return Err(format!(
+            "{} is not the name of a container, write it as `docker ps` does",
+            shown(text)
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 /// Says nothing about the key but its length.
-fn parse_key(text: &str) -> Result<String, String> {
+pub(crate) fn parse_key(text: &str) -> Result<String, String> {
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(
             "has a space, a line break, a control or a non-ASCII character, which HTTP headers do \
@@ -193,7 +281,7 @@ fn read_variable(s: &mut Section<'_, '_>, entry: &Entry) -> Result<(String, Secr
     Err(s.problem(&format!("env.{name}"), place, &text))
 }
 
-fn is_variable_name(name: &str) -> bool {
+pub(crate) fn is_variable_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name

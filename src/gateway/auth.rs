@@ -6,6 +6,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use crate::{
     api::{ApiError, ErrorKind},
+    config::{KEY_BYTES_MAX, KeyHash, Moment},
     http::Head,
     scheduler::TenantId,
 };
@@ -15,7 +16,16 @@ pub(crate) enum Keys {
     /// There are none: whoever reaches the port is this one.
     Open(TenantId),
     /// By these keys; with none of them nobody is let in.
-    Of(Vec<(Vec<u8>, TenantId)>),
+    Of(Vec<KnownKey>),
+}
+
+/// One way to know a tenant. Keys are kept as hashes, so that no copy of memory gives them away.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KnownKey {
+    pub(crate) hash: KeyHash,
+    pub(crate) tenant: TenantId,
+    /// `None` for ever.
+    pub(crate) until: Option<Moment>,
 }
 
 impl Keys {
@@ -23,7 +33,10 @@ impl Keys {
     pub(crate) fn tenants(&self) -> Vec<TenantId> {
         match self {
             Keys::Open(id) => vec![*id],
-            Keys::Of(keys) => keys.iter().map(|(_, id)| *id).collect(),
+            Keys::Of(keys) => {
+                let lasting = keys.iter().filter(|it| it.until.is_none());
+                lasting.map(|it| it.tenant).collect()
+            }
         }
     }
 
@@ -42,19 +55,25 @@ impl Keys {
                 "no key: send the tenant's key as `x-api-key: KEY` or `Authorization: Bearer KEY`",
             )
         })?;
-        find(keys, key.as_bytes())
-            .ok_or_else(|| unauthorized("invalid x-api-key: no tenant has this key"))
+        find(keys, key).ok_or_else(|| unauthorized("invalid x-api-key: no tenant has this key"))
     }
 }
 
 /// Compares with every key and takes the same time whichever matches.
-fn find(keys: &[(Vec<u8>, TenantId)], key: &[u8]) -> Option<TenantId> {
+fn find(keys: &[KnownKey], key: &str) -> Option<TenantId> {
+    // No tenant has a longer one, and to hash it would only cost time.
+    if key.len() > KEY_BYTES_MAX {
+        return None;
+    }
+    let key = KeyHash::of(key);
     let mut found = u32::MAX;
-    for (index, (known, _)) in (0u32..).zip(keys) {
-        let same: Choice = known.as_slice().ct_eq(key);
+    for (index, known) in (0u32..).zip(keys) {
+        let same: Choice = known.hash.bytes().ct_eq(key.bytes());
         found = u32::conditional_select(&found, &index, same);
     }
-    keys.get(found as usize).map(|(_, id)| *id)
+    let known = keys.get(found as usize)?;
+    let is_taken = known.until.is_none_or(|until| Moment::now() < until);
+    is_taken.then_some(known.tenant)
 }
 
 /// The one key a request presents, wherever it stands.
@@ -133,7 +152,18 @@ mod tests {
 
     #[track_caller]
     fn check(headers: &[(&str, &str)], expect: Result<TenantId, &str>) {
-        let keys = Keys::Of(vec![(b"key-of-a".to_vec(), 0), (b"key-of-b".to_vec(), 1)]);
+        let known = |key, tenant, until| KnownKey {
+            hash: KeyHash::of(key),
+            tenant,
+            until,
+        };
+        let keys = Keys::Of(vec![
+            known("key-of-a", 0, None),
+            known("key-of-a-before", 0, Some(Moment(u64::MAX))),
+            known("key-of-a-long-ago", 0, Some(Moment(1))),
+            known("key-of-b", 1, None),
+        ]);
+        assert_eq!(keys.tenants(), [0, 1]);
         match (keys.identify(&head(headers)), expect) {
             (Ok(id), Ok(expect)) => assert_eq!(id, expect),
             (Err(error), Err(expect)) => {
@@ -151,6 +181,7 @@ mod tests {
         check(&[("X-Api-Key", "key-of-b")], Ok(1));
         check(&[("authorization", "Bearer key-of-b")], Ok(1));
         check(&[("authorization", "bearer   key-of-b ")], Ok(1));
+        check(&[("x-api-key", "key-of-a-before")], Ok(0));
         check(
             &[
                 ("x-api-key", "key-of-a"),
@@ -166,6 +197,8 @@ mod tests {
         check(&[("x-api-key", "")], Err("invalid"));
         check(&[("x-api-key", "key-of-")], Err("invalid"));
         check(&[("x-api-key", "key-of-aa")], Err("invalid"));
+        check(&[("x-api-key", "key-of-a-long-ago")], Err("invalid"));
+        check(&[("x-api-key", &"k".repeat(4096))], Err("invalid"));
         check(&[("authorization", "Basic a2V5LW9mLWE=")], Err("Bearer"));
         check(
             &[

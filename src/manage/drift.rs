@@ -6,8 +6,13 @@ use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 use super::{
     apply::{self, EnvFiles, Target},
     found::Found,
+    tenant_key,
 };
-use crate::{config::Config, log, openclaw::instance::Instance};
+use crate::{
+    config::{Config, Tenant},
+    log,
+    openclaw::instance::Instance,
+};
 
 /// Between two looks, each of which reads one file of each instance.
 const EVERY: Duration = Duration::from_secs(600);
@@ -32,15 +37,11 @@ pub(crate) fn watch(config: impl Fn() -> Arc<Config> + Send + 'static) {
 
 /// Tells of each instance once, and again when it is something else.
 fn look(config: &Config, told: &mut BTreeMap<String, String>) {
-    let found = Found::search();
+    let found = Found::search(&config.tenants);
     for instance in &found.instances {
         let tenant = config.tenants.iter().find(|it| it.name == instance.name);
         let Some(tenant) = tenant else { continue };
-        match drifted(
-            &found,
-            instance,
-            (config.server.port, tenant.api_key.expose()),
-        ) {
+        match drifted(&found, instance, (config.server.port, tenant)) {
             None => {
                 told.remove(&instance.name);
             }
@@ -59,11 +60,18 @@ fn look(config: &Config, told: &mut BTreeMap<String, String>) {
 }
 
 /// What is not as setup left it; `None` when all is, or nothing can be said.
-fn drifted(found: &Found, instance: &Instance, (port, key): (u16, &str)) -> Option<String> {
+pub(super) fn drifted(
+    found: &Found,
+    instance: &Instance,
+    (port, tenant): (u16, &Tenant),
+) -> Option<String> {
     let settings = match apply::settings(&found.access(instance)) {
         Ok(settings) => settings,
         Err(why) => return Some(why),
     };
+    // Of a key that only its hash is known of it is enough that the instance has it.
+    let known = tenant_key::of(tenant, Some(&settings), None);
+    let key = known.as_ref().map_or("", |key| key.expose());
     // Under which address it reaches us takes a program in the container to find out; the port and
     // the key say enough.
     let target = Target {
@@ -89,5 +97,10 @@ fn drifted(found: &Found, instance: &Instance, (port, key): (u16, &str)) -> Opti
     }
     let text = plan.patch.to_string();
     text.contains("\"apiKey\"")
-        .then(|| "its key is not the tenant's".to_owned())
+        .then(|| match tenant_key::previous_of(tenant, &settings) {
+            Some(until) => {
+                format!("it has the tenant's previous key, which is taken until {until}")
+            }
+            None => "its key is not the tenant's".to_owned(),
+        })
 }

@@ -67,9 +67,31 @@ impl Identities {
         let before = now.of_tenant.clone();
         now.of_tenant
             .extend(instances.map(|it| (it.name.clone(), it.identity())));
-        if now.of_tenant == before {
-            return Ok(());
+        match now.of_tenant == before {
+            true => Ok(()),
+            false => now.write(),
         }
+    }
+
+    /// Which instance a tenant is of, as far as one was seen.
+    pub(crate) fn of(&self, tenant: &str) -> Option<&str> {
+        self.of_tenant.get(tenant).map(String::as_str)
+    }
+
+    /// Lets another instance have the name of a tenant that is no more.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn forget(state_dir: &Path, tenant: &str) -> Result<(), String> {
+        let mut now = Identities::load(state_dir)?;
+        match now.of_tenant.remove(tenant) {
+            Some(_) => now.write(),
+            None => Ok(()),
+        }
+    }
+
+    fn write(&self) -> Result<(), String> {
+        let now = self;
         // A map of texts always serialises.
         let text = serde_json::to_vec_pretty(&now.of_tenant).unwrap_or_default();
         let owner = Owner {

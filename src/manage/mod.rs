@@ -2,6 +2,7 @@
 
 pub(crate) mod apply_command;
 pub(crate) mod args;
+pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod drift;
 pub(crate) mod operator;
@@ -16,13 +17,16 @@ mod cli_check;
 pub(crate) mod companion;
 mod connect;
 mod found;
+mod given_key;
 mod host_file;
 mod identities;
 mod local_command;
 mod prove;
 mod reach;
-mod say;
+pub(crate) mod say;
 mod skills;
 mod store;
 mod table;
+mod tenant_key;
+pub(crate) mod tenants;
 mod top;

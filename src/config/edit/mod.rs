@@ -1,372 +1,212 @@
-//! Edits of config.yaml that keep everything else as the operator wrote it: comments, order, quotes,
-//! indentation, line ends. Pure.
+//! Edits of config.yaml's text that keep the operator's comments, order and line endings.
 //!
-//! A change is spliced into the text where the parser says that its place is, and the result is read
-//! again: when it is not exactly the old tree with the change, the edit is refused.
+//! [`spots`] and [`walk`] find where the values stand, [`tenants`] and [`entries`] plan what to write there in
+//! the shape of [`lines`] and [`scalar`], and [`effect`] proves that the new text means the old
+//! one with the change and nothing else. Pure: no file is touched here.
 
-mod layout;
-mod yaml;
-
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use self::{
-    layout::{Layout, Lines, Part, Shape},
-    yaml::{entry, scalar},
-};
-use super::{
-    problems::Problems,
-    secret::Secret,
-    tree::{self, Entry, Node, Value},
-};
+mod effect;
+mod entries;
+mod lines;
+mod scalar;
+mod spots;
+mod tenants;
+#[cfg(test)]
+mod tests;
+mod walk;
 
-/// A tenant that is not in the file yet.
-#[derive(Debug, Clone)]
-pub(crate) struct NewTenant {
-    pub(crate) name: String,
-    pub(crate) api_key: Secret,
-    pub(crate) working_dir: Option<PathBuf>,
-    pub(crate) env: Vec<(String, Secret)>,
+use super::key::Key;
+use super::problems::{Problems, shown};
+use super::secret::Secret;
+use super::tree::{self, Node};
+use spots::Page;
+
+/// `text` with all `changes`, one after the other; every other byte stays as it is.
+///
+/// # Errors
+/// When the text is not a valid tree, or has a shape that cannot be edited without guessing.
+pub(crate) fn edited(text: &str, changes: &[Change]) -> Result<String, EditError> {
+    let (mark, text) = match text.strip_prefix(BYTE_ORDER_MARK) {
+        Some(rest) => (BYTE_ORDER_MARK, rest),
+        None => ("", text),
+    };
+    let mut text = text.to_owned();
+    for change in changes {
+        text = edited_once(&text, change)?;
+    }
+    Ok(format!("{mark}{text}"))
 }
 
+/// The text of a config.yaml that was not there before, without tenants.
+pub(crate) const NEW_FILE: &str = "\
+# Configuration of ccgw. config.example.yaml explains every key; what is left out has its default.
+# This file holds keys, so only its owner may read it: chmod 600 config.yaml
+";
+
+/// One edit.
 #[derive(Debug, Clone)]
 pub(crate) enum Change {
+    /// At the end of the list.
     AddTenant(NewTenant),
-    /// Adds a variable to a tenant, or changes its value.
+    RemoveTenant(String),
+    /// Replaces the value, or adds it behind the tenant's key.
+    Set {
+        tenant: String,
+        field: Field,
+        value: Secret,
+    },
+    /// Nothing happens where it is not set.
+    Unset {
+        tenant: String,
+        field: Field,
+    },
+    /// Replaces the variable, or adds it at the end.
     SetEnv {
         tenant: String,
         name: String,
         value: Secret,
     },
+    UnsetEnv {
+        tenant: String,
+        name: String,
+    },
 }
 
-/// Why the text cannot be edited, with the way out; never with a secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What of a tenant can be changed besides its variables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Field {
+    ApiKey,
+    ApiKeySha256,
+    PreviousKeySha256,
+    PreviousKeyUntil,
+}
+
+impl Field {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Field::ApiKey => "api_key",
+            Field::ApiKeySha256 => "api_key_sha256",
+            Field::PreviousKeySha256 => "previous_key_sha256",
+            Field::PreviousKeyUntil => "previous_key_until",
+        }
+    }
+
+    /// Behind which entry it is written where it is new: the last of these that is there.
+    fn follows(self) -> &'static [&'static str] {
+        const ORDER: [&str; 4] = ["name", "api_key", "api_key_sha256", "previous_key_sha256"];
+        match self {
+            Field::ApiKey | Field::ApiKeySha256 => &ORDER[..1],
+            Field::PreviousKeySha256 => &ORDER[..3],
+            Field::PreviousKeyUntil => &ORDER,
+        }
+    }
+}
+
+/// A tenant to write; keys that are not here keep their defaults.
+#[derive(Debug, Clone)]
+pub(crate) struct NewTenant {
+    pub(crate) name: String,
+    pub(crate) key: Key,
+    pub(crate) container: Option<String>,
+    pub(crate) working_dir: Option<PathBuf>,
+    pub(crate) env: Vec<(String, Secret)>,
+}
+
+/// Why nothing was changed: the line, if there is one, what is there and the way out. Never a
+/// secret.
+#[derive(Debug)]
 pub(crate) struct EditError(String);
 
-impl std::fmt::Display for EditError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl EditError {
+    fn new(text: impl Into<String>) -> Self {
+        EditError(text.into())
+    }
+
+    fn at(line: usize, text: impl fmt::Display) -> Self {
+        EditError(format!("line {line}: {text}"))
+    }
+}
+
+impl fmt::Display for EditError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
 impl std::error::Error for EditError {}
 
-/// The text with all the changes, one after the other.
-///
-/// # Errors
-/// When the text is no YAML, or a place is written in a way that cannot be edited without touching
-/// more than it.
-pub(crate) fn edited(text: &str, changes: &[Change]) -> Result<String, EditError> {
-    let (mark, body) = match text.strip_prefix('\u{feff}') {
-        Some(body) => ("\u{feff}", body),
-        None => ("", text),
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+fn edited_once(text: &str, change: &Change) -> Result<String, EditError> {
+    let tree = parsed(text).map_err(EditError::new)?;
+    let page = Page::of(text)?;
+    let plan = match change {
+        Change::AddTenant(tenant) => tenants::add(&page, tree.as_ref(), tenant)?,
+        Change::RemoveTenant(name) => tenants::remove(&page, tree.as_ref(), name)?,
+        Change::Set {
+            tenant,
+            field,
+            value,
+        } => {
+            let tenant = tenants::find(&page, tree.as_ref(), tenant)?;
+            let value = scalar::written(value.expose());
+            entries::set(&page, tenant.spot, (*field, &value))?
+        }
+        Change::Unset { tenant, field } => {
+            let tenant = tenants::find(&page, tree.as_ref(), tenant)?;
+            match tenant.spot.entry(field.name()) {
+                Some(_) => entries::remove(&page, (tenant.key, tenant.spot), field.name())?,
+                None => Vec::new(),
+            }
+        }
+        Change::SetEnv {
+            tenant,
+            name,
+            value,
+        } => {
+            let tenant = tenants::find(&page, tree.as_ref(), tenant)?;
+            let entry = (scalar::written(name), scalar::written(value.expose()));
+            tenants::set_variable(&page, tenant.spot, (name, &entry.0, &entry.1))?
+        }
+        Change::UnsetEnv { tenant, name } => {
+            let tenant = tenants::find(&page, tree.as_ref(), tenant)?;
+            tenants::unset_variable(&page, tenant.spot, name)?
+        }
     };
-    let mut body = body.to_owned();
-    for change in changes {
-        body = change.applied_to(&body)?;
-    }
-    Ok(format!("{mark}{body}"))
-}
-
-/// The text of a file that does not exist yet.
-pub(crate) fn new_file(tenants: &[NewTenant]) -> String {
-    let mut text = "# Configuration of ccgw, written by `ccgw --setup`. It holds keys: keep it to yourself (chmod 600).\n\
-                    # What is left out has its default; config.example.yaml explains every key.\n\n"
-        .to_owned();
-    if tenants.is_empty() {
-        text.push_str("tenants: []\n");
-        return text;
-    }
-    text.push_str("tenants:\n");
-    for tenant in tenants {
-        for line in tenant.lines(2) {
-            text.push_str(&line);
-            text.push('\n');
-        }
-    }
-    text
-}
-
-impl NewTenant {
-    /// Its lines as an item of a list whose dashes are at `indent`.
-    fn lines(&self, indent: usize) -> Vec<String> {
-        let dash = " ".repeat(indent);
-        let inner = " ".repeat(indent + 2);
-        let mut lines = vec![
-            format!("{dash}- {}", entry("name", &self.name)),
-            format!("{inner}{}", entry("api_key", self.api_key.expose())),
-        ];
-        if let Some(dir) = &self.working_dir {
-            lines.push(format!(
-                "{inner}{}",
-                entry("working_dir", &dir.to_string_lossy())
-            ));
-        }
-        if !self.env.is_empty() {
-            lines.push(format!("{inner}env:"));
-            for (name, value) in &self.env {
-                lines.push(format!("{inner}  {}", entry(name, value.expose())));
-            }
-        }
-        lines
-    }
-
-    fn node(&self) -> Node {
-        let mut entries = vec![
-            leaf("name", &self.name),
-            leaf("api_key", self.api_key.expose()),
-        ];
-        if let Some(dir) = &self.working_dir {
-            entries.push(leaf("working_dir", &dir.to_string_lossy()));
-        }
-        if !self.env.is_empty() {
-            let env = self
-                .env
-                .iter()
-                .map(|(name, value)| leaf(name, value.expose()));
-            entries.push(branch("env", Value::Map(env.collect())));
-        }
-        Node {
-            line: 0,
-            value: Value::Map(entries),
-        }
+    let new = lines::spliced(text, plan).ok_or_else(|| unproven(change))?;
+    let expected = effect::expected(tree, change);
+    match (parsed(&new), expected) {
+        (Ok(found), Some(expected)) if effect::is_same(found.as_ref(), Some(&expected)) => Ok(new),
+        _ => Err(unproven(change)),
     }
 }
 
-impl Change {
-    fn applied_to(&self, text: &str) -> Result<String, EditError> {
-        let before = tree_of(text)?;
-        let lines = Lines::of(text);
-        let layout = Layout::of(text).ok_or_else(|| refused("it cannot be understood"))?;
-        let new = match self {
-            Change::AddTenant(tenant) => add_tenant(&lines, &layout, tenant)?,
-            Change::SetEnv {
-                tenant,
-                name,
-                value,
-            } => set_env(&lines, &layout, tenant, (name, value.expose()))?,
-        };
-        let after = tree_of(&new).map_err(|_| refused("the result would not be readable"))?;
-        match same(&self.done_to(before), &after) {
-            true => Ok(new),
-            false => Err(refused("the result would not be what was meant")),
-        }
-    }
-
-    /// The tree that the edited text must have.
-    fn done_to(&self, before: Option<Node>) -> Node {
-        let mut root = before.map_or_else(Vec::new, |it| match it.value {
-            Value::Map(entries) => entries,
-            _ => Vec::new(),
-        });
-        if !root.iter().any(|it| it.key == "tenants") {
-            root.push(branch("tenants", Value::Null));
-        }
-        for entry in root.iter_mut().filter(|it| it.key == "tenants") {
-            let mut items = match std::mem::replace(&mut entry.node.value, Value::Null) {
-                Value::List(items) => items,
-                _ => Vec::new(),
-            };
-            match self {
-                Change::AddTenant(tenant) => items.push(tenant.node()),
-                Change::SetEnv {
-                    tenant,
-                    name,
-                    value,
-                } => {
-                    let own = items.iter_mut().filter(|it| is_called(it, tenant));
-                    own.for_each(|it| put_env(it, name, value.expose()));
-                }
-            }
-            entry.node.value = Value::List(items);
-        }
-        Node {
-            line: 0,
-            value: Value::Map(root),
-        }
-    }
-}
-
-fn add_tenant(lines: &Lines<'_>, layout: &Layout, tenant: &NewTenant) -> Result<String, EditError> {
-    let Some(tenants) = layout.root_entry("tenants") else {
-        if !layout.is_block_or_empty() {
-            return Err(at(
-                1,
-                "the whole file is in braces; write `tenants:` on a line of its own",
-            ));
-        }
-        let mut new = vec![String::new(), "tenants:".to_owned()];
-        new.extend(tenant.lines(2));
-        return Ok(lines.with_inserted(lines.count(), &new));
-    };
-    match &tenants.shape {
-        Shape::List(items) if !items.is_empty() => {
-            if lines.is_flow(tenants) {
-                let text = "the tenants are in brackets; write each on lines of its own, beginning with `- name:`";
-                return Err(at(tenants.line(), text));
-            }
-            let last = lines.last_line(tenants);
-            Ok(lines.with_inserted(last, &tenant.lines(lines.dashes(tenants))))
-        }
-        Shape::List(_) | Shape::Null => {
-            let (without, line) = lines.without(tenants);
-            Ok(Lines::of(&without).with_inserted(line, &tenant.lines(2)))
-        }
-        Shape::Alias | Shape::Scalar | Shape::Map(_) => {
-            Err(at(tenants.line(), "tenants: expected a list of tenants"))
-        }
-    }
-}
-
-fn set_env(
-    lines: &Lines<'_>,
-    layout: &Layout,
-    tenant: &str,
-    (name, value): (&str, &str),
-) -> Result<String, EditError> {
-    let items = layout.root_entry("tenants").map(|it| &it.shape);
-    let Some(Shape::List(items)) = items else {
-        return Err(refused("it has no tenants"));
-    };
-    let item = items.iter().find(|it| it.text_of("name") == Some(tenant));
-    let item = item.ok_or_else(|| EditError(format!("no tenant is called `{tenant}`")))?;
-    if lines.is_flow(item) {
-        return Err(at(
-            item.line(),
-            "the tenant is in braces; write its keys on lines of their own",
-        ));
-    }
-    let Some(env) = item.entry("env") else {
-        let column = item.column();
-        let new = [
-            format!("{}env:", " ".repeat(column)),
-            format!("{}{}", " ".repeat(column + 2), entry(name, value)),
-        ];
-        return Ok(lines.with_inserted(lines.last_line(item), &new));
-    };
-    if let Some(known) = env.entry(name) {
-        return match known.shape {
-            Shape::Scalar | Shape::Null if !lines.is_block_scalar(known) => {
-                Ok(lines.with_replaced(known, &scalar(value)))
-            }
-            _ => Err(at(
-                known.line(),
-                "the value is written over several lines; change it by hand",
-            )),
-        };
-    }
-    match &env.shape {
-        Shape::Map(entries) if !entries.is_empty() => {
-            if lines.is_flow(env) {
-                return Err(at(
-                    env.line(),
-                    "env is in braces; write its variables on lines of their own",
-                ));
-            }
-            let new = format!("{}{}", " ".repeat(env.column()), entry(name, value));
-            Ok(lines.with_inserted(lines.last_line(env), &[new]))
-        }
-        Shape::Map(_) | Shape::Null => {
-            let (without, line) = lines.without(env);
-            let new = format!("{}{}", " ".repeat(item.column() + 2), entry(name, value));
-            Ok(Lines::of(&without).with_inserted(line, &[new]))
-        }
-        Shape::Alias | Shape::Scalar | Shape::List(_) => {
-            Err(at(env.line(), "env: expected `NAME: value` pairs"))
-        }
-    }
-}
-
-fn tree_of(text: &str) -> Result<Option<Node>, EditError> {
+/// The tree, or every problem as text. A text with a problem is not edited at all: what is left
+/// out of its tree could not be compared.
+fn parsed(text: &str) -> Result<Option<Node>, String> {
     let mut problems = Problems::new(Path::new("config.yaml"));
-    let tree = tree::parse(text, &mut problems);
-    match tree {
+    match tree::parse(text, &mut problems) {
         Ok(tree) if problems.is_empty() => Ok(tree),
-        _ => Err(EditError(problems.sorted().to_string())),
+        _ => Err(problems.sorted().to_string()),
     }
 }
 
-fn put_env(item: &mut Node, name: &str, value: &str) {
-    let Value::Map(entries) = &mut item.value else {
-        return;
-    };
-    if !entries.iter().any(|it| it.key == "env") {
-        entries.push(branch("env", Value::Map(Vec::new())));
-    }
-    for entry in entries.iter_mut().filter(|it| it.key == "env") {
-        if let Value::Null = entry.node.value {
-            entry.node.value = Value::Map(Vec::new());
+fn unproven(change: &Change) -> EditError {
+    let (tenant, what) = match change {
+        Change::AddTenant(tenant) => (&tenant.name, "add tenant"),
+        Change::RemoveTenant(name) => (name, "remove tenant"),
+        Change::Set { tenant, .. } | Change::Unset { tenant, .. } => {
+            (tenant, "change the key of tenant")
         }
-        let Value::Map(variables) = &mut entry.node.value else {
-            continue;
-        };
-        match variables.iter_mut().find(|it| it.key == name) {
-            Some(known) => known.node.value = Value::Scalar(value.to_owned()),
-            None => variables.push(leaf(name, value)),
+        Change::SetEnv { tenant, .. } | Change::UnsetEnv { tenant, .. } => {
+            (tenant, "change the env of tenant")
         }
-    }
-}
-
-fn is_called(item: &Node, name: &str) -> bool {
-    let Value::Map(entries) = &item.value else {
-        return false;
     };
-    let is_name = |it: &Entry| {
-        it.key == "name" && matches!(&it.node.value, Value::Scalar(text) if text == name)
-    };
-    entries.iter().any(is_name)
-}
-
-fn leaf(key: &str, text: &str) -> Entry {
-    branch(key, Value::Scalar(text.to_owned()))
-}
-
-fn branch(key: &str, value: Value) -> Entry {
-    Entry {
-        key: key.to_owned(),
-        line: 0,
-        node: Node { line: 0, value },
-    }
-}
-
-/// Equal but for the lines. An empty list and nothing are the same to the tenants.
-fn same(a: &Node, b: &Option<Node>) -> bool {
-    fn nodes(a: &Node, b: &Node) -> bool {
-        match (&a.value, &b.value) {
-            (Value::Null, Value::Null) => true,
-            (Value::Scalar(a), Value::Scalar(b)) => a == b,
-            (Value::List(a), Value::List(b)) => {
-                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| nodes(a, b))
-            }
-            (Value::Map(a), Value::Map(b)) => {
-                let entries = |(a, b): (&Entry, &Entry)| a.key == b.key && nodes(&a.node, &b.node);
-                a.len() == b.len() && a.iter().zip(b).all(entries)
-            }
-            _ => false,
-        }
-    }
-    b.as_ref().is_some_and(|b| nodes(a, b))
-}
-
-fn refused(why: &str) -> EditError {
     EditError(format!(
-        "config.yaml cannot be edited here: {why}; add it by hand"
+        "the file is written in a way that cannot be edited safely, so it was left as it is; {what} \
+         {} by hand, or write the list of tenants as config.example.yaml does",
+        shown(tenant)
     ))
 }
-
-fn at(line: usize, text: &str) -> EditError {
-    EditError(format!("config.yaml:{line}: {text}"))
-}
-
-impl Part {
-    fn line(&self) -> usize {
-        self.start.line
-    }
-
-    fn column(&self) -> usize {
-        self.start.column
-    }
-}
-
-#[cfg(test)]
-mod tests;

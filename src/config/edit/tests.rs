@@ -1,249 +1,638 @@
-//! Edits as tables: a text, what is done to it, and the text that must come out.
+//! Edits of whole texts: what changes, what stays, and what is refused.
 
 use super::*;
 
-fn tenant(name: &str, env: &[(&str, &str)]) -> Change {
-    let owned =
-        |(name, value): &(&str, &str)| ((*name).to_owned(), Secret::new((*value).to_owned()));
-    Change::AddTenant(NewTenant {
+mod random;
+
+fn tenant(name: &str) -> NewTenant {
+    NewTenant {
         name: name.to_owned(),
-        api_key: Secret::new("key-of-it".to_owned()),
+        key: Key::Plain(Secret::new(format!("{name}-key"))),
+        container: None,
         working_dir: None,
-        env: env.iter().map(owned).collect(),
-    })
+        env: Vec::new(),
+    }
 }
 
-fn env(tenant: &str, name: &str, value: &str) -> Change {
-    Change::SetEnv {
-        tenant: tenant.to_owned(),
-        name: name.to_owned(),
+/// `+n` adds, `-n` removes, `n=k` sets the key, `n>h` the previous key, `n>` removes that, `n.V=x` sets and `n.V` unsets a variable.
+fn change(word: &str) -> Change {
+    let secret = |text: &str| Secret::new(text.to_owned());
+    if let Some(name) = word.strip_prefix('+') {
+        return Change::AddTenant(tenant(name));
+    }
+    if let Some(name) = word.strip_prefix('-') {
+        return Change::RemoveTenant(name.to_owned());
+    }
+    if let Some((name, hash)) = word.split_once('>') {
+        let (tenant, field) = (name.to_owned(), Field::PreviousKeySha256);
+        return match hash {
+            "" => Change::Unset { tenant, field },
+            hash => Change::Set {
+                tenant,
+                field,
+                value: secret(hash),
+            },
+        };
+    }
+    let (place, value) = match word.split_once('=') {
+        Some((place, value)) => (place, Some(value)),
+        None => (word, None),
+    };
+    match (place.split_once('.'), value) {
+        (Some((tenant, name)), Some(value)) => Change::SetEnv {
+            tenant: tenant.to_owned(),
+            name: name.to_owned(),
+            value: secret(value),
+        },
+        (Some((tenant, name)), None) => Change::UnsetEnv {
+            tenant: tenant.to_owned(),
+            name: name.to_owned(),
+        },
+        (None, value) => Change::Set {
+            tenant: place.to_owned(),
+            field: Field::ApiKey,
+            value: secret(value.unwrap_or_default()),
+        },
+    }
+}
+
+#[track_caller]
+fn check(text: &str, word: &str, expect: &str) {
+    match edited(text, &[change(word)]) {
+        Ok(found) => assert_eq!(found, expect, "{found}"),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[track_caller]
+fn refuse(text: &str, word: &str, part: &str) {
+    match edited(text, &[change(word)]) {
+        Ok(text) => panic!("accepted: {text}"),
+        Err(error) => assert!(error.to_string().contains(part), "{error}"),
+    }
+}
+
+/// The text of a fresh config.yaml with these tenants.
+fn new_file(tenants: &[NewTenant]) -> Result<String, EditError> {
+    let add = |tenant: &NewTenant| Change::AddTenant(tenant.clone());
+    let changes: Vec<_> = tenants.iter().map(add).collect();
+    edited(NEW_FILE, &changes)
+}
+
+const B: &str = "name: b\n    api_key: b-key\n";
+
+#[test]
+fn a_first_tenant_finds_its_place() {
+    check("", "+b", &format!("tenants:\n  - {B}"));
+    check(
+        "# c",
+        "+b",
+        "# c\n\ntenants:\n  - name: b\n    api_key: b-key",
+    );
+    check("# c\n\n", "+b", &format!("# c\n\ntenants:\n  - {B}"));
+    check("---\n", "+b", &format!("---\n\ntenants:\n  - {B}"));
+    check(
+        "s: {}\n...\n",
+        "+b",
+        &format!("s: {{}}\n\ntenants:\n  - {B}...\n"),
+    );
+    check(
+        "\u{feff}s:\r\n",
+        "+b",
+        "\u{feff}s:\r\n\r\ntenants:\r\n  - name: b\r\n    api_key: b-key\r\n",
+    );
+    check(
+        "s:\n    p: é\n",
+        "+b",
+        "s:\n    p: é\n\ntenants:\n    - name: b\n      api_key: b-key\n",
+    );
+    check(
+        " s: 1\n",
+        "+b",
+        " s: 1\n\n tenants:\n   - name: b\n     api_key: b-key\n",
+    );
+    for empty in [
+        "tenants:",
+        "tenants: []",
+        "tenants: ~",
+        "tenants: null",
+        "tenants: [ ]",
+    ] {
+        check(empty, "+b", "tenants:\n  - name: b\n    api_key: b-key");
+        check(
+            &format!("# é\n{empty} # c\n# - name: x\ns: {{}}\n"),
+            "+b",
+            &format!("# é\ntenants: # c\n  - {B}# - name: x\ns: {{}}\n"),
+        );
+    }
+    check(
+        "tenants:\n  # each has a key\n\n# end\n",
+        "+b",
+        &format!("tenants:\n  # each has a key\n  - {B}\n# end\n"),
+    );
+    check(
+        "{tenants: [], s: }\n",
+        "+b",
+        "{tenants: [{name: b, api_key: b-key}], s: }\n",
+    );
+    check(
+        "{tenants: , s: }\n",
+        "+b",
+        "{tenants: [{name: b, api_key: b-key}] , s: }\n",
+    );
+    refuse("{s: 1}\n", "+b", "line 1: expected `key: value` lines");
+    refuse("[]\n", "+b", "line 1: expected `key: value` lines");
+    refuse("tenants: x\n", "+b", "line 1: expected the list of tenants");
+    refuse(
+        "tenants: [ # c\n ]\n",
+        "+b",
+        "line 1: an empty value over several lines",
+    );
+    refuse("tenants: &x []\n", "+b", "line 1: `tenants` has an anchor");
+}
+
+#[test]
+fn another_tenant_looks_like_the_last_one() {
+    check(
+        "tenants:\n- name: a\n  api_key: k # c\n  # more of a\n# end",
+        "+b",
+        "tenants:\n- name: a\n  api_key: k # c\n  # more of a\n- name: b\n  api_key: b-key\n# end",
+    );
+    check(
+        "tenants:\n    -   name: a\n\n    -   name: c\n\ns: 1\n",
+        "+b",
+        "tenants:\n    -   name: a\n\n    -   name: c\n\n    -   name: b\n        api_key: b-key\n\ns: 1\n",
+    );
+    check(
+        "tenants:\r\n  -\r\n    name: a\r\n    env:\r\n      X: 'y'",
+        "+b",
+        "tenants:\r\n  -\r\n    name: a\r\n    env:\r\n      X: 'y'\r\n  - name: b\r\n    api_key: b-key",
+    );
+    check(
+        "tenants:\n  - {name: a, env: {X: 1,}} # c\n",
+        "+b",
+        &format!("tenants:\n  - {{name: a, env: {{X: 1,}}}} # c\n  - {B}"),
+    );
+    check(
+        "tenants: [{name: a}] # c\n",
+        "+b",
+        "tenants: [{name: a}, {name: b, api_key: b-key}] # c\n",
+    );
+    check(
+        "tenants: [\n  {name: a}, # c\n]\n",
+        "+b",
+        "tenants: [\n  {name: a}, {name: b, api_key: b-key}, # c\n]\n",
+    );
+    check(
+        "tenants:\n  - name: a\n    env:\n      X: |+\n        one\n\n\n  # c\n",
+        "+b",
+        &format!("tenants:\n  - name: a\n    env:\n      X: |+\n        one\n\n\n  - {B}  # c\n"),
+    );
+    refuse(
+        "tenants:\n- name: b\n",
+        "+b",
+        "line 2: tenant `b` is here already",
+    );
+    refuse(
+        "tenants: [{name: a}, ]\nx: 1\nx: 2\n",
+        "+b",
+        "config.yaml:3: `x` is here a second",
+    );
+    refuse("tenants: *x\n", "+b", "config.yaml:1: not valid YAML");
+    refuse(
+        "y: &x []\ntenants: *x\n",
+        "+b",
+        "line 2: `tenants` has an anchor",
+    );
+}
+
+#[test]
+fn new_tenants_are_written_with_everything() {
+    let mut new = tenant("b");
+    new.working_dir = Some(PathBuf::from("/srv/b b"));
+    new.container = Some("b-1".to_owned());
+    new.env = vec![("X".to_owned(), Secret::new("a: b".to_owned()))];
+    let text = new_file(&[new.clone(), tenant("c")]).unwrap();
+    let expect = "
+tenants:
+  - name: b
+    api_key: b-key
+    container: b-1
+    working_dir: \"/srv/b b\"
+    env:
+      X: \"a: b\"
+  - name: c
+    api_key: c-key
+";
+    assert_eq!(text, format!("{NEW_FILE}{expect}"));
+    let text = edited("tenants: [{name: a}]", &[Change::AddTenant(new.clone())]).unwrap();
+    assert_eq!(
+        text,
+        "tenants: [{name: a}, {name: b, api_key: b-key, container: b-1, working_dir: \"/srv/b b\", env: {X: \"a: b\"}}]"
+    );
+    assert_eq!(new_file(&[]).unwrap(), NEW_FILE);
+    assert!(new_file(&[new.clone(), new.clone()]).is_err());
+    // What would not read back as meant is found by the proof.
+    new.env.push(new.env[0].clone());
+    let error = new_file(std::slice::from_ref(&new))
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("cannot be edited safely"), "{error}");
+    new.working_dir = Some(std::os::unix::ffi::OsStringExt::from_vec(vec![b'/', 0xff]))
+        .map(|name: std::ffi::OsString| PathBuf::from(name));
+    let error = new_file(&[new]).unwrap_err().to_string();
+    assert!(error.contains("not UTF-8"), "{error}");
+}
+
+#[test]
+fn a_tenant_is_removed_with_its_own_comments_only() {
+    let text = "tenants: # t\n  # first\n  - name: a\n    # of a\n    api_key: k\n    # of a too\n  # next\n  - name: b\n\n    # of b\n\n# end\n";
+    check(
+        text,
+        "-a",
+        "tenants: # t\n  # first\n  # next\n  - name: b\n\n    # of b\n\n# end\n",
+    );
+    check(
+        text,
+        "-b",
+        "tenants: # t\n  # first\n  - name: a\n    # of a\n    api_key: k\n    # of a too\n  # next\n\n# end\n",
+    );
+    check("s: 1\ntenants:\n- name: a", "-a", "s: 1\ntenants: []\n");
+    check(
+        "tenants: # t\r\n- name: a\r\n  k: |\r\n    x\r\ns: 1\r\n",
+        "-a",
+        "tenants: [] # t\r\ns: 1\r\n",
+    );
+    check(
+        "tenants: [{name: a}, {name: b}]",
+        "-a",
+        "tenants: [{name: b}]",
+    );
+    check(
+        "tenants: [{name: a}, {name: b}, ]",
+        "-b",
+        "tenants: [{name: a}, ]",
+    );
+    check("tenants: [{name: a}]", "-a", "tenants: []");
+    refuse(
+        "tenants: [{name: a},\n {name: b}]",
+        "-a",
+        "line 1: a `[]` or `{}` over several lines",
+    );
+    refuse("tenants: []", "-a", "there is no tenant `a`");
+    refuse("", "-a", "there is no tenant `a`");
+    refuse(
+        "tenants:\n- name: a\n- name: a\n",
+        "-a",
+        "line 3: tenant `a` is here a second time",
+    );
+    refuse(
+        "x: &x {name: a}\ntenants:\n- *x\n",
+        "-a",
+        "line 3: tenant `a` has an anchor",
+    );
+    refuse(
+        "tenants:\n- name: a\n  env: &e {}\n",
+        "-a",
+        "line 3: tenant `a` has an anchor",
+    );
+}
+
+#[test]
+fn a_key_is_replaced_in_its_place() {
+    #[track_caller]
+    fn check_tail(tail: &str, expect: &str) {
+        let head = "tenants:\n- name: a\n";
+        check(
+            &format!("{head}{tail}"),
+            "a=n: w",
+            &format!("{head}{expect}"),
+        );
+    }
+    check_tail(
+        "  api_key: old # c\n  x: 1\n",
+        "  api_key: \"n: w\" # c\n  x: 1\n",
+    );
+    check_tail("  api_key:   'o''d'", "  api_key:   \"n: w\"");
+    check_tail(
+        "  \"api_key\" :\n  x: 1\n",
+        "  \"api_key\" : \"n: w\"\n  x: 1\n",
+    );
+    check_tail("  api_key: ~ # c\n", "  api_key: \"n: w\" # c\n");
+    check_tail("  api_key: # c\n", "  api_key: \"n: w\" # c\n");
+    check_tail(
+        "  api_key: # c\n    old\n",
+        "  api_key: # c\n    \"n: w\"\n",
+    );
+    check_tail("  api_key: one\n    two\n", "  api_key: \"n: w\"\n");
+    check_tail(
+        "  api_key: |\n    old\n\n  x: 1\n",
+        "  api_key: \"n: w\"\n\n  x: 1\n",
+    );
+    check_tail("  api_key: >-\n    old", "  api_key: \"n: w\"");
+    check_tail(
+        "  x: 1\n    # y\n# z\n",
+        "  api_key: \"n: w\"\n  x: 1\n    # y\n# z\n",
+    );
+    check_tail("", "  api_key: \"n: w\"\n");
+    check(
+        "tenants: [{name: a, api_key: k}]",
+        "a=m",
+        "tenants: [{name: a, api_key: m}]",
+    );
+    check(
+        "tenants: [{name: a}]",
+        "a=m",
+        "tenants: [{name: a, api_key: m}]",
+    );
+    check(
+        "tenants: [{name: a, api_key: }]",
+        "a=m",
+        "tenants: [{name: a, api_key: m }]",
+    );
+    refuse(
+        "tenants:\n- name: a\n  api_key: | # c\n    k\n",
+        "a=m",
+        "line 3: a comment stands",
+    );
+    refuse(
+        "tenants:\n- name: a\n  api_key: [secret]\n",
+        "a=m",
+        "line 3: expected a single value",
+    );
+    refuse(
+        "tenants:\n- name: a\n  api_key: x\n  api_key: y\n",
+        "a=m",
+        "config.yaml:4: `api_key` is",
+    );
+    refuse(
+        "tenants:\n- name: a\n  api_key: *k\n",
+        "a=m",
+        "config.yaml:3: not valid YAML",
+    );
+}
+
+fn set(field: Field, value: &str) -> Change {
+    Change::Set {
+        tenant: "a".to_owned(),
+        field,
         value: Secret::new(value.to_owned()),
     }
 }
 
-#[track_caller]
-fn check(text: &str, change: Change, expect: &str) {
-    assert_eq!(edited(text, &[change]).as_deref(), Ok(expect));
-}
-
-#[track_caller]
-fn refuses(text: &str, change: Change, part: &str) {
-    let error = edited(text, &[change]).unwrap_err().to_string();
-    assert!(error.contains(part), "{error}");
-}
-
-#[test]
-fn tenants_are_added_where_there_are_none() {
-    let added = "tenants:\n  - name: b\n    api_key: key-of-it\n";
-    check("", tenant("b", &[]), added);
-    check(
-        "# only this",
-        tenant("b", &[]),
-        &format!("# only this\n\n{added}"),
-    );
-    check(
-        "server:\n  port: 1\n",
-        tenant("b", &[]),
-        &format!("server:\n  port: 1\n\n{added}"),
-    );
-    for none in ["[]", "null", "~", "[ ]"] {
-        check(
-            &format!("tenants: {none}\n# end\n"),
-            tenant("b", &[]),
-            &format!("{added}# end\n"),
-        );
+fn unset(field: Field) -> Change {
+    Change::Unset {
+        tenant: "a".to_owned(),
+        field,
     }
-    check(
-        "tenants:\n# end\n",
-        tenant("b", &[]),
-        &format!("{added}# end\n"),
-    );
-    check("tenants:", tenant("b", &[]), added);
-    check(
-        "tenants: []  # none yet\n# tenants:\n#   - name: alice\nserver:\n  port: 1\n",
-        tenant("b", &[]),
-        "tenants:  # none yet\n  - name: b\n    api_key: key-of-it\n# tenants:\n#   - name: alice\nserver:\n  port: 1\n",
-    );
 }
 
 #[test]
-fn tenants_are_added_behind_the_last_in_its_style() {
-    check(
-        "tenants:\n- name: a # first\n  api_key: 'x y z a b c'\n\n# about the server\nserver:\n  port: 1\n",
-        tenant("b", &[("T", "1")]),
-        "tenants:\n- name: a # first\n  api_key: 'x y z a b c'\n- name: b\n  api_key: key-of-it\n  env:\n    T: 1\n\n# about the server\nserver:\n  port: 1\n",
-    );
-    check(
-        "tenants:\n    - name: a\n      api_key: 12345678\n      env:\n        K: |\n          one\n          two\n",
-        tenant("b", &[]),
-        "tenants:\n    - name: a\n      api_key: 12345678\n      env:\n        K: |\n          one\n          two\n    - name: b\n      api_key: key-of-it\n",
-    );
-    check(
-        "tenants:\n  - {name: a, api_key: 12345678}",
-        tenant("b", &[]),
-        "tenants:\n  - {name: a, api_key: 12345678}\n  - name: b\n    api_key: key-of-it\n",
-    );
-    check(
-        "tenants:\r\n  - name: é\r\n    api_key: 12345678\r\n",
-        tenant("b", &[]),
-        "tenants:\r\n  - name: é\r\n    api_key: 12345678\r\n  - name: b\r\n    api_key: key-of-it\r\n",
-    );
-    check(
-        "\u{feff}tenants: []\n",
-        tenant("b", &[]),
-        "\u{feff}tenants:\n  - name: b\n    api_key: key-of-it\n",
-    );
-}
-
-#[test]
-fn variables_are_added_and_changed() {
-    let start = "tenants:\n  - name: a\n    api_key: 12345678\n";
-    check(
-        start,
-        env("a", "T", "x"),
-        &format!("{start}    env:\n      T: x\n"),
-    );
-    let more = "  - name: z # last\n    api_key: 87654321\n";
-    check(
-        &format!("{start}    env: {{}}\n{more}"),
-        env("a", "T", "x y"),
-        &format!("{start}    env:\n      T: \"x y\"\n{more}"),
-    );
-    check(
-        &format!("{start}    env:\n          # mine\n          K: v # kept\n{more}"),
-        env("a", "T", "x"),
-        &format!(
-            "{start}    env:\n          # mine\n          K: v # kept\n          T: x\n{more}"
+fn previous_keys_come_behind_the_key_and_go_again() {
+    let rotation = [
+        set(Field::ApiKey, "new-key-of-a"),
+        set(Field::PreviousKeySha256, "00ff"),
+        set(Field::PreviousKeyUntil, "2026-12-31T23:59:59Z"),
+    ];
+    let back = [
+        set(Field::ApiKey, "old-key-of-a"),
+        unset(Field::PreviousKeyUntil),
+        unset(Field::PreviousKeySha256),
+        unset(Field::PreviousKeySha256),
+    ];
+    for (before, after) in [
+        (
+            "tenants:\r\n  - name: a\r\n    api_key: old-key-of-a # k\r\n    # of env\r\n    env:\r\n      A: 1\r\n# end",
+            "tenants:\r\n  - name: a\r\n    api_key: new-key-of-a # k\r\n    previous_key_sha256: 00ff\r\n    previous_key_until: 2026-12-31T23:59:59Z\r\n    # of env\r\n    env:\r\n      A: 1\r\n# end",
         ),
-    );
-    check(
-        &format!("{start}    env:\n      K: 'old' # kept\n{more}"),
-        env("a", "K", "new"),
-        &format!("{start}    env:\n      K: new # kept\n{more}"),
-    );
-    check(
-        &format!("{start}    env:\n      K:\n{more}"),
-        env("a", "K", "new"),
-        &format!("{start}    env:\n      K: new\n{more}"),
-    );
-}
-
-#[test]
-fn what_cannot_be_edited_alone_is_refused() {
-    refuses(
-        "tenants: [{name: a, api_key: 12345678}]\n",
-        tenant("b", &[]),
-        "config.yaml:1: the tenants are in brackets",
-    );
-    refuses(
-        "{tenants: []}\n",
-        tenant("b", &[]),
-        "config.yaml cannot be edited",
-    );
-    refuses("tenants: 7\n", tenant("b", &[]), "expected a list");
-    refuses("a: [\n", tenant("b", &[]), "not valid YAML");
-    refuses("tenants: []\ntenants: []\n", tenant("b", &[]), "tenants");
-    let one = |env: &str| format!("tenants:\n  - name: a\n    api_key: 12345678\n{env}");
-    refuses(&one(""), env("b", "T", "x"), "no tenant is called `b`");
-    refuses(
-        &one("    env: {A: 1}\n"),
-        env("a", "T", "x"),
-        "config.yaml:4: env is in braces",
-    );
-    refuses(
-        &one("    env:\n      T: |\n        x\n"),
-        env("a", "T", "x"),
-        "over several lines",
-    );
-    refuses(
-        &one("    env: 3\n"),
-        env("a", "T", "x"),
-        "expected `NAME: value`",
-    );
-}
-
-#[test]
-fn any_value_reads_back_as_it_was() {
-    for value in [
-        "plain",
-        "",
-        " ",
-        "null",
-        "~",
-        "true",
-        "1e10",
-        "a: b",
-        "a #b",
-        "#",
-        "- x",
-        "[x",
-        "{",
-        "'",
-        "\"",
-        "\\",
-        "x\ny",
-        "x\r\ny\t",
-        "\u{2028}",
-        "\u{85}",
-        "\u{feff}",
-        "é😀",
-        "\u{1}",
-        "%x",
-        "@x",
-        "`x`",
-        "&a",
-        "*a",
-        "!x",
-        "|",
-        ">",
-        "?",
-        ": ",
-        "trailing ",
-        "...",
-        "---",
-        "=",
-        "<<",
-        "0x1F",
-        "\u{7f}",
+        (
+            "tenants: [{env: {A: 1}, api_key: old-key-of-a, name: a}]",
+            "tenants: [{env: {A: 1}, api_key: new-key-of-a, name: a, previous_key_sha256: 00ff, previous_key_until: 2026-12-31T23:59:59Z}]",
+        ),
+        (
+            "tenants:\n- api_key: old-key-of-a\n\n  # me\n  name: a\n\n\n",
+            "tenants:\n- api_key: new-key-of-a\n\n  # me\n  name: a\n  previous_key_sha256: 00ff\n  previous_key_until: 2026-12-31T23:59:59Z\n\n\n",
+        ),
     ] {
-        let text = edited("tenants: []\n", &[tenant("b", &[("V", value)])]).expect(value);
-        let again = edited(&text, &[env("b", "W", value), env("b", "V", "x")]).expect(value);
-        assert!(again.contains("V: x\n"), "{again}");
+        let rotated = edited(before, &rotation).unwrap();
+        assert_eq!(rotated, after);
+        // Twice is the same.
+        assert_eq!(edited(&rotated, &rotation).unwrap(), after);
+        assert_eq!(edited(&rotated, &back).unwrap(), before);
     }
+    // What is in the dash's line stays.
+    let text = "tenants:\n- previous_key_until: x\n  name: a\n";
+    let error = edited(text, &[unset(Field::PreviousKeyUntil)]).unwrap_err();
+    assert!(
+        error.to_string().contains("line 2: something else"),
+        "{error}"
+    );
+    // An empty value has no place of its own, and takes nothing with it.
+    let text = "tenants:\n- name: a\n  previous_key_until:\n\n  # of b\n- name: b\n";
+    let without = edited(text, &[unset(Field::PreviousKeyUntil)]).unwrap();
+    assert_eq!(without, "tenants:\n- name: a\n\n  # of b\n- name: b\n");
 }
 
-#[test]
-fn new_file_reads_back_and_can_be_edited() {
-    let Change::AddTenant(one) = tenant("a", &[("T", "x: y")]) else {
-        unreachable!();
-    };
-    let text = new_file(&[one]);
-    let text = edited(&text, &[tenant("b", &[]), env("a", "U", "1")]).unwrap();
-    assert!(text.ends_with(
-        "  - name: a\n    api_key: key-of-it\n    env:\n      T: \"x: y\"\n      U: 1\n  - name: b\n    api_key: key-of-it\n"
-    ), "{text}");
-    let empty = new_file(&[]);
-    assert!(edited(&empty, &[tenant("b", &[])]).is_ok());
-}
-
-/// The whole example can be edited, and only what was added differs.
 #[test]
 fn example_keeps_every_line() {
     let example = include_str!("../../../config.example.yaml");
-    let text = edited(example, &[tenant("b", &[("T", "1")]), env("b", "U", "2")]).unwrap();
-    let added: Vec<&str> = text
+    let text = edited(example, &[change("+b"), change("b.U=2")]).unwrap();
+    let added = text
         .lines()
-        .filter(|line| !example.lines().any(|it| it == *line))
-        .collect();
-    assert_eq!(
-        added,
-        [
-            "tenants:",
-            "  - name: b",
-            "    api_key: key-of-it",
-            "    env:",
-            "      T: 1",
-            "      U: 2"
-        ]
+        .filter(|line| !example.lines().any(|it| it == *line));
+    let expect = [
+        "tenants:",
+        "  - name: b",
+        "    api_key: b-key",
+        "    env:",
+        "      U: 2",
+    ];
+    assert_eq!(added.collect::<Vec<_>>(), expect);
+}
+
+#[test]
+fn variables_are_set_where_they_are_or_at_the_end() {
+    #[track_caller]
+    fn check_tail(tail: &str, expect: &str) {
+        let head = "tenants:\n- name: a\n";
+        check(
+            &format!("{head}{tail}"),
+            "a.X=1",
+            &format!("{head}{expect}"),
+        );
+    }
+    check_tail("", "  env:\n    X: 1\n");
+    check_tail("  env:\n", "  env:\n    X: 1\n");
+    check_tail(
+        "  env: # c\n    # d\n  x: 1\n",
+        "  env: # c\n    # d\n    X: 1\n  x: 1\n",
     );
+    check_tail("  env: {} # c\n", "  env: # c\n    X: 1\n");
+    check_tail("  env: ~", "  env:\n    X: 1");
+    check_tail("  env: {Y: é, }\n", "  env: {Y: é, X: 1, }\n");
+    check_tail("  env: {X: 0, Y: 2}\n", "  env: {X: 1, Y: 2}\n");
+    check_tail(
+        "  env:\n      Y: é\n  # c\n",
+        "  env:\n      Y: é\n      X: 1\n  # c\n",
+    );
+    check_tail(
+        "  env:\n   X: 'a # b' # c\n   Y: 2\n",
+        "  env:\n   X: 1 # c\n   Y: 2\n",
+    );
+    check_tail("  env:\n    X:\n", "  env:\n    X: 1\n");
+    check(
+        "tenants: [{name: a}]",
+        "a.X=1",
+        "tenants: [{name: a, env: {X: 1}}]",
+    );
+    check(
+        "tenants: [{name: a, env: {}}]",
+        "a.X=1",
+        "tenants: [{name: a, env: {X: 1}}]",
+    );
+    check(
+        "tenants: [{name: a, env: }]",
+        "a.X=1",
+        "tenants: [{name: a, env: {X: 1} }]",
+    );
+    refuse(
+        "tenants:\n- name: a\n  env: []\n",
+        "a.X=1",
+        "line 3: expected `key: value` pairs",
+    );
+    refuse(
+        "tenants:\n- name: a\n  env: {Y}\n",
+        "a.X=1",
+        "line 3: nothing can be added behind",
+    );
+    refuse(
+        "tenants:\n- name: a\n  env: {\n    }\n",
+        "a.X=1",
+        "line 3: an empty value over several",
+    );
+}
+
+#[test]
+fn variables_are_removed_alone() {
+    #[track_caller]
+    fn check_tail(tail: &str, expect: &str) {
+        let head = "tenants:\n- name: a\n  env:";
+        check(&format!("{head}{tail}"), "a.X", &format!("{head}{expect}"));
+    }
+    check_tail(
+        "\n    # x\n    X: 1 # c\n    Y: 2\n",
+        "\n    # x\n    Y: 2\n",
+    );
+    check_tail(
+        " # c\n    X: |\n      a\n      # b\n    # d\n",
+        " {} # c\n    # d\n",
+    );
+    check_tail("\n    Y: 2\n    X: 1", "\n    Y: 2\n");
+    check_tail(" {X: 1, Y: 2}\n", " {Y: 2}\n");
+    check_tail(" {Y: 2, X: 1}\n", " {Y: 2}\n");
+    check_tail(" {X: 1}\n", " {}\n");
+    refuse(
+        "tenants:\n- name: a\n  env: {}\n",
+        "a.X",
+        "line 2: this tenant's env has no variable `X`",
+    );
+    refuse(
+        "tenants:\n- name: a\n",
+        "a.X",
+        "line 2: this tenant's env has no variable `X`",
+    );
+}
+
+#[test]
+fn every_value_reads_back_verbatim() {
+    let block = "tenants:\n- name: a\n  env:\n    X: 0\n";
+    let flow = "tenants: [{name: a, env: {X: 0}}]\n";
+    for value in [
+        "",
+        "~",
+        "null",
+        "true",
+        "1e10",
+        "- a",
+        "? a",
+        "a: b",
+        "a:",
+        "a #b",
+        "#",
+        " a",
+        "a ",
+        "\t",
+        "'",
+        "\"",
+        "\\",
+        "\\n",
+        "a\nb\n",
+        "\r\n",
+        "\u{1b}[0m",
+        "\u{7f}",
+        "\u{85}",
+        "\u{a0}",
+        "\u{2028}",
+        "\u{2029}",
+        "\u{feff}",
+        "\u{fffe}",
+        "\u{e000}",
+        "e\u{301}",
+        "\u{301}",
+        "日本",
+        "😀",
+        "\u{10ffff}",
+        "[a]",
+        "{a}",
+        "a, b",
+        "&a",
+        "*a",
+        "!a",
+        "|",
+        ">",
+        "@a",
+        "`a",
+        "%a",
+        "---",
+        "...",
+        "=",
+        "<<",
+        "\u{200d}",
+    ] {
+        let set = Change::SetEnv {
+            tenant: "a".to_owned(),
+            name: "X".to_owned(),
+            value: Secret::new(value.to_owned()),
+        };
+        for text in [block, flow] {
+            // The proof inside `edited` compares the trees.
+            let found = edited(text, std::slice::from_ref(&set));
+            assert!(found.is_ok(), "{value:?}: {found:?}");
+            assert_eq!(found.unwrap().lines().count(), text.lines().count());
+        }
+        let mut new = tenant(if value.is_empty() { "n" } else { value });
+        new.key = Key::Plain(Secret::new(value.to_owned()));
+        assert!(new_file(&[new]).is_ok(), "{value:?}");
+    }
+}
+
+#[test]
+fn no_message_holds_a_secret() {
+    let texts = [
+        "tenants:\n- name: a\n  api_key: [SECRET]\n",
+        "tenants:\n- name: a\n  api_key: SECRET\n  api_key: SECRET\n",
+        "tenants:\n- name: a\n  api_key: | # SECRET\n    SECRET\n",
+        "tenants:\n- name: a\n  api_key: !SECRET\n",
+        "tenants:\n- name: a\n  api_key: SECRET: SECRET\n",
+        "tenants: SECRET\n",
+    ];
+    for text in texts {
+        for word in ["a=SECRET", "a.X=SECRET"] {
+            let error = edited(text, &[change(word)]).map_err(|error| error.to_string());
+            if let Err(error) = error {
+                assert!(!error.contains("SECRET"), "{error}");
+            }
+        }
+    }
+    assert!(!format!("{:?}", change("a=SECRET")).contains("SECRET"));
 }

@@ -15,7 +15,7 @@ fn uncommented() -> String {
         line.contains(':')
             && name
                 .bytes()
-                .all(|byte| byte == b'_' || byte.is_ascii_alphabetic())
+                .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
     };
     let uncomment = |line: &str| match line.split_once("# ") {
         Some((indent, rest)) if indent.trim().is_empty() && is_optional(rest) => {
