@@ -43,5 +43,6 @@ mod reload;
 mod responses;
 mod routes;
 mod stand_in;
+mod tenants;
 mod upstream;
 mod with_fake_cli;

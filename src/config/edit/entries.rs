@@ -172,13 +172,14 @@ pub(super) fn remove_flow(
     places: &[(usize, usize)],
     index: usize,
 ) -> Result<Vec<Splice>, EditError> {
-    let (start, end) = places[index];
-    let (start, end) = match (index.checked_sub(1), places.get(index + 1)) {
-        (_, Some((next, _))) => (start, *next),
-        (Some(before), None) => (places[before].1, end),
-        (None, None) => (start, end),
+    let own = places[index];
+    // The comma is in the gap to the next, or to the one before.
+    let (start, end, gap) = match (index.checked_sub(1), places.get(index + 1)) {
+        (_, Some((next, _))) => (own.0, *next, own.1..*next),
+        (Some(before), None) => (places[before].1, own.1, places[before].1..own.0),
+        (None, None) => (own.0, own.1, own.0..own.0),
     };
-    if page.text[start..end].contains(['#', '\n', '\r']) {
+    if page.text[start..end].contains(['\n', '\r']) || page.text[gap].contains('#') {
         let line = 1 + page.text[..start].matches('\n').count();
         let text = "a `[]` or `{}` over several lines, write one `key: value` a line without \
                     brackets";

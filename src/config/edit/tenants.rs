@@ -112,13 +112,28 @@ pub(super) fn remove(
         return entries::remove_flow(page, &places.collect::<Vec<_>>(), found.index);
     }
     let dash = dash(page, found.key, (found.items, found.index))?;
-    let lines = entries::whole_lines(page, (dash, found.spot.end))?;
+    let mut lines = entries::whole_lines(page, (dash, found.spot.end))?;
+    // The blank line that parted the last one from the others goes with it.
+    if found.index > 0 && found.index + 1 == found.items.len() {
+        lines.start = blank_before(page.text, lines.start);
+    }
     match found.items {
         [_] => Ok(vec![
             Splice::insert(behind_colon(page, found.key)?, " []"),
             lines,
         ]),
         _ => Ok(vec![lines]),
+    }
+}
+
+/// The start of the line before `at`, if that is blank; else `at`, the start of a line.
+fn blank_before(text: &str, at: usize) -> usize {
+    let before = &text[..at];
+    let before = before.strip_suffix('\n').unwrap_or(before);
+    let before = before.strip_suffix('\r').unwrap_or(before);
+    match before.len() < at && line_at(text, before.len()).1.is_empty() {
+        true => line_start(text, before.len()),
+        false => at,
     }
 }
 

@@ -257,6 +257,12 @@ fn a_tenant_is_removed_with_its_own_comments_only() {
         "-b",
         "tenants: # t\n  # first\n  - name: a\n    # of a\n    api_key: k\n    # of a too\n  # next\n\n# end\n",
     );
+    // The blank line that came with the last one goes with it.
+    check(
+        "tenants:\r\n- name: a\r\n\r\n- name: b\r\n\r\n# end",
+        "-b",
+        "tenants:\r\n- name: a\r\n\r\n# end",
+    );
     check("s: 1\ntenants:\n- name: a", "-a", "s: 1\ntenants: []\n");
     check(
         "tenants: # t\r\n- name: a\r\n  k: |\r\n    x\r\ns: 1\r\n",
@@ -531,6 +537,7 @@ fn variables_are_removed_alone() {
     check_tail(" {X: 1, Y: 2}\n", " {Y: 2}\n");
     check_tail(" {Y: 2, X: 1}\n", " {Y: 2}\n");
     check_tail(" {X: 1}\n", " {}\n");
+    check_tail(" {Y: 2, X: \"a # b\"} # c\n", " {Y: 2} # c\n");
     refuse(
         "tenants:\n- name: a\n  env: {}\n",
         "a.X",

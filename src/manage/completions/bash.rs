@@ -16,7 +16,10 @@ _ccgw_manage() {
         if [[ $word == '=' ]]; then
             continue
         elif [[ -n $kind ]]; then
-            [[ $named == --config ]] && config=${word/#\~\//$HOME/}
+            if [[ $named == --config ]]; then
+                config=${word/#\~\//$HOME/}
+                config=${config//\\/}
+            fi
             kind=''
         elif [[ $word == -* ]]; then
             named=$word

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::{Spot, Word, quoted};
 
+/// Not `commands` nor `options`: these are zsh's own, and a function that hides them finds no program.
 const REST: &str = r#"
 _ccgw_manage_value() {
     local -a names
@@ -25,19 +26,19 @@ _ccgw_manage_value() {
 _ccgw_manage() {
     local at='' kind='' config=config.yaml word goes_on
     local -i place=1 i
-    local -a commands switches options places
+    local -a subcommands flags valued places
     local -A kinds
     _ccgw_manage_at ''
     for ((i = 2; i < CURRENT; i++)); do
         word=${words[i]}
         if [[ -n $kind ]]; then
-            [[ ${words[i - 1]} == --config ]] && config=${~word}
+            [[ ${words[i - 1]} == --config ]] && config=${${(Q)word}/#\~\//$HOME/}
             kind=''
         elif [[ $word == --config=* ]]; then
-            config=${word#--config=}
+            config=${(Q)${word#--config=}}
         elif [[ $word == -* ]]; then
             kind=${kinds[$word]:-}
-        elif [[ -n ${commands[(r)${(b)word}:*]} ]]; then
+        elif [[ -n ${subcommands[(r)${(b)word}:*]} ]]; then
             at=${at:+$at }$word
             place=1
             _ccgw_manage_at $at
@@ -52,9 +53,9 @@ _ccgw_manage() {
         compset -P '*='
         _ccgw_manage_value $kind
     elif [[ ${words[CURRENT]} == -* ]]; then
-        _describe -o 'option' switches -- options
-    elif (( $#commands )); then
-        _describe 'command' commands
+        _describe -o 'option' flags -- valued
+    elif (( $#subcommands )); then
+        _describe 'command' subcommands
     else
         [[ -n $goes_on && $place -gt $#places ]] && place=$#places
         [[ -n ${places[place]:-} ]] && _ccgw_manage_value ${places[place]}
@@ -82,7 +83,7 @@ pub(super) fn script(spots: &[Spot]) -> String {
         // Writing to a String cannot fail.
         let _ = write!(
             out,
-            "        '{}')\n            commands=({})\n            switches=({})\n            options=({})\n            kinds=({})\n            places=({})\n            goes_on='{goes_on}'\n            ;;\n",
+            "        '{}')\n            subcommands=({})\n            flags=({})\n            valued=({})\n            kinds=({})\n            places=({})\n            goes_on='{goes_on}'\n            ;;\n",
             spot.commands_before,
             described(spot.commands.iter()),
             described(spot.switches.iter()),
