@@ -1,6 +1,6 @@
 //! `ccgw-manage apply`: points tenants' instances at the gateway that runs, or back to where they were.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{
     apply::{self, EnvFiles},
@@ -8,10 +8,11 @@ use super::{
     backups::Backups,
     connect::{Candidate, Connected, Gateway, Look},
     found::Found,
+    given_key::GivenKey,
     identities::Identities,
     prove::Finding,
     reach::Answering,
-    say::Say,
+    say::{Mark, Say, plain},
     setup::{side_by_side, state_dir},
 };
 use crate::{
@@ -25,21 +26,23 @@ use crate::{
 /// What keeps it from doing anything.
 pub(crate) fn run(options: &Apply) -> Result<bool, String> {
     let say = Say::new();
-    let given = options.key.as_ref().map(super::given_key::GivenKey::read);
+    let given = options.key.as_ref().map(GivenKey::read);
     let given = given.transpose()?;
     let config = load(&options.config)?;
-    let found = Found::search(&config.tenants);
+    let state = state_dir()?;
+    let found = match options.direction {
+        Direction::Here => Found::search(&config.tenants),
+        Direction::Back => Found::search_with(&config.tenants, former(options, &config, &state)?),
+    };
     for problem in &found.engine_problems {
         say.warn(problem);
     }
-    let state = state_dir()?;
     if options.direction == Direction::Back {
-        let chosen = chosen_to_revert(options, &config, (&found, &state))?;
         let mut good = true;
-        for (name, instance) in chosen {
-            let finding = revert(&found, instance, &Backups::of(&state, &name));
-            good &= finding.mark != super::say::Mark::Fail;
-            tell(say, &name, &[finding]);
+        for instance in chosen_to_revert(options, &config, &found)? {
+            let finding = revert(&found, instance, &Backups::of(&state, &instance.name));
+            good &= finding.mark != Mark::Fail;
+            tell(say, &instance.name, &[finding]);
         }
         return Ok(good);
     }
@@ -137,26 +140,36 @@ fn chosen<'f>(
     Ok(vec![instance.ok_or_else(|| not_found(name))?])
 }
 
-/// As [`chosen`], with the tenants' names; and an instance whose tenant was removed is still known by what
-/// was kept of it.
+/// The container of a tenant that was removed, as far as something was kept of it, and the tenant.
+fn former(
+    options: &Apply,
+    config: &Config,
+    state: &Path,
+) -> Result<Option<(String, String)>, String> {
+    let Some(name) = &options.tenant else {
+        return Ok(None);
+    };
+    if config.tenant(name).is_ok() {
+        return Ok(None);
+    }
+    let kept = Backups::of(state, name).newest()?;
+    // What is of this machine has no container's name.
+    let container = kept.and_then(|it| config::parse_container(it.of.split_once(':')?.0).ok());
+    Ok(container.map(|container| (container, name.clone())))
+}
+
+/// As [`chosen`], and one whose tenant was removed may be meant too.
 fn chosen_to_revert<'f>(
     options: &Apply,
     config: &Config,
-    (found, state): (&'f Found, &PathBuf),
-) -> Result<Vec<(String, &'f Instance)>, String> {
-    let Some(name) = &options.tenant else {
-        let chosen = chosen(options, config, found)?;
-        return Ok(chosen.into_iter().map(|it| (it.name.clone(), it)).collect());
-    };
-    let former = Backups::of(state, name).newest()?;
-    let of_former = || {
-        let former = former.as_ref()?;
-        let mut all = found.instances.iter();
-        all.find(|it| it.identity() == former.of)
-    };
-    match found.named(name).or_else(of_former) {
-        Some(instance) => Ok(vec![(name.clone(), instance)]),
-        None => config.tenant(name).and(Err(not_found(name))),
+    found: &'f Found,
+) -> Result<Vec<&'f Instance>, String> {
+    match &options.tenant {
+        Some(name) => match found.named(name) {
+            Some(instance) => Ok(vec![instance]),
+            None => config.tenant(name).and(Err(not_found(name))),
+        },
+        None => chosen(options, config, found),
     }
 }
 
@@ -181,7 +194,7 @@ pub(crate) fn revert(found: &Found, instance: &Instance, backups: &Backups) -> F
 }
 
 fn tell(say: Say, name: &str, findings: &[Finding]) {
-    say.line(&super::say::plain(name));
+    say.line(&plain(name));
     for finding in findings {
         say.mark(finding.mark, &finding.to_string());
     }

@@ -33,11 +33,16 @@ impl Found {
     /// Searches. A host without Docker still has its local instances. A tenant's `container` is its own,
     /// whatever it is called.
     pub(crate) fn search(tenants: &[Tenant]) -> Found {
+        Found::search_with(tenants, None)
+    }
+
+    /// As [`Found::search`], where one more container is some tenant's: each by its name.
+    pub(crate) fn search_with(tenants: &[Tenant], former: Option<(String, String)>) -> Found {
         let claims = tenants.iter().filter_map(|tenant| {
             let container = tenant.container.clone()?;
             Some((container, tenant.name.clone()))
         });
-        let claims = &Claims::new(claims);
+        let claims = &Claims::new(claims.chain(former));
         let env = |name: &str| std::env::var(name).ok();
         let (engines, errors) = Engine::find(env);
         let mut engine_problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
