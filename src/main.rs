@@ -71,6 +71,7 @@ fn manage(argv: &[OsString]) -> ExitCode {
         Ok(Command::Doctor(options)) => manage::doctor::run(&options),
         Ok(Command::Apply(options)) => manage::apply_command::run(&options),
         Ok(Command::Tenants(config, command)) => manage::tenants::run(&config, &command),
+        Ok(Command::Skills(file, skills)) => manage::skills::run(&file, &skills),
         Ok(Command::Completions(shell)) => manage::completions::run(shell),
         Ok(Command::Operator(command)) => manage::operator::run(&command),
         Ok(Command::Version) => return say(concat!("ccgw-manage ", env!("CARGO_PKG_VERSION"))),

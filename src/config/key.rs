@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use sha2::{Digest, Sha256};
-
 use super::{moment::Moment, secret::Secret};
 use crate::ids;
 
@@ -59,7 +57,7 @@ const BYTES: usize = 32;
 
 impl KeyHash {
     pub(crate) fn of(key: &str) -> KeyHash {
-        KeyHash(Sha256::digest(key.as_bytes()).into())
+        KeyHash(hmac_sha256::Hash::hash(key.as_bytes()))
     }
 
     /// Reads 64 hexadecimal digits.

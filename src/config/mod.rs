@@ -97,6 +97,16 @@ pub(crate) fn parsed(
     read(&root, &origin(dir.to_path_buf(), env), env, problems)
 }
 
+/// Any YAML document as JSON, its scalars as texts; `None` when it is not valid, or not within the bounds of
+/// a configuration.
+pub(crate) fn yaml_value(text: &str) -> Option<serde_json::Value> {
+    let mut problems = Problems::new(Path::new(""));
+    let root = tree::parse(text, &mut problems).ok()?;
+    problems
+        .is_empty()
+        .then(|| root.map_or(serde_json::Value::Null, |it| it.value.into_json()))
+}
+
 /// A usable configuration and what the operator should hear about it at start.
 #[derive(Debug)]
 pub(crate) struct Loaded {
@@ -224,7 +234,7 @@ fn notices(path: &Path, config: &Config, mode: Option<u32>) -> Vec<String> {
             let name = &tenant.name;
             notices.push(format!(
                 "the key of tenant {name} is the one of config.example.yaml, which everybody \
-                 knows; make another with `openssl rand -hex 24`"
+                 knows; `ccgw-manage rotate {name}` makes another"
             ));
         }
     }

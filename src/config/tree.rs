@@ -54,6 +54,21 @@ pub(super) struct Entry {
 }
 
 impl Value {
+    /// With every scalar as its text. Recurses as deep as the builder let the tree grow.
+    pub(super) fn into_json(self) -> serde_json::Value {
+        match self {
+            Value::Null => serde_json::Value::Null,
+            Value::Scalar(text) => text.into(),
+            Value::List(items) => items.into_iter().map(|it| it.value.into_json()).collect(),
+            Value::Map(entries) => {
+                let entries = entries.into_iter();
+                entries
+                    .map(|it| (it.key, it.node.value.into_json()))
+                    .collect()
+            }
+        }
+    }
+
     /// What the value is, for "expected …, found …".
     pub(super) fn kind(&self) -> &'static str {
         match self {

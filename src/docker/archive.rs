@@ -88,15 +88,9 @@ impl Engine {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(odd(path, "not the path of a file"));
         };
-        let mut header = tar::Header::new_gnu();
-        header.set_size(file.bytes.len() as u64);
-        header.set_mode(file.mode);
-        header.set_uid(file.uid);
-        header.set_gid(file.gid);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let size = file.bytes.len() as u64;
         // A file of 1970 would look like an old one to whoever watches it.
-        header.set_mtime(now.map_or(0, |it| it.as_secs()));
-        header.set_cksum();
+        let mut header = header_of((file.mode, size), (file.uid, file.gid), now());
         let mut builder = tar::Builder::new(Vec::new());
         let packed = builder
             .append_data(&mut header, name, file.bytes.as_slice())
@@ -114,6 +108,8 @@ pub(crate) struct TreeFile {
     pub(crate) path: PathBuf,
     pub(crate) bytes: Vec<u8>,
     pub(crate) is_executable: bool,
+    /// When it was written, in seconds since 1970.
+    pub(crate) mtime: u64,
 }
 
 /// How much of a directory is read.
@@ -121,6 +117,13 @@ pub(crate) struct TreeFile {
 pub(crate) struct TreeLimits {
     pub(crate) files: usize,
     pub(crate) bytes: u64,
+}
+
+impl TreeLimits {
+    /// Of anything: directories, links and devices are looked at too.
+    pub(crate) fn entries(self) -> usize {
+        self.files * 4
+    }
 }
 
 impl Engine {
@@ -147,8 +150,11 @@ impl Engine {
         let mut archive = tar::Archive::new(stream);
         let mut files = Vec::new();
         let mut left = limits.bytes;
-        for entry in archive.entries().map_err(unreadable)? {
+        for (index, entry) in archive.entries().map_err(unreadable)?.enumerate() {
             let mut entry = entry.map_err(unreadable)?;
+            if index >= limits.entries() {
+                return Err(odd(dir, &format!("more than {} entries", limits.entries())));
+            }
             if !entry.header().entry_type().is_file() {
                 continue;
             }
@@ -169,10 +175,64 @@ impl Engine {
                 path,
                 bytes,
                 is_executable: mode & 0o111 != 0,
+                mtime: entry.header().mtime().unwrap_or(0),
             });
         }
         Ok(Some(files))
     }
+
+    /// Puts files into a new directory `below` one that exists, with the directories on the way.
+    ///
+    /// # Errors
+    /// As any request.
+    pub(crate) fn write_tree(
+        &self,
+        container: &str,
+        dir: &Path,
+        (below, files): (&Path, &[TreeFile]),
+        (uid, gid): (u64, u64),
+    ) -> Result<(), DockerError> {
+        let mut builder = tar::Builder::new(Vec::new());
+        let packed = (|| {
+            let mut made: Vec<PathBuf> = Vec::new();
+            for file in files {
+                let path = below.join(&file.path);
+                let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+                above.pop();
+                for dir in above.into_iter().rev() {
+                    if !made.iter().any(|it| it == dir) {
+                        let mut header = header_of((0o755, 0), (uid, gid), now());
+                        header.set_entry_type(tar::EntryType::Directory);
+                        builder.append_data(&mut header, dir, &[][..])?;
+                        made.push(dir.to_owned());
+                    }
+                }
+                let mode = if file.is_executable { 0o755 } else { 0o644 };
+                let size = file.bytes.len() as u64;
+                let mut header = header_of((mode, size), (uid, gid), file.mtime);
+                builder.append_data(&mut header, path, file.bytes.as_slice())?;
+            }
+            builder.into_inner()
+        })();
+        let tar = packed.map_err(|error: std::io::Error| odd(dir, &error.to_string()))?;
+        let what = format!("write {}", dir.join(below).display());
+        self.put(&what, &archive_path(container, dir), &tar)
+    }
+}
+
+fn header_of((mode, size): (u32, u64), (uid, gid): (u64, u64), mtime: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(mode);
+    header.set_uid(uid);
+    header.set_gid(gid);
+    header.set_mtime(mtime);
+    header
+}
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |it| it.as_secs())
 }
 
 fn archive_path(container: &str, path: &Path) -> String {

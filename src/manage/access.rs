@@ -186,6 +186,49 @@ impl<'a> Access<'a> {
         }
     }
 
+    /// Renames within a directory of a container.
+    ///
+    /// # Errors
+    /// When it cannot be done; the old name stays then.
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> Result<(), String> {
+        let (from, to) = (from.to_string_lossy(), to.to_string_lossy());
+        self.tool(&["mv", "-T", &from, &to])
+    }
+
+    /// Removes a directory of a container with all that is in it.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub(crate) fn remove_tree(&self, path: &Path) -> Result<(), String> {
+        self.tool(&["rm", "-rf", "--", &path.to_string_lossy()])
+    }
+
+    /// The user and group of a directory in a container.
+    pub(crate) fn owner_of_directory(&self, dir: &Path) -> (u64, u64) {
+        match self.container() {
+            Ok(Some((engine, id))) => {
+                let (uid, gid, _) = owner_in_container(engine, id, &dir.join("x"));
+                (uid, gid)
+            }
+            _ => (0, 0),
+        }
+    }
+
+    fn tool(&self, argv: &[&str]) -> Result<(), String> {
+        let Some((engine, id)) = self.container()? else {
+            return Ok(());
+        };
+        let ran = run_in(engine, id, argv, b"")?;
+        match ran.code {
+            0 => Ok(()),
+            code => Err(format!(
+                "{} failed with {code}: {}",
+                argv[0],
+                ran.stderr.trim()
+            )),
+        }
+    }
+
     /// Runs `openclaw` with these words; `None` when the instance has no such command.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use super::{
     completions::{CompletionsArguments, Shell},
     doctor::{self, Depth, Output},
     given_key::GivenKey,
-    operator, tenants,
+    operator, skills, tenants,
 };
 use crate::config;
 
@@ -21,6 +21,7 @@ pub(crate) enum Command {
     Operator(operator::Command),
     /// With the configuration's path.
     Tenants(PathBuf, tenants::Command),
+    Skills(PathBuf, skills::args::Skills),
     Completions(Shell),
     Version,
     /// The text for stdout.
@@ -118,6 +119,7 @@ enum Subcommand {
     Rotate(tenants::RotateArguments),
     Env(tenants::EnvArguments),
     GenKey(tenants::GenKeyArguments),
+    Skills(skills::args::Skills),
     Completions(CompletionsArguments),
     Doctor(DoctorArguments),
     Apply(ApplyArguments),
@@ -189,6 +191,7 @@ impl Arguments {
             Subcommand::Rotate(it) => it.command().map(of_tenants),
             Subcommand::Env(it) => it.command().map(of_tenants),
             Subcommand::GenKey(it) => it.command().map(of_tenants),
+            Subcommand::Skills(it) => Ok(Command::Skills(config, it)),
             Subcommand::Completions(it) => Ok(Command::Completions(it.shell)),
             Subcommand::Status(it) => Ok(Command::Operator(operator::Command::Status(it))),
             Subcommand::Ps(it) => Ok(Command::Operator(operator::Command::Ps(it))),

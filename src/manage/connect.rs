@@ -264,6 +264,23 @@ fn tenant_of(
     })
 }
 
+/// What a tenant needs of an instance.
+#[derive(Default)]
+pub(super) struct Needs {
+    pub(super) env: Vec<(String, Secret)>,
+    pub(super) working_dir: Option<PathBuf>,
+}
+
+/// # Errors
+/// What is wrong with the instance's settings.
+pub(super) fn needs(access: &Access<'_>) -> Result<Needs, String> {
+    let settings = apply::settings(access)?;
+    Ok(Needs {
+        env: variables(access, &settings),
+        working_dir: workspace_on_host(access, &settings),
+    })
+}
+
 /// The variables of the instance that its runs get.
 fn variables(access: &Access<'_>, settings: &Settings) -> Vec<(String, Secret)> {
     let settings = settings.env_vars();

@@ -49,6 +49,12 @@ impl Say {
         let _ = writeln!(std::io::stdout(), "{text}");
     }
 
+    /// For a script.
+    pub(crate) fn json(self, value: &impl serde::Serialize) {
+        // Plain structs with string keys always serialise.
+        self.line(&serde_json::to_string_pretty(value).unwrap_or_default());
+    }
+
     /// A line below another: how something went.
     pub(crate) fn mark(self, mark: Mark, text: &str) {
         let name = mark.name();
@@ -75,6 +81,17 @@ impl Say {
     pub(crate) fn fail(self, text: &str) {
         self.mark(Mark::Fail, text);
     }
+}
+
+/// A question before an answer is read. On stderr, so that what a script reads stays clean.
+pub(crate) fn prompt(text: &str) {
+    // A terminal that is gone has nobody who waits for this.
+    let _ = write!(std::io::stderr(), "{}", plain(text));
+}
+
+/// Ends a line that [`prompt`] began, where nothing is read.
+pub(crate) fn prompt_end() {
+    let _ = writeln!(std::io::stderr());
 }
 
 /// A line that somebody waits for: a reader that left is no failure, but a full disk is.

@@ -61,7 +61,7 @@ impl Store {
 
     fn open_within(asked: &Path, wait: Duration) -> Result<Store, String> {
         let path = resolved(asked).map_err(|error| failed(asked, "found", &error))?;
-        let lock = lock(&path, wait)?;
+        let lock = lock_within(&path, wait)?;
         forget_leftovers(&path);
         let before = read(&path)?;
         Ok(Store {
@@ -160,7 +160,14 @@ fn resolved(path: &Path) -> io::Result<PathBuf> {
 
 /// Takes the lock of the file at `path`, a file beside it. That one is never removed: who waits
 /// for the removed file would hold another lock than who makes it anew.
-fn lock(path: &Path, wait: Duration) -> Result<File, String> {
+///
+/// # Errors
+/// When another program has it for long, or it cannot be made.
+pub(super) fn lock(path: &Path) -> Result<File, String> {
+    lock_within(path, LOCK_WAIT)
+}
+
+fn lock_within(path: &Path, wait: Duration) -> Result<File, String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.lock"));
     let lock = open_lock(path, &beside).map_err(|error| failed(&beside, "opened", &error))?;

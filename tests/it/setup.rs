@@ -221,10 +221,15 @@ fn cleaned(mut command: Command, dir: &TempDir) -> Command {
 
 /// The operator's tool, with the environment of the daemon whose directory this is.
 pub(crate) fn manage(dir: &TempDir, words: &[&str]) -> Output {
+    run_to_end(&mut manage_command(dir, words))
+}
+
+pub(crate) fn manage_command(dir: &TempDir, words: &[&str]) -> Command {
     let program = dir.path().join("ccgw-manage");
     if !program.exists() {
         std::os::unix::fs::symlink(CCGW, &program).unwrap();
     }
     let mut command = cleaned(Command::new(program), dir);
-    run_to_end(command.args(words))
+    command.args(words);
+    command
 }

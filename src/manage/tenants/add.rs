@@ -17,9 +17,12 @@ use crate::{
         edit::{Change, NewTenant},
         last_four,
     },
+    docker::Container,
     manage::{
         apply_command,
+        connect::{self, Needs},
         doctor::Output,
+        found::Found,
         given_key::GivenKey,
         say::{Mark, must_line},
         tenant_key,
@@ -151,6 +154,11 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<bool, String> {
             dir.display()
         ));
     }
+    let needs = match &options.container {
+        Some(container) => of_container(path, container, &mut warnings)?,
+        None => Needs::default(),
+    };
+    let working_dir = working_dir.or(needs.working_dir);
     let edited = edit(path, Missing::Make, |before| {
         if before.tenants.iter().any(|it| it.name == options.name) {
             return Err(format!(
@@ -163,7 +171,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<bool, String> {
             key: stored(&key, options.storage),
             container: options.container.clone(),
             working_dir,
-            env: Vec::new(),
+            env: needs.env,
         })])
     })?;
     if edited.before.tenants.is_empty() && edited.before.server.host.is_none() {
@@ -220,6 +228,35 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<bool, String> {
         })?;
     }
     Ok(good)
+}
+
+/// What a running container needs of its tenant, as `ccgw --setup` would find it.
+fn of_container(path: &Path, container: &str, warnings: &mut Vec<String>) -> Result<Needs, String> {
+    let tenants = look::load(path).map(|it| it.tenants).unwrap_or_default();
+    // It need not look like an OpenClaw; the name is nobody's.
+    let claim = (container.to_owned(), String::new());
+    let found = Found::search_with(&tenants, Some(claim));
+    if found.engines.is_empty() {
+        warnings.push("no engine answers, so the variables and the workspace of the container were not taken over".to_owned());
+        return Ok(Needs::default());
+    }
+    let containers = || {
+        found
+            .instances
+            .iter()
+            .filter_map(|it| Some((it, it.container()?)))
+    };
+    let is_it = |it: &Container| it.plain_name() == container || it.id.starts_with(container);
+    match containers().find(|(_, it)| is_it(it)) {
+        Some((instance, _)) => connect::needs(&found.access(instance)),
+        None => {
+            let names: Vec<&str> = containers().map(|(_, it)| it.plain_name()).collect();
+            Err(format!(
+                "no running container is called `{container}`; of OpenClaws there are: {}",
+                names.join(", ")
+            ))
+        }
+    }
 }
 
 /// Shows what the instance needs. This is the only time.

@@ -19,7 +19,7 @@ use crate::{
     manage::{
         doctor::Output,
         given_key::{from_stdin, one_line},
-        say::{Mark, escaped, must_line},
+        say::{Mark, escaped, must_line, prompt},
     },
 };
 
@@ -180,7 +180,7 @@ fn value((name, value): &(String, Value)) -> Result<(String, Secret), String> {
         Value::Given(value) => value.clone(),
         Value::Stdin => {
             if std::io::stdin().is_terminal() {
-                must_line(&format!("Type the value of {name}, then Enter and Ctrl-D:"))?;
+                prompt(&format!("The value of {name}, then Enter and Ctrl-D: "));
             }
             Secret::new(one_line(&from_stdin()?).to_owned())
         }

@@ -10,9 +10,12 @@ const SECONDS_MAX: u64 = 365 * 24 * 60 * 60;
 pub(super) fn parse(text: &str) -> Result<u64, String> {
     let wrong = || {
         format!(
-            "--grace: `{text}` is not a time, write one such as 90s, 15m, 24h or 7d; 0s ends the old key at once"
+            "--grace: `{text}` is not a time, write one such as 90s, 15m, 24h or 7d; 0 ends the old key at once"
         )
     };
+    if text == "0" {
+        return Ok(0);
+    }
     let unit = match text.bytes().last() {
         Some(b's') => 1,
         Some(b'm') => 60,
@@ -37,6 +40,7 @@ mod tests {
     #[test]
     fn times_have_a_unit() {
         for (text, seconds) in [
+            ("0", 0),
             ("0s", 0),
             ("90s", 90),
             ("15m", 900),

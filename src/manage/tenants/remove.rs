@@ -1,9 +1,6 @@
 //! `ccgw-manage remove`: a tenant leaves the configuration; what of it stays is said.
 
-use std::{
-    io::{BufRead, IsTerminal, Write},
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use argh::{ArgsInfo, FromArgs};
 use serde::Serialize;
@@ -23,7 +20,8 @@ use crate::{
         found::Found,
         identities::Identities,
         prove::Finding,
-        say::{Mark, must_line},
+        question::agreed,
+        say::Mark,
         setup::{state_dir, state_path},
     },
 };
@@ -187,19 +185,4 @@ fn put_back(found: &Found, name: &str) -> Result<Finding, String> {
         Mark::Fail => Err(format!("nothing was removed: {finding}")),
         Mark::Ok | Mark::Warn => Ok(finding),
     }
-}
-
-/// # Errors
-/// When nobody is there to be asked.
-fn agreed(question: &str) -> Result<bool, String> {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        return Err("nobody can be asked here; --yes removes it without".to_owned());
-    }
-    must_line(&format!("\n{question} [y/N]"))?;
-    // Without an answer nothing is changed.
-    let _ = std::io::stdout().flush();
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    let is_yes = matches!(answer.trim().to_lowercase().as_str(), "y" | "yes");
-    Ok(read.is_ok() && is_yes)
 }

@@ -97,6 +97,25 @@ impl Settings {
             .and_then(|value| self.text(value))
     }
 
+    /// The ids of all agents; there is always `main`.
+    pub(crate) fn agents(&self) -> Vec<String> {
+        let entries = self
+            .fields(&["agents", "entries"])
+            .map(|(id, _)| id.to_owned());
+        let list = self.at(&["agents", "list"]).and_then(Value::as_array);
+        let list = list.into_iter().flatten();
+        let list = list.filter_map(|it| Some(it.get("id")?.as_str()?.to_owned()));
+        let mut all: Vec<String> = entries.chain(list).chain(["main".to_owned()]).collect();
+        // They become part of a path.
+        all.retain(|id| {
+            id.bytes()
+                .all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it))
+        });
+        all.sort();
+        all.dedup();
+        all
+    }
+
     pub(crate) fn gateway_port(&self) -> Option<u16> {
         let port = self.at(&["gateway", "port"])?.as_f64()?;
         // JSON5 has one kind of number; the cast is exact for what passes.

@@ -41,6 +41,53 @@ fn points_at(file: &Path, address: &str, key: &str) {
 }
 
 #[test]
+fn tenant_of_any_name_is_made_of_a_container_and_connected() {
+    let Some(engine) = Engine::own() else { return };
+    let host = Host::new().engine(&engine);
+    let _one = engine.container(
+        instance(&host, "dave-openclaw-gateway-1", BUILT_IN).env("NOTION_TOKEN", "daves"),
+    );
+    host.manage(&["add", "first"]).good();
+    let gateway = host.serve();
+    host.manage(&[
+        "add",
+        "boss",
+        "--docker",
+        "dave-openclaw-gateway-1",
+        "--apply",
+    ])
+    .good()
+    .says("a request of its own is answered");
+    gateway.log_contains("tenant boss added");
+    let file = host
+        .dir
+        .path()
+        .join("states/dave-openclaw-gateway-1/openclaw.json");
+    assert_eq!(
+        json(&file)["models"]["providers"]["anthropic"]["apiKey"],
+        host.key("boss")
+    );
+    assert!(host.config_text().contains("NOTION_TOKEN: daves"));
+    // It keeps that name, whatever its container is called.
+    host.setup(&[]).good().says("boss: dave-openclaw-gateway-1");
+    assert!(!host.config_text().contains("name: dave"));
+    host.manage(&["rotate", "boss", "--apply"])
+        .good()
+        .says("a request of its own is answered");
+    assert_eq!(
+        json(&file)["models"]["providers"]["anthropic"]["apiKey"],
+        host.key("boss")
+    );
+    host.manage(&["show", "boss"])
+        .good()
+        .says("dave-openclaw-gateway-1:");
+    host.manage(&["add", "x", "--docker", "nothing"])
+        .bad()
+        .says("there are: dave-openclaw-gateway-1");
+    gateway.stop();
+}
+
+#[test]
 fn containers_of_every_kind_are_found_and_connected() {
     let Some(engine) = Engine::own() else { return };
     let host = Host::new().engine(&engine);

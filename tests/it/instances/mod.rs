@@ -4,6 +4,7 @@ mod containers;
 mod engines;
 mod local;
 mod served;
+mod skills;
 mod tenants;
 
 use std::{
