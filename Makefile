@@ -4,6 +4,9 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 CONFIG ?=
 
+# Below share/; the first word of each is its shell.
+COMPLETIONS = bash-completion/completions/ccgw-manage zsh/site-functions/_ccgw-manage fish/vendor_completions.d/ccgw-manage.fish
+
 .PHONY: run build test check bench install uninstall static clean
 
 # Serves as CONFIG says (config.yaml, or without one on 127.0.0.1:3456) and prints a request to try.
@@ -32,9 +35,12 @@ install: build
 	ln -sf ccgw $(DESTDIR)$(PREFIX)/bin/ccgw-manage
 	install -D -m 0644 config.example.yaml $(DESTDIR)$(PREFIX)/share/ccgw/config.example.yaml
 	install -D -m 0644 openclaw-skill.md $(DESTDIR)$(PREFIX)/share/ccgw/openclaw-skill.md
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,$(dir $(COMPLETIONS)))
+	$(foreach file,$(COMPLETIONS),$(DESTDIR)$(PREFIX)/bin/ccgw-manage completions $(firstword $(subst -, ,$(subst /, ,$(file)))) > $(DESTDIR)$(PREFIX)/share/$(file) && ) true
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/bin/ccgw $(DESTDIR)$(PREFIX)/bin/ccgw-manage
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/share/,$(COMPLETIONS))
 	rm -rf $(DESTDIR)$(PREFIX)/share/ccgw
 
 # One file without shared libraries: musl where its target is installed, else glibc linked statically.

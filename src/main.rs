@@ -70,23 +70,22 @@ fn manage(argv: &[OsString]) -> ExitCode {
     let done = match manage::args::parse(argv) {
         Ok(Command::Doctor(options)) => manage::doctor::run(&options),
         Ok(Command::Apply(options)) => manage::apply_command::run(&options),
-        Ok(Command::Tenants(file, command)) => manage::tenants::run(&file, &command),
+        Ok(Command::Tenants(config, command)) => manage::tenants::run(&config, &command),
         Ok(Command::Skills(file, skills)) => manage::skills::run(&file, &skills),
+        Ok(Command::Completions(shell)) => manage::completions::run(shell),
         Ok(Command::Operator(command)) => manage::operator::run(&command),
-        Ok(Command::Completions(shell)) => {
-            return match manage::completions::script(&shell) {
-                Ok(script) => say(script.trim_end()),
-                Err(error) => fail(USAGE, &error),
-            };
-        }
         Ok(Command::Version) => return say(concat!("ccgw-manage ", env!("CARGO_PKG_VERSION"))),
         Ok(Command::Help(text)) => return say(text.trim_end()),
-        Err(error) => return fail(USAGE, &error),
+        Err(error) => return fail(USAGE, &manage::say::escaped_lines(&error)),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
-        Err(error) => fail(1, &format!("ccgw-manage: {error}")),
+        // Some of it may be an instance's words.
+        Err(error) => fail(
+            1,
+            &manage::say::escaped_lines(&format!("ccgw-manage: {error}")),
+        ),
     }
 }
 

@@ -7,6 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
+
 use crate::ids;
 
 /// Whose a file is, and who may do what with it.
@@ -26,6 +31,22 @@ impl Owner {
             mode: metadata.mode() & 0o7777,
         }
     }
+
+    /// Makes the file this one's. A group that has no rights in it is no reason to fail.
+    pub(crate) fn give(self, file: &File) -> io::Result<()> {
+        let now = Owner::of(&file.metadata()?);
+        if now.uid != self.uid {
+            fchown(file, Some(self.uid), None)?;
+        }
+        if now.gid != self.gid {
+            let given = fchown(file, None, Some(self.gid));
+            if self.mode & 0o070 != 0 {
+                given?;
+            }
+        }
+        // Last, because a change of the owner may change the mode.
+        file.set_permissions(fs::Permissions::from_mode(self.mode))
+    }
 }
 
 /// Writes a new file beside the old one, makes sure that it is on the disk, and renames it.
@@ -34,15 +55,43 @@ impl Owner {
 /// When any of it fails, a full disk for example: then the old file is as it was, and nothing is left
 /// beside it. An owner that only root could set is an error too: the file's reader may be somebody else.
 pub(crate) fn atomically(path: &Path, bytes: &[u8], owner: Owner) -> io::Result<()> {
+    put(path, (bytes, owner), |aside| fs::rename(aside, path))
+}
+
+/// Makes a file where there is none, at once too.
+///
+/// # Errors
+/// As [`atomically`]; `AlreadyExists` when something is there.
+pub(crate) fn write_new(path: &Path, bytes: &[u8], owner: Owner) -> io::Result<()> {
+    put(path, (bytes, owner), |aside| {
+        match renameat_with(CWD, aside, CWD, path, RenameFlags::NOREPLACE) {
+            // Some file systems do not know it; then it is looked for before.
+            Err(Errno::INVAL | Errno::NOSYS) if fs::symlink_metadata(path).is_err() => {
+                fs::rename(aside, path)
+            }
+            Err(Errno::INVAL | Errno::NOSYS) => Err(io::ErrorKind::AlreadyExists.into()),
+            renamed => Ok(renamed?),
+        }
+    })
+}
+
+/// Writes a file aside and renames it.
+fn put(
+    path: &Path,
+    (bytes, owner): (&[u8], Owner),
+    rename: impl FnOnce(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     let aside = aside_of(path);
-    let written = write(&aside, bytes, owner).and_then(|()| fs::rename(&aside, path));
+    let written = write(&aside, bytes, owner).and_then(|()| rename(&aside));
     if written.is_err() {
         // The first error says more than one about cleaning up.
         let _ = fs::remove_file(&aside);
         return written;
     }
     let dir = path.parent().filter(|it| !it.as_os_str().is_empty());
-    File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+    // The names are changed already: an error would claim that they are not.
+    let _ = File::open(dir.unwrap_or(Path::new("."))).and_then(|it| it.sync_all());
+    Ok(())
 }
 
 fn write(path: &Path, bytes: &[u8], owner: Owner) -> io::Result<()> {
@@ -52,11 +101,7 @@ fn write(path: &Path, bytes: &[u8], owner: Owner) -> io::Result<()> {
         // Nobody else's until it has its owner.
         .mode(0o600)
         .open(path)?;
-    let now = Owner::of(&file.metadata()?);
-    if (now.uid, now.gid) != (owner.uid, owner.gid) {
-        fchown(&file, Some(owner.uid), Some(owner.gid))?;
-    }
-    file.set_permissions(fs::Permissions::from_mode(owner.mode))?;
+    owner.give(&file)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -64,6 +109,13 @@ fn write(path: &Path, bytes: &[u8], owner: Owner) -> io::Result<()> {
 /// A new name beside a file, for what shall take its place.
 pub(crate) fn aside_of(path: &Path) -> PathBuf {
     path.with_file_name(format!("{}{}", aside_prefix(path), ids::random_hex::<6>()))
+}
+
+/// Whether a name is one that was made for a file of this name.
+pub(crate) fn is_aside(name: &str, of: &str) -> bool {
+    let random = name.strip_prefix('.').and_then(|it| it.strip_prefix(of));
+    let random = random.and_then(|it| it.strip_prefix(".ccgw-"));
+    random.is_some_and(|it| it.len() == 12 && it.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// How all such names begin.
@@ -94,6 +146,14 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(Owner::of(&fs::metadata(&path).unwrap()), before);
         assert_eq!(names(&dir), ["x.json"]);
+
+        assert!(write_new(&path, b"other", before).is_err());
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(is_aside(
+            &aside_of(&path).file_name().unwrap().to_string_lossy(),
+            "x.json"
+        ));
+        assert!(!is_aside("x.json", "x.json") && !is_aside(".x.json.ccgw-", "x.json"));
 
         // A directory in the way cannot be replaced by a file.
         let occupied = dir.join("occupied");

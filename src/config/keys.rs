@@ -64,6 +64,7 @@ pub(super) const TENANT: Keys = Keys {
         "api_key_sha256",
         "previous_key_sha256",
         "previous_key_until",
+        "container",
         "working_dir",
         "config_dir",
         "env",

@@ -13,7 +13,9 @@ mod cli;
 mod cors;
 pub(crate) mod edit;
 mod file;
+mod key;
 mod keys;
+mod moment;
 mod problems;
 mod secret;
 mod section;
@@ -21,25 +23,26 @@ mod server;
 mod session;
 mod skills;
 mod tenant;
-mod tenant_key;
 #[cfg(test)]
 mod tests;
 mod tree;
 mod value;
-mod when;
 
 pub(crate) use changes::Changes;
 pub(crate) use cli::{CONCURRENT_MAX, Cli, PermissionMode, StreamPolicy};
 pub(crate) use cors::CorsOrigins;
 pub(crate) use file::BYTES_MAX as FILE_BYTES_MAX;
+pub(crate) use key::{Key, KeyHash, last_four};
+pub(crate) use moment::Moment;
 pub(crate) use problems::Problems;
 pub(crate) use secret::Secret;
 pub(crate) use server::DockerHostIp;
 pub(crate) use server::Server;
 pub(crate) use session::Session;
 pub(crate) use skills::{Skills, SkillsSync};
-pub(crate) use tenant::{ConfigDir, Tenant, is_variable_name, parse_name};
-pub(crate) use tenant_key::{Digest, TenantKey, digest, parse_key, written as written_digest};
+pub(crate) use tenant::{
+    ConfigDir, KEY_BYTES_MAX, Tenant, is_variable_name, parse_container, parse_key, parse_name,
+};
 
 use problems::{Place, Reported};
 use section::Reader;
@@ -78,7 +81,11 @@ pub(crate) fn check_text(
     parsed(path, text, env).map(drop)
 }
 
-fn parsed(
+/// A text as the configuration at `path`.
+///
+/// # Errors
+/// Every problem.
+pub(crate) fn parsed(
     path: &Path,
     text: &str,
     env: &dyn Fn(&str) -> Option<String>,
@@ -128,6 +135,24 @@ impl Config {
     ) -> Result<Config, Problems> {
         let problems = Problems::new(&dir.join("config.yaml"));
         read(&Ok(None), &origin(dir.to_path_buf(), env), env, problems)
+    }
+
+    /// The tenant of this name.
+    ///
+    /// # Errors
+    /// Those that there are.
+    pub(crate) fn tenant(&self, name: &str) -> Result<&Tenant, String> {
+        let found = self.tenants.iter().find(|it| it.name == name);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.tenants.iter().map(|it| it.name.as_str()).collect();
+            match names.is_empty() {
+                true => format!("no tenant is called `{name}`; there are none"),
+                false => format!(
+                    "no tenant is called `{name}`; there are: {}",
+                    names.join(", ")
+                ),
+            }
+        })
     }
 
     /// The address to listen on: the configured one, else every address with tenants, and
@@ -203,8 +228,9 @@ fn notices(path: &Path, config: &Config, mode: Option<u32>) -> Vec<String> {
              run: chmod 600 {file}"
         ));
     }
+    let example = KeyHash::of(EXAMPLE_KEY);
     for tenant in &config.tenants {
-        if tenant.key.sha256 == digest(EXAMPLE_KEY) {
+        if tenant.key.hash() == example {
             let name = &tenant.name;
             notices.push(format!(
                 "the key of tenant {name} is the one of config.example.yaml, which everybody \

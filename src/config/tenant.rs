@@ -3,18 +3,23 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use super::key::{Key, KeyHash, PreviousKey};
 use super::keys;
+use super::moment::Moment;
 use super::problems::{Place, Problems, Reported, shown, shown_key};
 use super::secret::Secret;
 use super::section::{Reader, Section};
-use super::tenant_key::{self, Digest, TenantKey};
 use super::tree::{Entry, Node, Value};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tenant {
     /// `[a-z0-9][a-z0-9_-]{0,62}`: safe as a file name and in a log line.
     pub(crate) name: String,
-    pub(crate) key: TenantKey,
+    pub(crate) key: Key,
+    /// Taken as well, until its time is over.
+    pub(crate) previous_key: Option<PreviousKey>,
+    /// The container whose OpenClaw this tenant is of, by its name or id; `None` finds it by the tenant's name.
+    pub(crate) container: Option<String>,
     /// Absolute; `None` means a private folder in the state directory.
     pub(crate) working_dir: Option<PathBuf>,
     pub(crate) config_dir: ConfigDir,
@@ -36,6 +41,11 @@ pub(crate) enum ConfigDir {
 /// Every request's key is compared with all of these.
 const TENANTS_MAX: usize = 1000;
 const NAME_BYTES_MAX: usize = 63;
+/// Shorter keys are guessed; longer ones do not fit a header that other programs also accept.
+const KEY_BYTES_MIN: usize = 8;
+pub(crate) const KEY_BYTES_MAX: usize = 512;
+/// Longer than any name that people give.
+const CONTAINER_BYTES_MAX: usize = 255;
 /// `MAX_ARG_STRLEN`: Linux starts no program with a longer `NAME=value` (execve(2)).
 const VARIABLE_BYTES_MAX: usize = 128 * 1024;
 
@@ -68,11 +78,12 @@ fn items<'t>(problems: &mut Problems, node: Option<&'t Node>) -> Result<&'t [Nod
     Err(problems.add(Place::Line(node.line), format!("tenants: {text}")))
 }
 
-/// The first line of each name and key.
+/// The first line of each name, key and container.
 #[derive(Default)]
-pub(super) struct Seen {
+struct Seen {
     names: HashMap<String, Place>,
-    pub(super) keys: HashMap<Digest, Place>,
+    keys: HashMap<KeyHash, Place>,
+    containers: HashMap<String, Place>,
 }
 
 fn read_one<'t>(
@@ -89,7 +100,9 @@ fn read_one<'t>(
     let mut s = reader.section(Some(node), &keys::TENANT, path);
     let origin = s.origin();
     let name = read_name(&mut s, seen);
-    let key = tenant_key::read(&mut s, seen);
+    let key = read_key(&mut s, seen);
+    let previous_key = read_previous_key(&mut s, seen);
+    let container = read_container(&mut s, seen);
     let working_dir = s.get("working_dir", None, |text| origin.path(text).map(Some));
     let config_dir = s.get("config_dir", ConfigDir::Shared, |text| match text {
         "shared" => Ok(ConfigDir::Shared),
@@ -100,6 +113,8 @@ fn read_one<'t>(
     Ok(Tenant {
         name: name?,
         key: key?,
+        previous_key: previous_key?,
+        container: container?,
         working_dir: working_dir?,
         config_dir: config_dir?,
         env: env?,
@@ -117,8 +132,6 @@ fn read_name(s: &mut Section<'_, '_>, seen: &mut Seen) -> Result<String, Reporte
     Ok(name)
 }
 
-/// # Errors
-/// Why it is no tenant's name, and how one is written.
 pub(crate) fn parse_name(text: &str) -> Result<String, String> {
     let is_inner = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
     let starts_well = !text.starts_with(['_', '-']);
@@ -128,6 +141,111 @@ pub(crate) fn parse_name(text: &str) -> Result<String, String> {
             "{} is not a tenant name, write 1 to {NAME_BYTES_MAX} of a-z, 0-9, _ and -, starting \
              with a letter or a digit",
             shown(text)
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn read_key(s: &mut Section<'_, '_>, seen: &mut Seen) -> Result<Key, Reported> {
+    let plain = s.read("api_key", parse_key);
+    let hashed = s.read("api_key_sha256", KeyHash::parse);
+    let (key, name, place) = match (plain?, hashed?) {
+        (Some(_), Some((_, place))) => {
+            let text = "`api_key` is here too, keep one of the two";
+            return Err(s.problem("api_key_sha256", place, text));
+        }
+        (None, Some((hash, place))) => (Key::Hashed(hash), "api_key_sha256", place),
+        (Some((text, place)), None) => (Key::Plain(Secret::new(text)), "api_key", place),
+        (None, None) => {
+            let (text, place) = s.require("api_key", KEY_ADVICE, parse_key)?;
+            (Key::Plain(Secret::new(text)), "api_key", place)
+        }
+    };
+    see_key(s, seen, (key.hash(), name, place))?;
+    Ok(key)
+}
+
+const KEY_ADVICE: &str = "write a long random text, for example from `openssl rand -hex 24`";
+
+/// A key is one tenant's, and it is either the present one or a previous one.
+fn see_key(
+    s: &mut Section<'_, '_>,
+    seen: &mut Seen,
+    (hash, name, place): (KeyHash, &str, Place),
+) -> Result<(), Reported> {
+    if let Some(Place::Line(line)) = seen.keys.get(&hash) {
+        let text = format!("the same key as in line {line}, {KEY_ADVICE}");
+        return Err(s.problem(name, place, &text));
+    }
+    seen.keys.insert(hash, place);
+    Ok(())
+}
+
+fn read_previous_key(
+    s: &mut Section<'_, '_>,
+    seen: &mut Seen,
+) -> Result<Option<PreviousKey>, Reported> {
+    const HASH: &str = "previous_key_sha256";
+    const UNTIL: &str = "previous_key_until";
+    let hash = s.read(HASH, KeyHash::parse);
+    let until = s.read(UNTIL, Moment::parse);
+    match (hash?, until?) {
+        (None, None) => Ok(None),
+        (Some((hash, place)), Some((until, _))) => {
+            see_key(s, seen, (hash, HASH, place))?;
+            Ok(Some(PreviousKey { hash, until }))
+        }
+        (Some((_, place)), None) => {
+            let text = format!("`{UNTIL}` is missing, write both or none");
+            Err(s.problem(HASH, place, &text))
+        }
+        (None, Some((_, place))) => {
+            let text = format!("`{HASH}` is missing, write both or none");
+            Err(s.problem(UNTIL, place, &text))
+        }
+    }
+}
+
+fn read_container(s: &mut Section<'_, '_>, seen: &mut Seen) -> Result<Option<String>, Reported> {
+    let Some((name, place)) = s.read("container", parse_container)? else {
+        return Ok(None);
+    };
+    if let Some(Place::Line(line)) = seen.containers.get(&name) {
+        let text = format!(
+            "`{name}` stands in line {line} already, and is one tenant's only; write another one"
+        );
+        return Err(s.problem("container", place, &text));
+    }
+    seen.containers.insert(name.clone(), place);
+    Ok(Some(name))
+}
+
+/// As Docker names containers.
+pub(crate) fn parse_container(text: &str) -> Result<String, String> {
+    let is_inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    let starts_well = text.starts_with(|first: char| first.is_ascii_alphanumeric());
+    if !starts_well || text.len() > CONTAINER_BYTES_MAX || !text.bytes().all(is_inner) {
+        return Err(format!(
+            "{} is not the name of a container, write it as `docker ps` does",
+            shown(text)
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Says nothing about the key but its length.
+pub(crate) fn parse_key(text: &str) -> Result<String, String> {
+    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(
+            "has a space, a line break, a control or a non-ASCII character, which HTTP headers do \
+             not carry; write visible ASCII characters only"
+                .to_owned(),
+        );
+    }
+    let length = text.len();
+    if !(KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&length) {
+        return Err(format!(
+            "the key has {length} characters, write {KEY_BYTES_MIN} to {KEY_BYTES_MAX}"
         ));
     }
     Ok(text.to_owned())

@@ -195,7 +195,7 @@ fn old_files_are_accepted_as_they_are() {
     assert_eq!(cli.effort, None);
     let keys: Vec<_> = tenants
         .iter()
-        .map(|tenant| tenant.key.plain.as_ref().unwrap().expose())
+        .map(|tenant| tenant.key.secret().unwrap().expose())
         .collect();
     assert_eq!(keys, ["1234567890", "1e10-2345"]);
     assert_eq!(tenants[0].working_dir, None);
@@ -232,7 +232,7 @@ fn scalars_that_look_like_something_else_stay_text() {
         "-.infinity",
     ] {
         let config = accept(&format!("tenants: [{{name: 007, api_key: {key}}}]"), &[]);
-        assert_eq!(config.tenants[0].key.plain.as_ref().unwrap().expose(), key);
+        assert_eq!(config.tenants[0].key.secret().unwrap().expose(), key);
         assert_eq!(config.tenants[0].name, "007");
     }
     let config = accept(
@@ -322,7 +322,7 @@ tenants:
             "config.yaml:21: tenants[0].env: `A-B` is not a variable name, write letters, digits and _, not starting with a digit",
             "config.yaml:21: tenants[0].env.C: expected a single value, found a list",
             "config.yaml:22: tenants[1].name: is missing or empty, write a name of a-z, 0-9, _ and -",
-            "config.yaml:22: tenants[1].api_key: is missing or empty, write a long random text, for example from `ccgw-manage gen-key`",
+            "config.yaml:22: tenants[1].api_key: is missing or empty, write a long random text, for example from `openssl rand -hex 24`",
             "config.yaml:23: tenants[1]: unknown key `nmae`, did you mean `name`?",
             "config.yaml:24: tenants[2]: expected `name:` and `api_key:`, found a single value",
             "environment CLI_EFFORT: `hihg` is not a valid choice, did you mean `high`?",
@@ -345,7 +345,7 @@ fn environment_problems_come_with_a_syntax_error() {
 
 #[test]
 fn an_empty_key_is_reported_in_its_own_line() {
-    let advice = "write a long random text, for example from `ccgw-manage gen-key`";
+    let advice = "write a long random text, for example from `openssl rand -hex 24`";
     for empty in ["", "''", "~", "null"] {
         check(
             &format!("tenants:\n- name: a\n  api_key: {empty}"),
@@ -362,9 +362,84 @@ fn tenants_must_differ_in_name_and_key() {
         "tenants:\n- {name: a, api_key: 12345678}\n- {name: a, api_key: 'x2345678'}\n- {name: b, api_key: \"12345678\"}",
         &[
             "config.yaml:3: tenants[1].name: `a` is the tenant in line 2 already, write another name",
-            "config.yaml:4: tenants[2].api_key: the same key as in line 2, write a long random text, for example from `ccgw-manage gen-key`",
+            "config.yaml:4: tenants[2].api_key: the same key as in line 2, write a long random text, for example from `openssl rand -hex 24`",
         ],
     );
+}
+
+/// Of `abc` and of `key-of-b`.
+const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+const KEY_OF_B: &str = "caad66a34f6dbd2c56b4fceb13caf74761aba0720534d6e33185edd493ea0f63";
+
+#[test]
+fn keys_may_be_hashes_and_have_a_previous_one() {
+    let text = format!(
+        "tenants:\n- name: a\n  api_key_sha256: {ABC}\n  previous_key_sha256: {KEY_OF_B}\n  previous_key_until: 2026-12-31T23:59:59Z\n  container: A.b_c-1\n"
+    );
+    let tenant = accept(&text, &[]).tenants.remove(0);
+    assert_eq!(tenant.key.hash().hex(), ABC);
+    assert!(tenant.key.secret().is_none());
+    let previous = tenant.previous_key.unwrap();
+    assert_eq!(previous.hash, KeyHash::of("key-of-b"));
+    assert_eq!(previous.until, Moment(1_798_761_599));
+    assert_eq!(tenant.container.as_deref(), Some("A.b_c-1"));
+
+    // A key is known by what it is, however it is written.
+    let again = format!("{text}- {{name: b, api_key: key-of-b}}");
+    check(
+        &again,
+        &[
+            "config.yaml:7: tenants[1].api_key: the same key as in line 4, write a long random text, for example from `openssl rand -hex 24`",
+        ],
+    );
+    check(
+        &format!("{text}- {{name: b, api_key: key-of-c, container: A.b_c-1}}"),
+        &[
+            "config.yaml:7: tenants[1].container: `A.b_c-1` stands in line 6 already, and is one tenant's only; write another one",
+        ],
+    );
+}
+
+#[test]
+fn half_of_a_key_is_refused() {
+    #[track_caller]
+    fn check_one_of(fields: &str, field: &str, problem: &str) {
+        let text = format!("tenants:\n- name: a\n{fields}");
+        let found = Folder::new().load(text.as_bytes(), &[]).unwrap_err();
+        let start = format!("tenants[0].{field}: {problem}");
+        assert!(found.contains(&start), "{found}");
+        assert!(!found.contains("ba7816"), "{found}");
+    }
+    let both = format!("  api_key: key-of-a\n  api_key_sha256: {ABC}\n");
+    check_one_of(&both, "api_key_sha256", "`api_key` is here too");
+    check_one_of(
+        "  api_key_sha256: abc\n",
+        "api_key_sha256",
+        "is not a SHA-256",
+    );
+    let key = "  api_key: key-of-a\n";
+    let hash = format!("{key}  previous_key_sha256: {ABC}\n");
+    check_one_of(
+        &hash,
+        "previous_key_sha256",
+        "`previous_key_until` is missing",
+    );
+    let until = format!("{key}  previous_key_until: 2026-12-31T23:59:59Z\n");
+    check_one_of(
+        &until,
+        "previous_key_until",
+        "`previous_key_sha256` is missing",
+    );
+    let soon = format!("{hash}  previous_key_until: soon\n");
+    check_one_of(&soon, "previous_key_until", "`soon` is not a time in UTC");
+    for name in ["a b", "-a", "/a", "a/../b", "é"] {
+        let text = format!("{key}  container: {name}\n");
+        check_one_of(
+            &text,
+            "container",
+            &format!("`{name}` is not the name of a container"),
+        );
+    }
 }
 
 #[test]

@@ -33,18 +33,17 @@ use std::{
     time::Instant,
 };
 
+use self::{
+    answer::{Answer, error_response, json},
+    live::Live,
+    route::{Format, Route},
+};
 pub(crate) use self::{
-    answer::unix_now,
     cancel::Reason,
     health::{Busy, LastReload},
     job::{Job, Refusal},
     served::{Served, WithoutTenants},
     workers::{CliWorkers, HttpWorkers},
-};
-use self::{
-    answer::{Answer, error_response, json},
-    live::Live,
-    route::{Format, Route},
 };
 use crate::{
     api::{ApiError, ErrorKind},

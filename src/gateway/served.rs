@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::{
     Tenant,
-    auth::{Key, Keys},
+    auth::{Keys, KnownKey},
     kept::Kept,
     upstream::Upstream,
 };
 use crate::{
-    config::{Config, TenantKey},
+    config::{self, Config, KeyHash, Moment},
     scheduler::{Limits, TenantId},
 };
 
@@ -40,6 +40,16 @@ pub(crate) enum WithoutTenants {
 /// A tenant's waiting requests may come to this many times the largest body together.
 const QUEUED_BODIES: usize = 2;
 
+/// The tenant's key, and the one before it.
+fn keys_of(tenant: &config::Tenant) -> Vec<(KeyHash, Option<Moment>)> {
+    let previous = tenant.previous_key.iter();
+    let previous = previous.map(|it| (it.hash, Some(it.until)));
+    [(tenant.key.hash(), None)]
+        .into_iter()
+        .chain(previous)
+        .collect()
+}
+
 impl Served {
     pub(crate) fn new(config: Arc<Config>, skill_text: String, without: WithoutTenants) -> Served {
         let nothing = Kept::new(config.session.ttl);
@@ -63,19 +73,16 @@ impl Served {
         without: WithoutTenants,
         (before, kept): (&[Arc<Tenant>], &Kept),
     ) -> Served {
-        let mut now: Vec<(Tenant, Option<&TenantKey>)> = config
-            .tenants
-            .iter()
-            .map(|it| (Tenant::configured(it), Some(&it.key)))
-            .collect();
+        let configured = |it: &config::Tenant| (Tenant::configured(it), Some(keys_of(it)));
+        let mut now: Vec<_> = config.tenants.iter().map(configured).collect();
         let is_open = now.is_empty() && without == WithoutTenants::ThisMachine;
         if is_open {
             now.push((Tenant::anybody(), None));
         }
         let mut tenants = before.to_vec();
-        let mut keys = Vec::new();
+        let mut keys: Vec<KnownKey> = Vec::new();
         let mut open_to = None;
-        for (tenant, key) in now {
+        for (tenant, own) in now {
             let id = tenants.iter().position(|it| it.name == tenant.name);
             let id = id.unwrap_or(tenants.len());
             let tenant = Arc::new(tenant);
@@ -83,8 +90,12 @@ impl Served {
                 Some(old) => *old = tenant,
                 None => tenants.push(tenant),
             }
-            match key {
-                Some(key) => keys.extend(keys_of(key, id)),
+            match own {
+                Some(own) => keys.extend(own.into_iter().map(|(hash, until)| KnownKey {
+                    hash,
+                    tenant: id,
+                    until,
+                })),
                 None => open_to = Some(id),
             }
         }
@@ -121,14 +132,4 @@ impl Served {
             bytes_max: server.max_body_bytes.saturating_mul(QUEUED_BODIES),
         }
     }
-}
-
-fn keys_of(key: &TenantKey, tenant: TenantId) -> impl Iterator<Item = Key> {
-    let previous = key.previous.as_ref().map(|it| (it.sha256, Some(it.until)));
-    let all = [(key.sha256, None)].into_iter().chain(previous);
-    all.map(move |(sha256, until)| Key {
-        sha256,
-        until,
-        tenant,
-    })
 }

@@ -12,10 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    host_file::{self, Leftovers},
-    local_command,
-};
+use super::{host_file, local_command};
 use crate::{
     docker::{self, Engine},
     openclaw::instance::{Instance, Place},
@@ -166,7 +163,7 @@ impl<'a> Access<'a> {
         let is_here = self.engine.is_none_or(Engine::is_here);
         if let (Some((root, below)), true) = (place, is_here) {
             // It is tidying, of which nothing depends.
-            let _ = host_file::sweep(root, &below, Leftovers::Old);
+            let _ = host_file::sweep(root, &below);
         }
     }
 

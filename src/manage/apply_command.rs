@@ -1,18 +1,24 @@
 //! `ccgw-manage apply`: points tenants' instances at the gateway that runs, or back to where they were.
 
+use std::path::Path;
+
 use super::{
-    apply,
+    apply::{self, EnvFiles},
     args::{Apply, Direction},
     backups::Backups,
-    connect::{Candidate, Gateway},
+    connect::{Candidate, Connected, Gateway, Look},
     found::Found,
+    given_key::GivenKey,
     identities::Identities,
+    prove::Finding,
     reach::Answering,
-    say::{Mark, Say},
+    say::{Mark, Say, plain},
     setup::{side_by_side, state_dir},
-    tenants::given_key,
 };
-use crate::{config, openclaw::instance::Instance};
+use crate::{
+    config::{self, Config, Secret},
+    openclaw::instance::Instance,
+};
 
 /// True when all went well.
 ///
@@ -20,32 +26,72 @@ use crate::{config, openclaw::instance::Instance};
 /// What keeps it from doing anything.
 pub(crate) fn run(options: &Apply) -> Result<bool, String> {
     let say = Say::new();
-    let env = |name: &str| std::env::var(name).ok();
-    let loaded = config::load(&options.config, &env).map_err(|it| it.to_string())?;
-    let found = Found::search();
+    let given = options.key.as_ref().map(GivenKey::read);
+    let given = given.transpose()?;
+    let config = load(&options.config)?;
+    let state = state_dir()?;
+    let found = match options.direction {
+        Direction::Here => Found::search(&config.tenants),
+        Direction::Back => Found::search_with(&config.tenants, former(options, &config, &state)?),
+    };
     for problem in &found.engine_problems {
         say.warn(problem);
     }
-    let tenants: Vec<&str> = loaded
-        .config
-        .tenants
-        .iter()
-        .map(|it| it.name.as_str())
-        .collect();
-    let chosen = chosen(options, &tenants, &found)?;
-    if chosen.is_empty() {
-        return Err("no tenant has an instance that runs here".to_owned());
-    }
-    let state = state_dir()?;
-    let given = options.key.as_deref().map(given_key).transpose()?;
     if options.direction == Direction::Back {
         let mut good = true;
-        for instance in chosen {
-            good &= revert(say, &found, instance, &Backups::of(&state, &instance.name));
+        for instance in chosen_to_revert(options, &config, &found)? {
+            let finding = revert(&found, instance, &Backups::of(&state, &instance.name));
+            good &= finding.mark != Mark::Fail;
+            tell(say, &instance.name, &[finding]);
         }
         return Ok(good);
     }
-    let answering = Answering::open(&loaded.config)?;
+    let chosen = chosen(options, &config, &found)?;
+    if chosen.is_empty() {
+        return Err("no tenant has an instance that runs here".to_owned());
+    }
+    let connected = connect(
+        &config,
+        &found,
+        (&chosen, given.as_ref(), options.env_files),
+    )?;
+    for (instance, connected) in chosen.iter().zip(&connected) {
+        tell(say, &instance.name, &connected.findings);
+    }
+    Ok(connected.iter().all(Connected::is_good))
+}
+
+/// Points the instance of one tenant at the gateway, with a key that may be given.
+///
+/// # Errors
+/// What keeps it from being tried.
+pub(crate) fn point(
+    config: &Path,
+    tenant: &str,
+    given: Option<&Secret>,
+) -> Result<Connected, String> {
+    let config = load(config)?;
+    let found = Found::search(&config.tenants);
+    let instance = found.named(tenant).ok_or_else(|| not_found(tenant))?;
+    let chosen = [instance];
+    let connected = connect(&config, &found, (&chosen, given, EnvFiles::Update))?;
+    let connected = connected.into_iter().next();
+    connected.ok_or_else(|| not_found(tenant))
+}
+
+fn load(path: &Path) -> Result<Config, String> {
+    let env = |name: &str| std::env::var(name).ok();
+    let loaded = config::load(path, &env).map_err(|it| it.to_string())?;
+    Ok(loaded.config)
+}
+
+fn connect(
+    config: &Config,
+    found: &Found,
+    (chosen, given, env_files): (&[&Instance], Option<&Secret>, EnvFiles),
+) -> Result<Vec<Connected>, String> {
+    let state = state_dir()?;
+    let answering = Answering::open(config)?;
     if !matches!(answering, Answering::Gateway { .. }) {
         return Err(
             "the gateway does not run; start it first, so that no instance points at nothing"
@@ -53,75 +99,103 @@ pub(crate) fn run(options: &Apply) -> Result<bool, String> {
         );
     }
     let identities = Identities::load(&state)?;
-    let connected = side_by_side(&chosen, |instance| {
-        let parts = (&loaded.config, &answering);
-        let known = (&identities, given.as_ref());
-        let candidate = Candidate::look(&found, instance, parts, known);
-        candidate.connect(
-            &Backups::of(&state, &instance.name),
-            (options.env_files, Gateway::Running),
-        )
+    let with = Look {
+        config,
+        answering: &answering,
+        identities: &identities,
+        given,
+    };
+    let connected = side_by_side(chosen, |instance| {
+        let candidate = Candidate::look(found, instance, &with);
+        let backups = Backups::of(&state, &instance.name);
+        candidate.connect(&backups, (env_files, Gateway::Running))
     });
-    for (instance, connected) in chosen.iter().zip(&connected) {
-        say.line(&instance.name);
-        for finding in &connected.findings {
-            let text = match finding.mend.is_empty() {
-                true => finding.text.clone(),
-                false => format!("{}; {}", finding.text, finding.mend),
-            };
-            say.mark(finding.mark, &text);
-        }
-    }
-    Ok(connected.iter().all(super::connect::Connected::is_good))
+    let good = chosen.iter().zip(&connected);
+    let good = good.filter(|(_, connected)| connected.is_good());
+    Identities::note(&state, good.map(|(instance, _)| *instance))?;
+    Ok(connected)
 }
 
 /// The instances of the tenants that are meant.
 fn chosen<'f>(
     options: &Apply,
-    tenants: &[&str],
+    config: &Config,
     found: &'f Found,
 ) -> Result<Vec<&'f Instance>, String> {
     let Some(name) = &options.tenant else {
-        let is_tenant = |it: &&Instance| tenants.contains(&it.name.as_str());
-        for tenant in tenants.iter().filter(|it| found.named(it).is_none()) {
-            Say::new().warn(&format!(
-                "{tenant}: no running OpenClaw is called so; start its container, if it has one"
-            ));
+        let mut chosen = Vec::new();
+        for tenant in &config.tenants {
+            match found.named(&tenant.name) {
+                Some(instance) => chosen.push(instance),
+                None => Say::new().warn(&format!(
+                    "{}: no running OpenClaw is called so; start its container, if it has one",
+                    tenant.name
+                )),
+            }
         }
-        return Ok(found.instances.iter().filter(is_tenant).collect());
+        return Ok(chosen);
     };
-    if !tenants.contains(&name.as_str()) {
-        return Err(format!(
-            "no tenant is called `{name}`; there are: {}",
-            tenants.join(", ")
-        ));
+    let tenant = config.tenant(name)?;
+    let instance = found.named(&tenant.name);
+    Ok(vec![instance.ok_or_else(|| not_found(name))?])
+}
+
+/// The container of a tenant that was removed, as far as something was kept of it, and the tenant.
+fn former(
+    options: &Apply,
+    config: &Config,
+    state: &Path,
+) -> Result<Option<(String, String)>, String> {
+    let Some(name) = &options.tenant else {
+        return Ok(None);
+    };
+    if config.tenant(name).is_ok() {
+        return Ok(None);
     }
-    match found.named(name) {
-        Some(instance) => Ok(vec![instance]),
-        None => Err(format!(
-            "no running OpenClaw is called `{name}`; start its container"
-        )),
+    let kept = Backups::of(state, name).newest()?;
+    // What is of this machine has no container's name.
+    let container = kept.and_then(|it| config::parse_container(it.of.split_once(':')?.0).ok());
+    Ok(container.map(|container| (container, name.clone())))
+}
+
+/// As [`chosen`], and one whose tenant was removed may be meant too.
+fn chosen_to_revert<'f>(
+    options: &Apply,
+    config: &Config,
+    found: &'f Found,
+) -> Result<Vec<&'f Instance>, String> {
+    match &options.tenant {
+        Some(name) => match found.named(name) {
+            Some(instance) => Ok(vec![instance]),
+            None => config.tenant(name).and(Err(not_found(name))),
+        },
+        None => chosen(options, config, found),
     }
 }
 
-fn revert(say: Say, found: &Found, instance: &Instance, backups: &Backups) -> bool {
-    say.line(&instance.name);
-    let (mark, text) = match apply::revert(&found.access(instance), backups) {
+fn not_found(name: &str) -> String {
+    format!("no running OpenClaw is called `{name}`; start its container")
+}
+
+/// Puts an instance's files back as they were before the last change.
+pub(crate) fn revert(found: &Found, instance: &Instance, backups: &Backups) -> Finding {
+    match apply::revert(&found.access(instance), backups) {
         Ok(Some((files, dir))) => {
             let files: Vec<_> = files.iter().map(|it| it.display().to_string()).collect();
-            let text = format!(
+            Finding::ok(format!(
                 "as before: {}; what was there until now: {}",
                 files.join(", "),
                 dir.display()
-            );
-            (Mark::Ok, text)
+            ))
         }
-        Ok(None) => (
-            Mark::Ok,
-            "nothing was changed that could be put back".to_owned(),
-        ),
-        Err(why) => (Mark::Fail, why),
-    };
-    say.mark(mark, &text);
-    mark != Mark::Fail
+        Ok(None) => Finding::ok("nothing was changed that could be put back"),
+        Err(why) => Finding::fail(why, ""),
+    }
+}
+
+fn tell(say: Say, name: &str, findings: &[Finding]) {
+    say.line(&plain(name));
+    for finding in findings {
+        say.mark(finding.mark, &finding.to_string());
+    }
 }

@@ -2,14 +2,16 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use argh::FromArgs;
+use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
 
 use super::{
     apply::EnvFiles,
-    completions::Completions,
+    completions::{CompletionsArguments, Shell},
     doctor::{self, Depth, Output},
-    operator, skills, tenant_args,
+    given_key::GivenKey,
+    operator, skills, tenants,
 };
+use crate::config;
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,11 +20,10 @@ pub(crate) enum Command {
     Apply(Apply),
     Operator(operator::Command),
     /// With the configuration's path.
-    Tenants(PathBuf, tenant_args::Command),
-    Version,
+    Tenants(PathBuf, tenants::Command),
     Skills(PathBuf, skills::args::Skills),
-    /// For this shell.
-    Completions(String),
+    Completions(Shell),
+    Version,
     /// The text for stdout.
     Help(String),
 }
@@ -35,8 +36,8 @@ pub(crate) struct Apply {
     pub(crate) tenant: Option<String>,
     pub(crate) direction: Direction,
     pub(crate) env_files: EnvFiles,
-    /// Where config.yaml has only its hash.
-    pub(crate) key: Option<String>,
+    /// Of the tenant, where the configuration has only its hash.
+    pub(crate) key: Option<GivenKey>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,23 +64,32 @@ pub(crate) fn parse(argv: &[OsString]) -> Result<Command, String> {
         }
     }
     match Arguments::from_args(&["ccgw-manage"], &words) {
-        Ok(arguments) => Ok(arguments.command()),
+        Ok(arguments) => arguments.command().map_err(|why| wrong(&why)),
         Err(exit) if exit.status.is_ok() => Ok(Command::Help(exit.output)),
-        Err(exit) => Err(format!(
-            "{}\nRun `ccgw-manage --help` for what it understands.",
-            exit.output.trim_end()
-        )),
+        Err(exit) => Err(wrong(&exit.output)),
     }
 }
 
+fn wrong(why: &str) -> String {
+    let why = why.trim_end();
+    format!("{why}\nRun `ccgw-manage --help` for what it understands.")
+}
+
+/// All commands with their options, for completions.
+pub(super) fn table() -> CommandInfoWithArgs {
+    Arguments::get_args_info()
+}
+
 /// Looks after the OpenClaw instances that use ccgw.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     help_triggers("-h", "--help", "help"),
     example = "See whether everything is right, and what to do where it is not:
   $ {command_name} doctor",
     example = "Point one instance at the gateway again, after an update changed its settings:
   $ {command_name} apply alice",
+    example = "Add a tenant whose OpenClaw runs in a container, and point that here:
+  $ {command_name} add alice --docker alice-openclaw --apply",
     example = "See what the gateway is doing, and end a request that takes too long:
   $ {command_name} ps
   $ {command_name} cancel req_0123",
@@ -99,20 +109,20 @@ struct Arguments {
     command: Option<Subcommand>,
 }
 
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand)]
 enum Subcommand {
+    List(tenants::ListArguments),
+    Show(tenants::ShowArguments),
+    Add(tenants::AddArguments),
+    Remove(tenants::RemoveArguments),
+    Rotate(tenants::RotateArguments),
+    Env(tenants::EnvArguments),
+    GenKey(tenants::GenKeyArguments),
+    Skills(skills::args::Skills),
+    Completions(CompletionsArguments),
     Doctor(DoctorArguments),
     Apply(ApplyArguments),
-    List(tenant_args::List),
-    Show(tenant_args::Show),
-    Add(tenant_args::Add),
-    Remove(tenant_args::Remove),
-    Rotate(tenant_args::Rotate),
-    Env(tenant_args::Env),
-    GenKey(tenant_args::GenKey),
-    Completions(Completions),
-    Skills(skills::args::Skills),
     Status(operator::Status),
     Ps(operator::Ps),
     Cancel(operator::Cancel),
@@ -122,7 +132,7 @@ enum Subcommand {
 }
 
 /// Check everything that must be right, from the CLI to a stream from inside each instance.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "doctor", help_triggers("-h", "--help"))]
 struct DoctorArguments {
     /// only this tenant
@@ -139,7 +149,7 @@ struct DoctorArguments {
 }
 
 /// Point instances at the gateway: openclaw.json, and .env where there is one.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(subcommand, name = "apply", help_triggers("-h", "--help"))]
 struct ApplyArguments {
     /// only this tenant
@@ -154,67 +164,84 @@ struct ApplyArguments {
     #[argh(switch)]
     no_env_file: bool,
 
-    /// the tenant's key, where config.yaml has only its hash; `-` reads it from standard input
+    /// the tenant's key, where the configuration has only its SHA-256; `-` reads it from stdin
     #[argh(option, arg_name = "KEY")]
     key: Option<String>,
 }
 
 impl Arguments {
-    fn command(self) -> Command {
+    fn command(self) -> Result<Command, String> {
         let config = self.config;
-        match self.command {
-            _ if self.version => Command::Version,
-            None => match Arguments::from_args(&["ccgw-manage"], &["--help"]) {
-                Err(exit) => Command::Help(exit.output),
-                Ok(_) => Command::Version,
-            },
-            Some(Subcommand::List(it)) => Command::Tenants(config, tenant_args::Command::List(it)),
-            Some(Subcommand::Show(it)) => Command::Tenants(config, tenant_args::Command::Show(it)),
-            Some(Subcommand::Add(it)) => Command::Tenants(config, tenant_args::Command::Add(it)),
-            Some(Subcommand::Remove(it)) => {
-                Command::Tenants(config, tenant_args::Command::Remove(it))
+        let of_tenants = |command| Command::Tenants(config.clone(), command);
+        let command = match self.command {
+            _ if self.version => return Ok(Command::Version),
+            Some(command) => command,
+            None => {
+                return Ok(match Arguments::from_args(&["ccgw-manage"], &["--help"]) {
+                    Err(exit) => Command::Help(exit.output),
+                    Ok(_) => Command::Version,
+                });
             }
-            Some(Subcommand::Rotate(it)) => {
-                Command::Tenants(config, tenant_args::Command::Rotate(it))
-            }
-            Some(Subcommand::Env(it)) => Command::Tenants(config, tenant_args::Command::Env(it)),
-            Some(Subcommand::GenKey(it)) => {
-                Command::Tenants(config, tenant_args::Command::GenKey(it))
-            }
-            Some(Subcommand::Skills(it)) => Command::Skills(config, it),
-            Some(Subcommand::Completions(it)) => Command::Completions(it.shell),
-            Some(Subcommand::Status(it)) => Command::Operator(operator::Command::Status(it)),
-            Some(Subcommand::Ps(it)) => Command::Operator(operator::Command::Ps(it)),
-            Some(Subcommand::Cancel(it)) => Command::Operator(operator::Command::Cancel(it)),
-            Some(Subcommand::Reload(_)) => Command::Operator(operator::Command::Reload),
-            Some(Subcommand::Drain(_)) => Command::Operator(operator::Command::Drain),
-            Some(Subcommand::Top(_)) => Command::Operator(operator::Command::Top),
-            Some(Subcommand::Doctor(doctor)) => Command::Doctor(doctor::Options {
-                config,
-                tenant: doctor.tenant,
-                depth: match doctor.quick {
-                    true => Depth::Quick,
-                    false => Depth::Whole,
-                },
-                output: match doctor.json {
-                    true => Output::Json,
-                    false => Output::Text,
-                },
-            }),
-            Some(Subcommand::Apply(apply)) => Command::Apply(Apply {
-                config,
-                tenant: apply.tenant,
-                direction: match apply.revert {
-                    true => Direction::Back,
-                    false => Direction::Here,
-                },
-                env_files: match apply.no_env_file {
-                    true => EnvFiles::LeaveAlone,
-                    false => EnvFiles::Update,
-                },
-                key: apply.key,
-            }),
+        };
+        match command {
+            Subcommand::List(it) => it.command().map(of_tenants),
+            Subcommand::Show(it) => it.command().map(of_tenants),
+            Subcommand::Add(it) => it.command().map(of_tenants),
+            Subcommand::Remove(it) => it.command().map(of_tenants),
+            Subcommand::Rotate(it) => it.command().map(of_tenants),
+            Subcommand::Env(it) => it.command().map(of_tenants),
+            Subcommand::GenKey(it) => it.command().map(of_tenants),
+            Subcommand::Skills(it) => Ok(Command::Skills(config, it)),
+            Subcommand::Completions(it) => Ok(Command::Completions(it.shell)),
+            Subcommand::Status(it) => Ok(Command::Operator(operator::Command::Status(it))),
+            Subcommand::Ps(it) => Ok(Command::Operator(operator::Command::Ps(it))),
+            Subcommand::Cancel(it) => Ok(Command::Operator(operator::Command::Cancel(it))),
+            Subcommand::Reload(_) => Ok(Command::Operator(operator::Command::Reload)),
+            Subcommand::Drain(_) => Ok(Command::Operator(operator::Command::Drain)),
+            Subcommand::Top(_) => Ok(Command::Operator(operator::Command::Top)),
+            Subcommand::Doctor(it) => Ok(it.command(config)),
+            Subcommand::Apply(it) => it.command(config),
         }
+    }
+}
+
+impl DoctorArguments {
+    fn command(self, config: PathBuf) -> Command {
+        Command::Doctor(doctor::Options {
+            config,
+            tenant: self.tenant,
+            depth: match self.quick {
+                true => Depth::Quick,
+                false => Depth::Whole,
+            },
+            output: match self.json {
+                true => Output::Json,
+                false => Output::Text,
+            },
+        })
+    }
+}
+
+impl ApplyArguments {
+    fn command(self, config: PathBuf) -> Result<Command, String> {
+        if self.key.is_some() && (self.tenant.is_none() || self.revert) {
+            return Err("--key is one tenant's: name it, and leave out --revert".to_owned());
+        }
+        // It becomes a part of paths, and may be of no tenant any more.
+        let tenant = self.tenant.as_deref().map(config::parse_name).transpose()?;
+        Ok(Command::Apply(Apply {
+            config,
+            tenant,
+            direction: match self.revert {
+                true => Direction::Back,
+                false => Direction::Here,
+            },
+            env_files: match self.no_env_file {
+                true => EnvFiles::LeaveAlone,
+                false => EnvFiles::Update,
+            },
+            key: self.key.as_deref().map(GivenKey::parse).transpose()?,
+        }))
     }
 }
 
@@ -263,7 +290,18 @@ mod tests {
 
     #[test]
     fn wrong_words_are_named() {
-        for wrong in [&["doktor"][..], &["apply", "a", "b"], &["doctor", "--jsno"]] {
+        for wrong in [
+            &["doktor"][..],
+            &["apply", "a", "b"],
+            &["doctor", "--jsno"],
+            &["apply", "../x"],
+            &["apply", "--key", "-"],
+            &["add", "A b"],
+            &["rotate", "a", "--grace", "soon"],
+            &["env", "a"],
+            &["remove", "a", "--json"],
+            &["completions", "csh"],
+        ] {
             let error = words(wrong).unwrap_err();
             assert!(error.ends_with("for what it understands."), "{error}");
         }

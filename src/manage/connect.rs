@@ -12,10 +12,10 @@ use super::{
     prove::{self, Finding},
     reach::{self, Answering},
     say::Mark,
+    tenant_key,
 };
 use crate::{
-    config::{self, Config, Secret, digest, edit::NewTenant},
-    ids,
+    config::{Config, Key, Secret, edit::NewTenant},
     openclaw::{
         environment,
         instance::{Instance, Place},
@@ -52,16 +52,28 @@ pub(crate) enum Tenant {
         key: Secret,
         missing_env: Vec<(String, Secret)>,
     },
-    New(NewTenant),
+    New {
+        key: Secret,
+        tenant: NewTenant,
+    },
 }
 
 impl Tenant {
     pub(crate) fn key(&self) -> &Secret {
         match self {
-            Tenant::Known { key, .. } => key,
-            Tenant::New(new) => &new.api_key,
+            Tenant::Known { key, .. } | Tenant::New { key, .. } => key,
         }
     }
+}
+
+/// What instances are looked into with.
+#[derive(Clone, Copy)]
+pub(crate) struct Look<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) answering: &'a Answering,
+    pub(crate) identities: &'a Identities,
+    /// The tenant's key, where the operator gave it.
+    pub(crate) given: Option<&'a Secret>,
 }
 
 /// What became of an instance.
@@ -84,30 +96,22 @@ impl Connected {
 }
 
 impl<'a> Candidate<'a> {
-    /// Looks into an instance; changes nothing. A key that is `given` counts where config.yaml has its
-    /// hash only.
-    pub(crate) fn look(
-        found: &'a Found,
-        instance: &'a Instance,
-        (config, answering): (&Config, &Answering),
-        (identities, given): (&Identities, Option<&Secret>),
-    ) -> Candidate<'a> {
+    /// Looks into an instance; changes nothing.
+    pub(crate) fn look(found: &'a Found, instance: &'a Instance, with: &Look<'_>) -> Candidate<'a> {
         let access = found.access(instance);
         let settings = apply::settings(&access);
         let workspace = settings
             .as_ref()
             .ok()
             .and_then(|it| workspace_on_host(&access, it));
-        let tenant = match (identities.check(instance), &settings) {
+        let tenant = match (with.identities.check(instance), &settings) {
             (Err(why), _) => Err(why),
-            (Ok(()), Ok(settings)) => {
-                tenant_of(&access, (settings, workspace.clone()), (config, given))
-            }
+            (Ok(()), Ok(settings)) => tenant_of(&access, (settings, workspace.clone()), with),
             (Ok(()), Err(why)) => Err(why.clone()),
         };
         Candidate {
             access,
-            origin: reach::origin(&access, (config, answering)),
+            origin: reach::origin(&access, (with.config, with.answering)),
             tenant,
             settings,
             workspace,
@@ -231,27 +235,37 @@ impl<'a> Candidate<'a> {
 fn tenant_of(
     access: &Access<'_>,
     (settings, workspace): (&Settings, Option<PathBuf>),
-    (config, given): (&Config, Option<&Secret>),
+    with: &Look<'_>,
 ) -> Result<Tenant, String> {
     let instance = access.instance;
     let env = variables(access, settings);
-    let known = config.tenants.iter().find(|it| it.name == instance.name);
+    let known = with
+        .config
+        .tenants
+        .iter()
+        .find(|it| it.name == instance.name);
     if let Some(known) = known {
         let has = |name: &str| known.env.iter().any(|(it, _)| it == name);
         return Ok(Tenant::Known {
-            key: key_of(known, given)?,
+            key: tenant_key::of(known, Some(settings), with.given)?,
             missing_env: env.into_iter().filter(|(name, _)| !has(name)).collect(),
         });
     }
-    Ok(Tenant::New(NewTenant {
-        name: instance.name.clone(),
-        api_key: new_key()?,
-        working_dir: workspace,
-        env,
-    }))
+    let key = tenant_key::new()?;
+    Ok(Tenant::New {
+        tenant: NewTenant {
+            name: instance.name.clone(),
+            key: Key::Plain(key.clone()),
+            container: None,
+            working_dir: workspace,
+            env,
+        },
+        key,
+    })
 }
 
 /// What a tenant needs of an instance.
+#[derive(Default)]
 pub(super) struct Needs {
     pub(super) env: Vec<(String, Secret)>,
     pub(super) working_dir: Option<PathBuf>,
@@ -265,22 +279,6 @@ pub(super) fn needs(access: &Access<'_>) -> Result<Needs, String> {
         env: variables(access, &settings),
         working_dir: workspace_on_host(access, &settings),
     })
-}
-
-/// # Errors
-/// When it is not known here, with the way to tell it.
-fn key_of(tenant: &config::Tenant, given: Option<&Secret>) -> Result<Secret, String> {
-    let name = &tenant.name;
-    match (&tenant.key.plain, given) {
-        (Some(plain), _) => Ok(plain.clone()),
-        (None, Some(given)) if digest(given.expose()) == tenant.key.sha256 => Ok(given.clone()),
-        (None, Some(_)) => Err(format!(
-            "this is not the key of tenant {name}: its hash is another"
-        )),
-        (None, None) => Err(format!(
-            "config.yaml has only the hash of its key: `ccgw-manage apply {name} --key -` takes the key from standard input"
-        )),
-    }
 }
 
 /// The variables of the instance that its runs get.
@@ -309,14 +307,4 @@ fn workspace_on_host(access: &Access<'_>, settings: &Settings) -> Option<PathBuf
         None => std::fs::symlink_metadata(&path).is_ok_and(|it| it.is_dir()),
     };
     is_dir.then_some(path)
-}
-
-/// 32 random bytes, as the reference's keys were.
-///
-/// # Errors
-/// When the machine has no random bytes.
-pub(super) fn new_key() -> Result<Secret, String> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|it| format!("no random bytes for a key: {it}"))?;
-    Ok(Secret::new(ids::hex(&bytes)))
 }

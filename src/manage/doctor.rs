@@ -19,10 +19,11 @@ use super::{
     reach::{self, Answering},
     say::{Mark, Say},
     setup::{side_by_side, state_dir},
+    tenant_key,
 };
 use crate::{
     api::models,
-    config::{self, Config, ConfigDir, Loaded},
+    config::{self, Config, ConfigDir, Loaded, Moment},
     openclaw::{instance::Instance, settings::Settings},
 };
 
@@ -134,7 +135,7 @@ fn examine(options: &Options, loaded: &Loaded, report: &mut Report) -> Result<()
     let config = &loaded.config;
     let chosen = chosen(options, config)?;
     this_machine(options, loaded, report);
-    let found = Found::search();
+    let found = Found::search(&config.tenants);
     docker(&found, report);
     let answering = Answering::open(config);
     report.all("gateway", gateway(&answering));
@@ -168,23 +169,9 @@ fn examine(options: &Options, loaded: &Loaded, report: &mut Report) -> Result<()
 }
 
 fn chosen<'c>(options: &Options, config: &'c Config) -> Result<Vec<&'c config::Tenant>, String> {
-    let Some(name) = &options.tenant else {
-        return Ok(config.tenants.iter().collect());
-    };
-    let chosen: Vec<_> = config
-        .tenants
-        .iter()
-        .filter(|it| it.name == *name)
-        .collect();
-    match chosen.is_empty() {
-        true => {
-            let names: Vec<&str> = config.tenants.iter().map(|it| it.name.as_str()).collect();
-            Err(format!(
-                "no tenant is called `{name}`; there are: {}",
-                names.join(", ")
-            ))
-        }
-        false => Ok(chosen),
+    match &options.tenant {
+        None => Ok(config.tenants.iter().collect()),
+        Some(name) => Ok(vec![config.tenant(name)?]),
     }
 }
 
@@ -321,6 +308,9 @@ impl Setting<'_> {
     fn tenant(&self, tenant: &config::Tenant, report: &mut Report) {
         let name = tenant.name.as_str();
         let mut add = |check, finding| report.add(Some(name), check, finding);
+        if let Some(previous) = previous_key(tenant) {
+            add("previous key", previous);
+        }
         add("skills", self.skills(name));
         if tenant.config_dir != ConfigDir::Shared {
             add("login", login(self.config, &tenant.config_dir));
@@ -345,27 +335,42 @@ impl Setting<'_> {
             "reach",
             Finding::ok(format!("reaches {origin} from inside")),
         );
-        let Some(key) = &tenant.key.plain else {
-            let text = "config.yaml has only the hash of its key: whether the instance has the key cannot be told";
-            return add("key", Finding::warn(text, ""));
+        let read = apply::settings(&access);
+        let key = match &read {
+            Ok(read) => tenant_key::of(tenant, Some(read), None),
+            Err(_) => tenant_key::of(tenant, None, None),
         };
-        let key = key.expose();
-        if matches!(self.answering, Answering::Gateway { .. }) {
+        match &key {
+            Ok(key) => self.pointed(&access, (&origin, key.expose()), &read, &mut add),
+            Err(why) => add("key", Finding::fail(why, "")),
+        }
+        if self.depth == Depth::Whole {
+            add("stream", self.stream(&access, &origin));
+        }
+    }
+
+    /// Whether an instance asks here, with a key that is known.
+    fn pointed(
+        &self,
+        access: &Access<'_>,
+        (origin, key): (&str, &str),
+        read: &Result<Settings, String>,
+        add: &mut dyn FnMut(&'static str, Finding),
+    ) {
+        let runs = matches!(self.answering, Answering::Gateway { .. });
+        if runs {
+            let known = prove::key_is_known(access, origin, key);
             add(
                 "key",
-                match prove::key_is_known(&access, &origin, key) {
+                match known {
                     Ok(()) => Finding::ok("the running gateway knows its key"),
                     Err(why) => Finding::fail(why, ""),
                 },
             );
         }
-        let read = apply::settings(&access);
-        add("settings", settings(&access, &read, (&origin, key)));
-        if let (Ok(read), Answering::Gateway { .. }) = (&read, self.answering) {
-            add("model", models(&access, read, (&origin, key)));
-        }
-        if self.depth == Depth::Whole {
-            add("stream", self.stream(&access, &origin));
+        add("settings", settings(access, read, (origin, key)));
+        if let (Ok(read), true) = (read, runs) {
+            add("model", models(access, read, (origin, key)));
         }
     }
 
@@ -415,6 +420,18 @@ impl Setting<'_> {
             ),
         }
     }
+}
+
+/// How long the key before the present one is still taken.
+fn previous_key(tenant: &config::Tenant) -> Option<Finding> {
+    let until = tenant.previous_key?.until;
+    Some(match until <= Moment::now() {
+        true => Finding::warn(
+            format!("its previous key is not taken any more since {until}"),
+            "the next change with ccgw-manage removes it from the configuration",
+        ),
+        false => Finding::ok(format!("its previous key is taken until {until}")),
+    })
 }
 
 fn described(instance: &Instance) -> String {

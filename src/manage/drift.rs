@@ -6,9 +6,10 @@ use std::{collections::BTreeMap, sync::Arc, thread, time::Duration};
 use super::{
     apply::{self, EnvFiles, Target},
     found::Found,
+    tenant_key,
 };
 use crate::{
-    config::{Config, Secret},
+    config::{Config, Tenant},
     log,
     openclaw::instance::Instance,
 };
@@ -36,15 +37,11 @@ pub(crate) fn watch(config: impl Fn() -> Arc<Config> + Send + 'static) {
 
 /// Tells of each instance once, and again when it is something else.
 fn look(config: &Config, told: &mut BTreeMap<String, String>) {
-    let found = Found::search();
+    let found = Found::search(&config.tenants);
     for instance in &found.instances {
         let tenant = config.tenants.iter().find(|it| it.name == instance.name);
         let Some(tenant) = tenant else { continue };
-        match drifted(
-            &found,
-            instance,
-            (config.server.port, tenant.key.plain.as_ref()),
-        ) {
+        match drifted(&found, instance, (config.server.port, tenant)) {
             None => {
                 told.remove(&instance.name);
             }
@@ -63,20 +60,23 @@ fn look(config: &Config, told: &mut BTreeMap<String, String>) {
 }
 
 /// What is not as setup left it; `None` when all is, or nothing can be said.
-fn drifted(
+pub(super) fn drifted(
     found: &Found,
     instance: &Instance,
-    (port, key): (u16, Option<&Secret>),
+    (port, tenant): (u16, &Tenant),
 ) -> Option<String> {
     let settings = match apply::settings(&found.access(instance)) {
         Ok(settings) => settings,
         Err(why) => return Some(why),
     };
+    // Of a key that only its hash is known of it is enough that the instance has it.
+    let known = tenant_key::of(tenant, Some(&settings), None);
+    let key = known.as_ref().map_or("", |key| key.expose());
     // Under which address it reaches us takes a program in the container to find out; the port and
     // the key say enough.
     let target = Target {
         origin: "http://ccgw",
-        key: key.map_or("", Secret::expose),
+        key,
         env_files: EnvFiles::LeaveAlone,
     };
     let plan = match apply::plan(&settings, &target) {
@@ -96,8 +96,11 @@ fn drifted(
         return Some(format!("provider {} points at {now}", provider.id));
     }
     let text = plan.patch.to_string();
-    // Where only its hash is known, any key may be the right one.
-    key?;
     text.contains("\"apiKey\"")
-        .then(|| "its key is not the tenant's".to_owned())
+        .then(|| match tenant_key::previous_of(tenant, &settings) {
+            Some(until) => {
+                format!("it has the tenant's previous key, which is taken until {until}")
+            }
+            None => "its key is not the tenant's".to_owned(),
+        })
 }

@@ -5,10 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{access::Access, identities::Identities, setup::state_path};
+use super::access::Access;
 use crate::{
+    config::Tenant,
     docker::Engine,
-    openclaw::{discover, instance::Instance},
+    openclaw::{
+        discover::{self, Claims},
+        instance::Instance,
+    },
 };
 
 /// The outcome of a search.
@@ -26,8 +30,19 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Searches. A host without Docker still has its local instances.
-    pub(crate) fn search() -> Found {
+    /// Searches. A host without Docker still has its local instances. A tenant's `container` is its own,
+    /// whatever it is called.
+    pub(crate) fn search(tenants: &[Tenant]) -> Found {
+        Found::search_with(tenants, None)
+    }
+
+    /// As [`Found::search`], where one more container is some tenant's: each by its name.
+    pub(crate) fn search_with(tenants: &[Tenant], former: Option<(String, String)>) -> Found {
+        let claims = tenants.iter().filter_map(|tenant| {
+            let container = tenant.container.clone()?;
+            Some((container, tenant.name.clone()))
+        });
+        let claims = &Claims::new(claims.chain(former));
         let env = |name: &str| std::env::var(name).ok();
         let (engines, errors) = Engine::find(env);
         let mut engine_problems: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -35,7 +50,7 @@ impl Found {
         let mut instances = Vec::new();
         let mut homes = BTreeMap::new();
         for (index, engine) in engines.iter().enumerate() {
-            match in_containers(engine, &mut notices) {
+            match in_containers(engine, claims, &mut notices) {
                 Ok(found) => {
                     let ids = found.iter().filter_map(Instance::container);
                     homes.extend(ids.map(|it| (it.id.clone(), index)));
@@ -47,8 +62,7 @@ impl Found {
         instances.extend(of_this_machine(env));
         let unseen = notices.len();
         notices.extend(without_doubles(&mut instances));
-        name_as_known(&mut instances);
-        notices.extend(discover::make_unique(&mut instances));
+        notices.extend(discover::make_unique(&mut instances, claims));
         Found {
             engines,
             engine_problems,
@@ -70,26 +84,16 @@ impl Found {
     }
 }
 
-/// An instance that a tenant was made of keeps that tenant's name, and comes before others who want it.
-fn name_as_known(instances: &mut [Instance]) {
-    // Without what is kept, names are as they were found.
-    let Ok(known) = state_path().and_then(|it| Identities::load(&it)) else {
-        return;
-    };
-    for instance in instances.iter_mut() {
-        if let Some(name) = known.tenant_of(instance) {
-            instance.name = name.to_owned();
-        }
-    }
-    instances.sort_by_key(|it| known.tenant_of(it).is_none());
-}
-
-fn in_containers(engine: &Engine, notices: &mut Vec<String>) -> Result<Vec<Instance>, String> {
+fn in_containers(
+    engine: &Engine,
+    claims: &Claims,
+    notices: &mut Vec<String>,
+) -> Result<Vec<Instance>, String> {
     let running = engine.running().map_err(|error| error.to_string())?;
     let mut found = Vec::new();
     for summary in running.iter().filter(|it| discover::is_worth_a_look(it)) {
         match engine.inspect(&summary.id) {
-            Ok(container) => found.extend(discover::container(container)),
+            Ok(container) => found.extend(discover::container(container, claims)),
             // It ended in between.
             Err(error) if error.is_not_found() => {}
             Err(error) => notices.push(error.to_string()),

@@ -52,20 +52,12 @@ pub(super) fn is_dir(root: &Path, below: &Path) -> bool {
     root.is_ok_and(|root| openat2(&root, below, flags, Mode::empty(), resolve).is_ok())
 }
 
-/// Which leftovers are nobody's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leftovers {
-    /// Those a minute old: a younger one may be another's that still works.
-    Old,
-    /// All, since the caller has a lock that everybody who makes them takes.
-    All,
-}
-
-/// Removes what a killed ccgw left beside a file, on its way to take the file's place.
+/// Removes what a killed ccgw left beside a file, on its way to take the file's place. What is not a minute
+/// old may be another's that still works.
 ///
 /// # Errors
 /// When the directory cannot be read or written.
-pub(super) fn sweep(root: &Path, below: &Path, which: Leftovers) -> io::Result<()> {
+pub(super) fn sweep(root: &Path, below: &Path) -> io::Result<()> {
     let dir = match below.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -84,8 +76,7 @@ pub(super) fn sweep(root: &Path, below: &Path, which: Leftovers) -> io::Result<(
         let stat = statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let age = now.map_or(0, |it| it.as_secs().cast_signed() - stat.st_mtime);
-        let is_left = which == Leftovers::All || age > LEFT_AFTER_S;
-        if is_left && FileType::from_raw_mode(stat.st_mode).is_file() {
+        if age > LEFT_AFTER_S && FileType::from_raw_mode(stat.st_mode).is_file() {
             unlinkat(&dir, name, AtFlags::empty())?;
         }
     }
@@ -117,10 +108,10 @@ mod tests {
             file.set_modified(age.unwrap_or_else(SystemTime::now))
                 .unwrap();
         }
-        sweep(&dir, Path::new("sub/openclaw.json"), Leftovers::Old).unwrap();
-        sweep(&dir.join("sub"), Path::new(".env"), Leftovers::Old).unwrap();
+        sweep(&dir, Path::new("sub/openclaw.json")).unwrap();
+        sweep(&dir.join("sub"), Path::new(".env")).unwrap();
         symlink("sub", dir.join("link")).unwrap();
-        assert!(sweep(&dir, Path::new("link/openclaw.json"), Leftovers::All).is_err());
+        assert!(sweep(&dir, Path::new("link/openclaw.json")).is_err());
         let entries = fs::read_dir(dir.join("sub")).unwrap();
         let mut left: Vec<_> = entries.map(|it| it.unwrap().file_name()).collect();
         left.sort();

@@ -54,43 +54,6 @@ impl Identities {
         }
     }
 
-    /// Whose instance a tenant is of.
-    pub(crate) fn of(&self, tenant: &str) -> Option<&str> {
-        self.of_tenant.get(tenant).map(String::as_str)
-    }
-
-    /// The tenant that an instance was connected as, or given to.
-    pub(crate) fn tenant_of(&self, instance: &Instance) -> Option<&str> {
-        let own = instance.identity();
-        let mut all = self.of_tenant.iter();
-        all.find(|(_, known)| **known == own)
-            .map(|(name, _)| name.as_str())
-    }
-
-    /// Makes an instance a tenant's, whoever had it before.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub(crate) fn hand_over(
-        state_dir: &Path,
-        tenant: &str,
-        instance: &Instance,
-    ) -> Result<(), String> {
-        let own = instance.identity();
-        Identities::change(state_dir, |of_tenant| {
-            of_tenant.retain(|_, known| *known != own);
-            of_tenant.insert(tenant.to_owned(), own);
-        })
-    }
-
-    /// Forgets whose instance a tenant was of.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub(crate) fn forget(state_dir: &Path, tenant: &str) -> Result<(), String> {
-        Identities::change(state_dir, |of_tenant| drop(of_tenant.remove(tenant)))
-    }
-
     /// Notes instances that are connected.
     ///
     /// # Errors
@@ -99,22 +62,36 @@ impl Identities {
         state_dir: &Path,
         instances: impl Iterator<Item = &'i Instance>,
     ) -> Result<(), String> {
-        Identities::change(state_dir, |of_tenant| {
-            of_tenant.extend(instances.map(|it| (it.name.clone(), it.identity())));
-        })
-    }
-
-    fn change(
-        state_dir: &Path,
-        change: impl FnOnce(&mut BTreeMap<String, String>),
-    ) -> Result<(), String> {
         // Another setup may have noted something meanwhile.
         let mut now = Identities::load(state_dir)?;
         let before = now.of_tenant.clone();
-        change(&mut now.of_tenant);
-        if now.of_tenant == before {
-            return Ok(());
+        now.of_tenant
+            .extend(instances.map(|it| (it.name.clone(), it.identity())));
+        match now.of_tenant == before {
+            true => Ok(()),
+            false => now.write(),
         }
+    }
+
+    /// Which instance a tenant is of, as far as one was seen.
+    pub(crate) fn of(&self, tenant: &str) -> Option<&str> {
+        self.of_tenant.get(tenant).map(String::as_str)
+    }
+
+    /// Lets another instance have the name of a tenant that is no more.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn forget(state_dir: &Path, tenant: &str) -> Result<(), String> {
+        let mut now = Identities::load(state_dir)?;
+        match now.of_tenant.remove(tenant) {
+            Some(_) => now.write(),
+            None => Ok(()),
+        }
+    }
+
+    fn write(&self) -> Result<(), String> {
+        let now = self;
         // A map of texts always serialises.
         let text = serde_json::to_vec_pretty(&now.of_tenant).unwrap_or_default();
         let owner = Owner {

@@ -2,11 +2,11 @@
 
 pub(crate) mod apply_command;
 pub(crate) mod args;
+pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod drift;
 pub(crate) mod operator;
 pub(crate) mod setup;
-pub(crate) mod tenants;
 
 mod access;
 mod apply;
@@ -15,17 +15,19 @@ mod backups;
 mod beacon;
 mod cli_check;
 pub(crate) mod companion;
-pub(crate) mod completions;
 mod connect;
 mod found;
+mod given_key;
 mod host_file;
 mod identities;
 mod local_command;
 mod prove;
+mod question;
 mod reach;
-mod say;
+pub(crate) mod say;
 pub(crate) mod skills;
 mod store;
 mod table;
-mod tenant_args;
+mod tenant_key;
+pub(crate) mod tenants;
 mod top;

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use super::{
 use crate::{control, docker};
 
 /// How the gateway is: what runs and waits, memory, tenants.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "status", help_triggers("-h", "--help"))]
 pub(crate) struct Status {
     /// print the gateway's own JSON
@@ -23,7 +23,7 @@ pub(crate) struct Status {
 }
 
 /// List the requests that run or wait.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "ps", help_triggers("-h", "--help"))]
 pub(crate) struct Ps {
     /// print the gateway's own JSON
@@ -32,7 +32,7 @@ pub(crate) struct Ps {
 }
 
 /// End a request that runs or waits; its client is told so.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "cancel", help_triggers("-h", "--help"))]
 pub(crate) struct Cancel {
     /// the request's id, as `ps` and the log have it
@@ -41,17 +41,17 @@ pub(crate) struct Cancel {
 }
 
 /// Have the gateway read config.yaml again, and say what changed.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "reload", help_triggers("-h", "--help"))]
 pub(crate) struct Reload {}
 
 /// Have the gateway finish what runs, take nothing new, and end.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "drain", help_triggers("-h", "--help"))]
 pub(crate) struct Drain {}
 
 /// Watch status and requests, each second; `q` ends it.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "top", help_triggers("-h", "--help"))]
 pub(crate) struct Top {}
 

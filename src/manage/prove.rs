@@ -43,6 +43,15 @@ impl Finding {
     }
 }
 
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.mend.is_empty() {
+            true => f.write_str(&self.text),
+            false => write!(f, "{}; {}", self.text, self.mend),
+        }
+    }
+}
+
 /// For an answer without a model: a gateway answers at once.
 const SHORT: Duration = Duration::from_secs(10);
 

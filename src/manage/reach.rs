@@ -20,7 +20,7 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Docker's default bridge, when nobody says anything else.
-const LAST_RESORT: &str = "172.17.0.1";
+pub(super) const LAST_RESORT: &str = "172.17.0.1";
 
 /// What answers at the gateway's port while instances are asked whether they reach it.
 #[derive(Debug)]

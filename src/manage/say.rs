@@ -94,20 +94,55 @@ pub(crate) fn prompt_end() {
     let _ = writeln!(std::io::stderr());
 }
 
+/// A line that somebody waits for: a reader that left is no failure, but a full disk is.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn must_line(text: &str) -> Result<(), String> {
+    let mut stdout = std::io::stdout().lock();
+    let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    match written {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(format!("stdout cannot be written ({error})"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// So much of one line is shown: what containers say may be megabytes.
 const LINE_MAX: usize = 1000;
 
 /// A text that only shows: names and errors come from instances, and could drive a terminal or forge
 /// lines of ours.
 pub(crate) fn plain(text: &str) -> String {
-    let is_odd = |char: char| {
-        char.is_control()
-            || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
     let shown = text.chars().take(LINE_MAX);
     shown
         .map(|it| if is_odd(it) { '\u{fffd}' } else { it })
         .collect()
+}
+
+/// A text whose every character shows, and that is one line.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        match is_odd(char) {
+            true => out.extend(char.escape_default()),
+            false => out.push(char),
+        }
+    }
+    out
+}
+
+/// As [`escaped`], and lines stay lines.
+pub(crate) fn escaped_lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(escaped).collect();
+    lines.join("\n")
+}
+
+/// What moves a terminal's cursor, ends a line, or turns the direction of writing around.
+fn is_odd(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]
@@ -121,5 +156,10 @@ mod tests {
             "a\u{fffd}]0;x\u{fffd}\u{fffd}  ok    é\u{fffd}"
         );
         assert_eq!(plain(&"x".repeat(5000)).len(), LINE_MAX);
+        assert_eq!(
+            escaped("a\u{1b}[2J\r\né\u{202e}"),
+            "a\\u{1b}[2J\\r\\né\\u{202e}"
+        );
+        assert_eq!(escaped_lines("a\u{7}\nb\n"), "a\\u{7}\nb");
     }
 }

@@ -12,10 +12,9 @@ use super::{
     backups::Backups,
     cli_check,
     companion::Companion,
-    connect::{Candidate, Changed, Connected, Gateway, Tenant},
+    connect::{Candidate, Changed, Connected, Gateway, Look, Tenant},
     found::Found,
     identities::Identities,
-    prove::Finding,
     reach::Answering,
     say::Say,
     skills,
@@ -84,14 +83,20 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, String> {
     if let Ok(false) = cli_check::signed_in(&config, &ConfigDir::Shared) {
         say.warn("it is not signed in: run `claude` as the user that runs ccgw, or give each tenant a credential of its own");
     }
-    let found = Found::search();
+    let found = Found::search(&config.tenants);
     if !show(say, &found) {
         return Ok(Outcome::Incomplete);
     }
     let answering = Answering::open(&config)?;
     let identities = Identities::load(&state_path()?)?;
     let mut candidates = side_by_side(&found.instances, |instance| {
-        Candidate::look(&found, instance, (&config, &answering), (&identities, None))
+        let with = Look {
+            config: &config,
+            answering: &answering,
+            identities: &identities,
+            given: None,
+        };
+        Candidate::look(&found, instance, &with)
     });
     preview(say, &candidates);
     if options.mode == Mode::Look {
@@ -126,7 +131,7 @@ pub(crate) enum First {
 /// # Errors
 /// As [`run`].
 pub(crate) fn first() -> Result<First, String> {
-    if Found::search().instances.is_empty() {
+    if Found::search(&[]).instances.is_empty() {
         return Ok(First::Done);
     }
     let outcome = run(&Options {
@@ -202,8 +207,8 @@ fn preview(say: Say, candidates: &[Candidate<'_>]) {
     for candidate in candidates {
         say.head(candidate.name());
         match &candidate.tenant {
-            Ok(Tenant::New(new)) => {
-                let names: Vec<&str> = new.env.iter().map(|(name, _)| name.as_str()).collect();
+            Ok(Tenant::New { tenant, .. }) => {
+                let names: Vec<&str> = tenant.env.iter().map(|(name, _)| name.as_str()).collect();
                 say.ok(&format!("new tenant{}", variables(&names)));
             }
             Ok(Tenant::Known { missing_env, .. }) => {
@@ -247,10 +252,9 @@ fn agreed(say: Say) -> bool {
 fn write_config(say: Say, path: &Path, candidates: &mut [Candidate<'_>]) -> Result<(), String> {
     let store = Store::open(path)?;
     let before = store.text().map(str::to_owned);
-    let mut text = match &before {
-        Some(text) => text.clone(),
-        None => config::edit::new_file(&[]).map_err(|it| it.to_string())?,
-    };
+    let mut text = before
+        .clone()
+        .unwrap_or_else(|| config::edit::NEW_FILE.to_owned());
     for candidate in candidates {
         match config::edit::edited(&text, &changes(candidate)) {
             Ok(edited) => text = edited,
@@ -273,7 +277,7 @@ fn write_config(say: Say, path: &Path, candidates: &mut [Candidate<'_>]) -> Resu
 
 fn changes(candidate: &Candidate<'_>) -> Vec<Change> {
     match &candidate.tenant {
-        Ok(Tenant::New(new)) => vec![Change::AddTenant(new.clone())],
+        Ok(Tenant::New { tenant, .. }) => vec![Change::AddTenant(tenant.clone())],
         Ok(Tenant::Known { missing_env, .. }) => {
             let set = |(name, value): &(String, Secret)| Change::SetEnv {
                 tenant: candidate.name().to_owned(),
@@ -321,11 +325,8 @@ fn connect_all(
 }
 
 fn tell(say: Say, connected: &Connected) {
-    for Finding { mark, text, mend } in &connected.findings {
-        match mend.is_empty() {
-            true => say.mark(*mark, text),
-            false => say.mark(*mark, &format!("{text}; {mend}")),
-        }
+    for finding in &connected.findings {
+        say.mark(finding.mark, &finding.to_string());
     }
     if connected.changed == Changed::No && connected.is_good() {
         say.ok("nothing to change");
@@ -369,7 +370,10 @@ fn next_steps(say: Say, path: &Path, is_running: bool) {
 }
 
 /// Where the state directory is or will be.
-pub(super) fn state_path() -> Result<PathBuf, String> {
+///
+/// # Errors
+/// When the environment names no place for it.
+pub(crate) fn state_path() -> Result<PathBuf, String> {
     let env = |name: &str| std::env::var(name).ok();
     let path = StateDir::locate(env);
     path.ok_or_else(|| "no state directory: set HOME, XDG_STATE_HOME or STATE_DIRECTORY".to_owned())

@@ -1,358 +1,309 @@
-//! config.yaml on the disk, while one of us edits it: locked, read, checked, kept as it was, replaced.
+//! [`Store`]: config.yaml on disk while it is edited: one editor at a time, a backup, and the new
+//! text whole or not at all.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    fs::{self, File, Metadata},
+    io::{self, ErrorKind, Read},
     path::{Path, PathBuf},
-    thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
-use super::host_file::{self, Leftovers};
 use crate::{
-    config,
-    log::Timestamp,
+    config::{self, FILE_BYTES_MAX, Problems},
     replace::{self, Owner},
 };
 
-/// The file, and the right to change it until this is dropped.
-#[derive(Debug)]
+mod backups;
+#[cfg(test)]
+mod tests;
+
+/// The file, read and locked. Nobody else who asks for this lock writes it until this is dropped.
+/// There is no `Debug`: the text holds keys.
 pub(crate) struct Store {
-    /// No link: a link's target is edited, and the link stays one.
+    /// As it was asked for, possibly a link.
+    asked: PathBuf,
+    /// The file itself.
     path: PathBuf,
     before: Option<Before>,
-    /// Closing it gives the lock back.
+    /// Its lock is given back by the kernel when it is closed, however the process ends.
     _lock: File,
 }
 
+/// What a replacement left.
 #[derive(Debug)]
+pub(crate) struct Replaced {
+    /// The file as it was before; `None` when there was none, or nothing to change.
+    pub(crate) backup: Option<PathBuf>,
+}
+
 struct Before {
+    /// With its byte order mark.
     text: String,
     owner: Owner,
 }
 
-/// What became of the old file.
-#[derive(Debug)]
-pub(crate) struct Replaced {
-    /// `None` when there was none.
-    pub(crate) backup: Option<PathBuf>,
-}
-
-/// Another edit takes milliseconds.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// An edit takes milliseconds, and some may wait for each other on a slow disk.
+const LOCK_WAIT: Duration = Duration::from_secs(15);
 const LOCK_RETRY: Duration = Duration::from_millis(20);
 
-/// So many backups are kept; the oldest goes first.
-const BACKUPS_MAX: usize = 20;
-
-/// The file holds keys.
-const MODE: u32 = 0o600;
-
 impl Store {
-    /// Locks a file that may not exist yet, and reads it.
+    /// Locks the file and reads it, if it is there. What a link points to is edited, so that the
+    /// link stays one.
     ///
     /// # Errors
-    /// When another program edits it, or it is no file that can be edited.
+    /// When another process is editing it, or it is not a file that can be read.
     pub(crate) fn open(path: &Path) -> Result<Store, String> {
-        let failed = |error: io::Error| format!("{}: {error}", path.display());
-        let path = match path.canonicalize() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::path::absolute(path).map_err(failed)?
-            }
-            resolved => resolved.map_err(failed)?,
-        };
-        let lock = lock(&path)?;
-        let dir = path.parent().unwrap_or(Path::new("/"));
-        let name = Path::new(path.file_name().unwrap_or_default());
-        // It is tidying, of which nothing depends.
-        let _ = host_file::sweep(dir, name, Leftovers::All);
-        let before = read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Store::open_within(path, LOCK_WAIT)
+    }
+
+    fn open_within(asked: &Path, wait: Duration) -> Result<Store, String> {
+        let path = resolved(asked).map_err(|error| failed(asked, "found", &error))?;
+        let lock = lock_within(&path, wait)?;
+        forget_leftovers(&path);
+        let before = read(&path)?;
         Ok(Store {
+            asked: asked.to_owned(),
             path,
             before,
             _lock: lock,
         })
     }
 
-    /// What it holds; `None` when it does not exist.
+    /// The text of the file; `None` when there is no file.
     pub(crate) fn text(&self) -> Option<&str> {
-        self.before.as_ref().map(|it| it.text.as_str())
+        self.before.as_ref().map(|before| before.text.as_str())
     }
 
-    /// Puts a new text in its place at once, private, with the owner of the old one; which is kept
-    /// beside it.
+    /// Writes a text that is a valid configuration, after a backup of the old one. The file then
+    /// belongs to whom it belonged to, and only that user can read it.
     ///
     /// # Errors
-    /// When the text is no valid configuration, the file was changed meanwhile, or it cannot be
-    /// written; then it is as it was.
+    /// When the text has problems (all are named), when the file is not any more what was read, or
+    /// when it cannot be written. The file is then as it was.
     pub(crate) fn replace(self, text: &str) -> Result<Replaced, String> {
-        let failed = |error: io::Error| format!("cannot write {}: {error}", self.path.display());
-        let env = |name: &str| std::env::var(name).ok();
-        if text.len() as u64 > config::FILE_BYTES_MAX {
+        let path = &self.path;
+        if text.len() as u64 > FILE_BYTES_MAX {
             return Err(format!(
-                "{} would be larger than {} bytes",
-                self.path.display(),
-                config::FILE_BYTES_MAX
+                "{} would be larger than {FILE_BYTES_MAX} bytes, so nothing was changed",
+                path.display()
             ));
         }
-        config::check_text(&self.path, text, &env).map_err(|it| it.to_string())?;
-        let now = read(&self.path).map_err(failed)?;
-        if now.as_ref().map(|it| &it.text) != self.before.as_ref().map(|it| &it.text) {
-            return Err(format!(
-                "{} was changed by somebody else just now; run this again",
-                self.path.display()
-            ));
-        }
+        check(path, text).map_err(|problems| {
+            format!("the new configuration would not be valid, so nothing was changed:\n{problems}")
+        })?;
+        self.check_unchanged()?;
         let owner = match &self.before {
-            Some(before) => Owner {
-                mode: MODE,
-                ..before.owner
-            },
-            None => Owner {
-                uid: rustix::process::geteuid().as_raw(),
-                gid: rustix::process::getegid().as_raw(),
-                mode: MODE,
-            },
+            Some(before) if before.text == text => return Ok(Replaced { backup: None }),
+            Some(before) => before.owner,
+            None => owner_of_folder(path).map_err(|error| failed(path, "written", &error))?,
         };
-        let backup = match &self.before {
-            Some(before) => Some(self.keep(before).map_err(failed)?),
-            None => None,
-        };
-        replace::atomically(&self.path, text.as_bytes(), owner).map_err(failed)?;
-        self.forget_old_backups();
+        let backup = self.back_up(owner)?;
+        if let Err(error) = replace::atomically(path, text.as_bytes(), owner) {
+            if let Some(backup) = &backup {
+                // Nothing was changed, so there is nothing to go back to.
+                let _ = fs::remove_file(backup);
+            }
+            return Err(failed(path, "written", &error));
+        }
+        backups::prune(path, backup.as_deref());
         Ok(Replaced { backup })
     }
 
-    fn keep(&self, before: &Before) -> io::Result<PathBuf> {
+    fn back_up(&self, owner: Owner) -> Result<Option<PathBuf>, String> {
+        let Some(before) = &self.before else {
+            return Ok(None);
+        };
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let stamp = Timestamp(now.map_or(0, |it| it.as_millis())).to_string();
-        let stamp = stamp.replace([':', '-'], "").replace('.', "-");
-        for number in 1.. {
-            let suffix = match number {
-                1 => String::new(),
-                _ => format!("-{number}"),
-            };
-            let path = self.sibling(&format!("{BACKUP}{stamp}{suffix}"));
-            let made = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(MODE)
-                .open(&path);
-            match made {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-                Ok(mut file) => {
-                    let written = file
-                        .write_all(before.text.as_bytes())
-                        .and_then(|()| file.sync_all());
-                    if written.is_err() {
-                        // Half a backup is none.
-                        let _ = fs::remove_file(&path);
-                    }
-                    return written.map(|()| path);
-                }
+        let now = now.map_or(0, |elapsed| elapsed.as_millis());
+        for path in backups::names(&self.path, now) {
+            match replace::write_new(&path, before.text.as_bytes(), owner) {
+                Ok(()) => return Ok(Some(path)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failed(&path, "written", &error)),
             }
         }
-        Err(io::ErrorKind::AlreadyExists.into())
+        let path = self.path.display();
+        Err(format!(
+            "{path} cannot be backed up, because the names of its backups are taken; look at what is \
+             beside it and named so"
+        ))
     }
 
-    /// A file beside it whose name begins with its own.
-    fn sibling(&self, suffix: &str) -> PathBuf {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
-        self.path.with_file_name(format!("{name}{suffix}"))
-    }
-
-    fn forget_old_backups(&self) {
-        let prefix = self.sibling(BACKUP);
-        let prefix = prefix.file_name().unwrap_or_default().to_string_lossy();
-        let dir = self.path.parent().unwrap_or(Path::new("/"));
-        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-        let mut own: Vec<PathBuf> = entries
-            .filter(|it| it.file_name().to_string_lossy().starts_with(&*prefix))
-            .map(|it| it.path())
-            .collect();
-        own.sort();
-        let surplus = own.len().saturating_sub(BACKUPS_MAX);
-        for path in &own[..surplus] {
-            // One that stays takes a little room, no more.
-            let _ = fs::remove_file(path);
+    /// Editors do not ask for our lock.
+    fn check_unchanged(&self) -> Result<(), String> {
+        let path = self.path.display();
+        let changed = || format!("{path} was changed by somebody else meanwhile, try again");
+        let now = resolved(&self.asked).map_err(|_| changed())?;
+        let text = read(&now)?.map(|before| before.text);
+        if now != self.path || text.as_deref() != self.text() {
+            return Err(changed());
         }
+        Ok(())
     }
 }
 
-const BACKUP: &str = ".bak-";
+/// The file that `path` leads to, which need not be there; its folder must.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
+    match fs::canonicalize(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound && !path.is_symlink() => {
+            let path = std::path::absolute(path)?;
+            let name = path.file_name().ok_or(ErrorKind::InvalidInput)?;
+            let folder = path.parent().ok_or(ErrorKind::InvalidInput)?;
+            Ok(fs::canonicalize(folder)?.join(name))
+        }
+        found => found,
+    }
+}
 
-/// A file of its own: the configuration itself is replaced, and a lock on it would go with it.
+/// Takes the lock of the file at `path`, a file beside it. That one is never removed: who waits
+/// for the removed file would hold another lock than who makes it anew.
 ///
 /// # Errors
 /// When another program has it for long, or it cannot be made.
 pub(super) fn lock(path: &Path) -> Result<File, String> {
+    lock_within(path, LOCK_WAIT)
+}
+
+fn lock_within(path: &Path, wait: Duration) -> Result<File, String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let lock_path = path.with_file_name(format!(".{name}.lock"));
-    let opened = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(MODE)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(&lock_path);
-    let file = opened.map_err(|error| format!("{}: {error}", lock_path.display()))?;
-    let deadline = Instant::now() + LOCK_TIMEOUT;
+    let beside = path.with_file_name(format!(".{name}.lock"));
+    let lock = open_lock(path, &beside).map_err(|error| failed(&beside, "opened", &error))?;
+    let start = Instant::now();
     loop {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
-                thread::sleep(LOCK_RETRY);
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(lock),
+            Err(Errno::WOULDBLOCK) if start.elapsed() < wait => std::thread::sleep(LOCK_RETRY),
+            Err(Errno::WOULDBLOCK) => {
+                let path = path.display();
                 return Err(format!(
-                    "another ccgw is editing {}; wait for it and run this again",
-                    path.display()
+                    "{path} is being edited by another ccgw, finish that one and try again"
                 ));
             }
-            Err(error) => return Err(format!("{}: {error}", lock_path.display())),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(failed(&beside, "locked", &error.into())),
         }
     }
 }
 
-fn read(path: &Path) -> io::Result<Option<Before>> {
-    let opened = OpenOptions::new()
-        .read(true)
-        // A pipe would wait for somebody to write.
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path);
-    let file = match opened {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened?,
+/// What an edit that was killed left beside the file, with keys in it. Whoever holds the lock is the only
+/// one that makes such.
+fn forget_leftovers(path: &Path) {
+    let (Some(folder), Some(own)) = (path.parent(), path.file_name()) else {
+        return;
     };
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is no regular file"));
+    let own = own.to_string_lossy();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        let of_backup = || backups::of_aside(&name, &own);
+        if replace::is_aside(&name, &own)
+            || of_backup().is_some_and(|it| replace::is_aside(&name, it))
+        {
+            // One that stays is tried again with the next edit.
+            let _ = fs::remove_file(entry.path());
+        }
     }
-    if metadata.len() > config::FILE_BYTES_MAX {
-        return Err(io::Error::other("it is too large to be the configuration"));
-    }
-    let owner = Owner {
-        uid: metadata.uid(),
-        gid: metadata.gid(),
-        mode: MODE,
+}
+
+/// A new lock file belongs to whom the configuration belongs to, so that this user can edit it
+/// after root did.
+fn open_lock(path: &Path, beside: &Path) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let create = flags | OFlags::CREATE | OFlags::EXCL;
+    let lock = match rustix::fs::open(beside, create, Mode::RUSR | Mode::WUSR) {
+        Ok(lock) => {
+            let owner = match fs::metadata(path) {
+                Ok(file) => private(Owner::of(&file)),
+                Err(_) => owner_of_folder(path)?,
+            };
+            // Who may not give it away keeps it, and can go on.
+            let lock = File::from(lock);
+            let _ = owner.give(&lock);
+            lock
+        }
+        Err(Errno::EXIST) => File::from(rustix::fs::open(beside, flags, Mode::empty())?),
+        Err(error) => return Err(error.into()),
     };
-    let mut text = String::new();
-    file.take(config::FILE_BYTES_MAX)
-        .read_to_string(&mut text)?;
+    if !lock.metadata()?.is_file() {
+        return Err(not_a_file());
+    }
+    Ok(lock)
+}
+
+/// A file that is made new belongs to the owner of its folder: root sets up what others run.
+fn owner_of_folder(path: &Path) -> io::Result<Owner> {
+    let folder = path.parent().ok_or(ErrorKind::InvalidInput)?;
+    Ok(private(Owner::of(&fs::metadata(folder)?)))
+}
+
+/// The file holds keys.
+fn private(owner: Owner) -> Owner {
+    Owner {
+        mode: 0o600,
+        ..owner
+    }
+}
+
+/// The file at `path`, which is no link; `None` when there is none. Never blocks.
+fn read(path: &Path) -> Result<Option<Before>, String> {
+    let (bytes, metadata) = match read_bytes(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(path, "read", &error)),
+    };
+    let shown = path.display();
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!(
+            "{shown}: larger than {FILE_BYTES_MAX} bytes, this cannot be the configuration"
+        ));
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|_| format!("{shown}: not UTF-8, save the file as UTF-8"))?;
+    let owner = private(Owner::of(&metadata));
     Ok(Some(Before { text, owner }))
 }
 
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
-
-    use super::*;
-
-    const ONE: &str = "tenants:\n  - name: a\n    api_key: 12345678\n";
-    const TWO: &str = "tenants:\n  - name: b\n    api_key: 12345678\n";
-
-    struct Dir(PathBuf);
-
-    impl Dir {
-        fn new(name: &str) -> Dir {
-            let dir =
-                std::env::temp_dir().join(format!("ccgw-store-{name}-{}", std::process::id()));
-            fs::create_dir_all(&dir).unwrap();
-            Dir(dir.canonicalize().unwrap())
-        }
-
-        fn file(&self) -> PathBuf {
-            self.0.join("config.yaml")
-        }
+fn read_bytes(path: &Path) -> io::Result<(Vec<u8>, Metadata)> {
+    // Opening a device can do things, so it is looked at before, and again after.
+    if !fs::symlink_metadata(path)?.is_file() {
+        return Err(not_a_file());
     }
-
-    impl Drop for Dir {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(not_a_file());
     }
+    let mut bytes = Vec::new();
+    // One byte more tells a file of just this size from a larger one.
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok((bytes, metadata))
+}
 
-    fn mode(path: &Path) -> u32 {
-        fs::metadata(path).unwrap().permissions().mode() & 0o777
-    }
+fn not_a_file() -> io::Error {
+    io::Error::other("not a regular file, write the path of one")
+}
 
-    #[test]
-    fn new_file_is_private_and_an_old_one_is_kept() {
-        let dir = Dir::new("new");
-        let store = Store::open(&dir.file()).unwrap();
-        assert_eq!(store.text(), None);
-        assert!(store.replace(ONE).unwrap().backup.is_none());
-        assert_eq!(mode(&dir.file()), 0o600);
-        fs::set_permissions(dir.file(), fs::Permissions::from_mode(0o644)).unwrap();
-        let store = Store::open(&dir.file()).unwrap();
-        let backup = store.replace(TWO).unwrap().backup.unwrap();
-        assert_eq!(fs::read_to_string(&backup).unwrap(), ONE);
-        assert_eq!((mode(&backup), mode(&dir.file())), (0o600, 0o600));
-        assert_eq!(fs::read_to_string(dir.file()).unwrap(), TWO);
-    }
+/// The overrides in the environment of whoever edits are not the daemon's, so only `HOME` counts.
+fn check(path: &Path, text: &str) -> Result<(), Problems> {
+    config::check_text(path, text, &|name| match name {
+        "HOME" => std::env::var(name).ok(),
+        _ => None,
+    })
+}
 
-    #[test]
-    fn invalid_text_and_a_change_meanwhile_leave_the_file_alone() {
-        let dir = Dir::new("invalid");
-        fs::write(dir.file(), ONE).unwrap();
-        let error = Store::open(&dir.file()).unwrap().replace("tenants: 7\n");
-        assert!(error.unwrap_err().contains("tenants: expected a list"));
-        let store = Store::open(&dir.file()).unwrap();
-        fs::write(dir.file(), "# by hand\n").unwrap();
-        assert!(store.replace(TWO).unwrap_err().contains("somebody else"));
-        assert_eq!(fs::read_to_string(dir.file()).unwrap(), "# by hand\n");
-        let left = fs::read_dir(&dir.0).unwrap().count();
-        // The file and the lock.
-        assert_eq!(left, 2);
-    }
-
-    #[test]
-    fn second_editor_waits_for_the_first() {
-        let dir = Dir::new("two");
-        let first = Store::open(&dir.file()).unwrap();
-        let path = dir.file();
-        let second = thread::spawn(move || Store::open(&path).unwrap().text().map(str::to_owned));
-        first.replace(ONE).unwrap();
-        // It reads what the first has written, whenever it comes.
-        assert_eq!(second.join().unwrap().as_deref(), Some(ONE));
-    }
-
-    #[test]
-    fn link_stays_a_link_and_a_pipe_is_refused() {
-        let dir = Dir::new("link");
-        let target = dir.0.join("real.yaml");
-        fs::write(&target, ONE).unwrap();
-        symlink(&target, dir.file()).unwrap();
-        Store::open(&dir.file()).unwrap().replace(TWO).unwrap();
-        assert!(fs::symlink_metadata(dir.file()).unwrap().is_symlink());
-        assert_eq!(fs::read_to_string(&target).unwrap(), TWO);
-        let pipe = dir.0.join("pipe.yaml");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &pipe,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RUSR,
-            0,
-        )
-        .unwrap();
-        assert!(Store::open(&pipe).unwrap_err().contains("no regular file"));
-    }
-
-    #[test]
-    fn only_the_newest_backups_stay() {
-        let dir = Dir::new("old");
-        fs::write(dir.file(), ONE).unwrap();
-        for round in 0..BACKUPS_MAX + 3 {
-            let text = if round % 2 == 0 { TWO } else { ONE };
-            Store::open(&dir.file()).unwrap().replace(text).unwrap();
-        }
-        let backups = fs::read_dir(&dir.0).unwrap().flatten();
-        let backups = backups.filter(|it| it.file_name().to_string_lossy().contains(".bak-"));
-        assert_eq!(backups.count(), BACKUPS_MAX);
-    }
+fn failed(path: &Path, what: &str, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        ErrorKind::NotFound => ", check the path",
+        ErrorKind::PermissionDenied => ", do it as its owner or as root",
+        ErrorKind::ReadOnlyFilesystem => ", it is mounted so that nothing can be changed",
+        ErrorKind::ResourceBusy => ", it is mounted by itself: mount its folder instead",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => ", make room on the disk",
+        _ => "",
+    };
+    let path = path.display();
+    format!("{path} cannot be {what} ({error}){advice}")
 }

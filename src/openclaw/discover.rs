@@ -19,6 +19,29 @@ const PROJECT_LABEL: &str = "com.docker.compose.project";
 const GATEWAY: &str = "openclaw-gateway";
 const CLI: &str = "openclaw-cli";
 
+/// Containers that the operator has named as a tenant's.
+#[derive(Debug, Default)]
+pub(crate) struct Claims(Vec<(String, String)>);
+
+impl Claims {
+    /// Each a container, by its name or its id, and the tenant.
+    pub(crate) fn new(claims: impl Iterator<Item = (String, String)>) -> Claims {
+        Claims(claims.collect())
+    }
+
+    fn tenant_of(&self, container: &Container) -> Option<&str> {
+        let is_it = |claimed: &str| {
+            claimed == container.plain_name()
+                || (claimed.len() >= SHORT_ID && container.id.starts_with(claimed))
+        };
+        let found = self.0.iter().find(|(claimed, _)| is_it(claimed));
+        found.map(|(_, tenant)| tenant.as_str())
+    }
+}
+
+/// As `docker ps` shows ids.
+const SHORT_ID: usize = 12;
+
 /// Why a container is an instance, and the name that follows from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Recognised {
@@ -31,9 +54,15 @@ pub(crate) fn is_worth_a_look(summary: &Summary) -> bool {
     summary.state.is_empty() || summary.state == "running"
 }
 
-/// The instance that a container is, if it is one.
-pub(crate) fn container(container: Container) -> Option<Instance> {
-    let Recognised { name, reason } = recognised(&container)?;
+/// The instance that a container is, if it is one or is said to be one.
+pub(crate) fn container(container: Container, claims: &Claims) -> Option<Instance> {
+    let is_up = container.state.running && !container.state.paused;
+    let claimed = claims.tenant_of(&container).filter(|_| is_up);
+    let claimed = claimed.map(|tenant| Recognised {
+        name: tenant.to_owned(),
+        reason: "`container` in the configuration".to_owned(),
+    });
+    let Recognised { name, reason } = claimed.or_else(|| recognised(&container))?;
     let state_dir = state_dir(&container);
     let config_path = container
         .env("OPENCLAW_CONFIG_PATH")
@@ -196,11 +225,20 @@ pub(crate) fn local(
     found
 }
 
-/// Gives those that would share a name a number; tells of each.
-pub(crate) fn make_unique(instances: &mut [Instance]) -> Vec<String> {
-    let mut taken = HashSet::new();
+/// Gives those that would share a name a number; tells of each. The name of a tenant whose container is
+/// named is that container's alone.
+pub(crate) fn make_unique(instances: &mut [Instance], claims: &Claims) -> Vec<String> {
+    let mut taken: HashSet<String> = claims.0.iter().map(|(_, tenant)| tenant.clone()).collect();
+    let mut claimed = HashSet::new();
     let mut notices = Vec::new();
     for instance in instances {
+        let is_claimed = instance
+            .container()
+            .is_some_and(|it| claims.tenant_of(it).is_some());
+        // Two engines may each have a container of this name.
+        if is_claimed && claimed.insert(instance.name.clone()) {
+            continue;
+        }
         let wanted = instance.name.clone();
         let mut number = 2;
         while !taken.insert(instance.name.clone()) {

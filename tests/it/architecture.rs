@@ -144,11 +144,9 @@ fn architecture_pure_cores_have_no_clock_and_touch_nothing() {
 fn architecture_flags_and_shells() {
     only_in("\"--permission-mode\"", &["claude/command.rs"]);
     only_in("\"--include-partial-messages\"", &["claude/command.rs"]);
-    for shell in ["\"sh\"", "\"/bin/sh\""] {
+    for shell in ["\"sh\"", "\"bash\"", "\"/bin/sh\""] {
         only_in(shell, &[]);
     }
-    // It prints a script for one and starts none.
-    only_in("\"bash\"", &["manage/completions.rs"]);
 }
 
 #[test]

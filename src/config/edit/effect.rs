@@ -1,7 +1,7 @@
 //! What a change does to the tree of the file, and whether two trees are the same: the proof that
 //! an edited text means what was asked for.
 
-use super::{Change, NewTenant};
+use super::{Change, Field, NewTenant, tenants};
 use crate::config::tree::{Entry, Node, Value};
 
 /// The tree after the change; `None` when the change does not fit the tree.
@@ -13,15 +13,15 @@ pub(super) fn expected(tree: Option<Node>, change: &Change) -> Option<Node> {
             let (index, _) = *indexes(Some(&root), name).first()?;
             list(&mut root)?.remove(index);
         }
-        Change::SetField {
+        Change::Set {
             tenant,
             field,
             value,
         } => {
             let tenant = map(tenant_of(&mut root, tenant)?)?;
-            set(tenant, field.name(), scalar(value.expose()));
+            put(tenant, *field, scalar(value.expose()));
         }
-        Change::UnsetField { tenant, field } => {
+        Change::Unset { tenant, field } => {
             let tenant = map(tenant_of(&mut root, tenant)?)?;
             tenant.retain(|entry| entry.key != field.name());
         }
@@ -132,10 +132,29 @@ fn set(entries: &mut Vec<Entry>, key: &str, value: Value) {
     entry(entries, key).value = value;
 }
 
+/// As [`set`], and a new one comes where its field belongs.
+fn put(entries: &mut Vec<Entry>, field: Field, value: Value) {
+    if entries.iter().any(|entry| entry.key == field.name()) {
+        return set(entries, field.name(), value);
+    }
+    let before = |entry: &Entry| field.follows().contains(&entry.key.as_str());
+    let index = entries.iter().rposition(before).map(|index| index + 1);
+    let entry = Entry {
+        key: field.name().to_owned(),
+        line: 0,
+        node: node(value),
+    };
+    entries.insert(index.unwrap_or(entries.len()), entry);
+}
+
 fn added(tenant: &NewTenant) -> Node {
     let mut entries = Vec::new();
     set(&mut entries, "name", scalar(&tenant.name));
-    set(&mut entries, "api_key", scalar(tenant.api_key.expose()));
+    let (field, key) = tenants::key_entry(&tenant.key);
+    set(&mut entries, field.name(), scalar(&key));
+    if let Some(container) = &tenant.container {
+        set(&mut entries, "container", scalar(container));
+    }
     if let Some(dir) = tenant.working_dir.as_ref().and_then(|it| it.to_str()) {
         set(&mut entries, "working_dir", scalar(dir));
     }

@@ -1,18 +1,44 @@
 //! Edits of one map: an entry set, added, or removed, in the shape that the map has.
 
-use super::EditError;
 use super::lines::{Splice, column, insert_lines, is_blank, line_start, part_end};
 use super::spots::{Form, Kind, Page, Shape, Spot};
+use super::{EditError, Field};
 
-/// Replaces the value of the key, or adds the entry at the end. Both texts are written scalars.
+/// Replaces the field's value by a written scalar, or adds the entry where it belongs.
 pub(super) fn set(
     page: &Page<'_>,
     map: &Spot,
-    (key, value): (&str, &str),
+    (field, value): (Field, &str),
 ) -> Result<Vec<Splice>, EditError> {
-    match map.entry(key) {
+    let entry = format!("{}: {value}", field.name());
+    match map.entry(field.name()) {
         Some((key, old)) => Ok(vec![replace(page, (key, old), value)?]),
-        None => Ok(vec![add(page, map, &[format!("{key}: {value}")])?]),
+        None => Ok(vec![add_behind(page, map, (field.follows(), entry))?]),
+    }
+}
+
+/// Adds an entry behind the last of those named that is there.
+fn add_behind(
+    page: &Page<'_>,
+    map: &Spot,
+    (names, line): (&[&str], String),
+) -> Result<Splice, EditError> {
+    let Kind::Map(shape, entries) = &map.kind else {
+        return add(page, map, &[line]);
+    };
+    let is_named =
+        |key: &Spot| matches!(&key.kind, Kind::Scalar(_, text) if names.contains(&text.as_str()));
+    let before = entries.iter().rev().find(|(key, _)| is_named(key));
+    match (shape, before) {
+        (Shape::Block, Some((key, value))) => {
+            let column = column(page.text, map.start);
+            let at = part_end(page.text, entry_end(page, (key, value))?, column);
+            Ok(insert_lines(page.text, at, &indented(&[line], column)))
+        }
+        (Shape::Flow, Some((_, value))) if !matches!(value.kind, Kind::Null) => {
+            Ok(Splice::insert(value.end, format!(", {line}")))
+        }
+        _ => add(page, map, &[line]),
     }
 }
 
@@ -96,10 +122,10 @@ pub(super) fn fill(
     Ok(vec![Splice::replace(colon, old.end, ""), insert])
 }
 
-/// Removes an entry of the map that `owner` is the key of, if it has one; `{}` stays behind the last one.
+/// Removes an entry of the map `owner` is the key of; `{}` stays behind the last one.
 pub(super) fn remove(
     page: &Page<'_>,
-    (owner, map): (Option<&Spot>, &Spot),
+    (owner, map): (&Spot, &Spot),
     name: &str,
 ) -> Result<Vec<Splice>, EditError> {
     let Kind::Map(shape, entries) = &map.kind else {
@@ -115,32 +141,28 @@ pub(super) fn remove(
         let places = entries.iter().map(|(key, value)| (key.start, value.end));
         return remove_flow(page, &places.collect::<Vec<_>>(), index);
     }
-    let lines = whole_lines(page, key.start, value)?;
-    match (entries.len(), owner) {
-        (1, Some(owner)) => Ok(vec![
+    let lines = whole_lines(page, (key.start, entry_end(page, (key, value))?))?;
+    match entries.len() {
+        1 => Ok(vec![
             Splice::insert(behind_colon(page, owner)?, " {}"),
             lines,
         ]),
-        (1, None) => Err(EditError::at(
-            map.line,
-            "it is all there is; remove the whole by hand",
-        )),
         _ => Ok(vec![lines]),
     }
 }
 
-/// Removes the lines from the one of `start`, which is the first in it, to the end of `value`.
+/// Removes the lines from the one of `start`, which is the first in it, to the one of `end`.
 pub(super) fn whole_lines(
     page: &Page<'_>,
-    start: usize,
-    value: &Spot,
+    (start, end): (usize, usize),
 ) -> Result<Splice, EditError> {
     let line = line_start(page.text, start);
     if !is_blank(page.text, line, start) {
+        let number = 1 + page.text[..start].matches('\n').count();
         let text = "something else stands in the same line, give it a line of its own";
-        return Err(EditError::at(value.line, text));
+        return Err(EditError::at(number, text));
     }
-    let end = part_end(page.text, value.end, start - line);
+    let end = part_end(page.text, end, start - line);
     Ok(Splice::replace(line, end, ""))
 }
 
@@ -150,19 +172,28 @@ pub(super) fn remove_flow(
     places: &[(usize, usize)],
     index: usize,
 ) -> Result<Vec<Splice>, EditError> {
-    let (start, end) = places[index];
-    let (start, end) = match (index.checked_sub(1), places.get(index + 1)) {
-        (_, Some((next, _))) => (start, *next),
-        (Some(before), None) => (places[before].1, end),
-        (None, None) => (start, end),
+    let own = places[index];
+    // The comma is in the gap to the next, or to the one before.
+    let (start, end, gap) = match (index.checked_sub(1), places.get(index + 1)) {
+        (_, Some((next, _))) => (own.0, *next, own.1..*next),
+        (Some(before), None) => (places[before].1, own.1, places[before].1..own.0),
+        (None, None) => (own.0, own.1, own.0..own.0),
     };
-    if page.text[start..end].contains(['#', '\n', '\r']) {
+    if page.text[start..end].contains(['\n', '\r']) || page.text[gap].contains('#') {
         let line = 1 + page.text[..start].matches('\n').count();
         let text = "a `[]` or `{}` over several lines, write one `key: value` a line without \
                     brackets";
         return Err(EditError::at(line, text));
     }
     Ok(vec![Splice::replace(start, end, "")])
+}
+
+/// Where an entry ends. A value that is empty has no place of its own.
+fn entry_end(page: &Page<'_>, (key, value): (&Spot, &Spot)) -> Result<usize, EditError> {
+    match value.start == value.end {
+        true => behind_colon(page, key),
+        false => Ok(value.end),
+    }
 }
 
 pub(super) fn behind_colon(page: &Page<'_>, key: &Spot) -> Result<usize, EditError> {

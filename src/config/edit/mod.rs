@@ -17,6 +17,7 @@ mod tenants;
 mod tests;
 mod walk;
 
+use super::key::Key;
 use super::problems::{Problems, shown};
 use super::secret::Secret;
 use super::tree::{self, Node};
@@ -38,15 +39,11 @@ pub(crate) fn edited(text: &str, changes: &[Change]) -> Result<String, EditError
     Ok(format!("{mark}{text}"))
 }
 
-/// The text of a fresh config.yaml with these tenants.
-///
-/// # Errors
-/// As [`edited`], for example when two tenants have one name.
-pub(crate) fn new_file(tenants: &[NewTenant]) -> Result<String, EditError> {
-    let add = |tenant: &NewTenant| Change::AddTenant(tenant.clone());
-    let changes: Vec<_> = tenants.iter().map(add).collect();
-    edited(HEADER, &changes)
-}
+/// The text of a config.yaml that was not there before, without tenants.
+pub(crate) const NEW_FILE: &str = "\
+# Configuration of ccgw. config.example.yaml explains every key; what is left out has its default.
+# This file holds keys, so only its owner may read it: chmod 600 config.yaml
+";
 
 /// One edit.
 #[derive(Debug, Clone)]
@@ -54,14 +51,14 @@ pub(crate) enum Change {
     /// At the end of the list.
     AddTenant(NewTenant),
     RemoveTenant(String),
-    /// Replaces one of the tenant's own values, or adds it at the end.
-    SetField {
+    /// Replaces the value, or adds it behind the tenant's key.
+    Set {
         tenant: String,
         field: Field,
         value: Secret,
     },
-    /// Nothing, where it is not there.
-    UnsetField {
+    /// Nothing happens where it is not set.
+    Unset {
         tenant: String,
         field: Field,
     },
@@ -77,7 +74,7 @@ pub(crate) enum Change {
     },
 }
 
-/// A single value of a tenant.
+/// What of a tenant can be changed besides its variables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Field {
     ApiKey,
@@ -87,12 +84,22 @@ pub(crate) enum Field {
 }
 
 impl Field {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Field::ApiKey => "api_key",
             Field::ApiKeySha256 => "api_key_sha256",
             Field::PreviousKeySha256 => "previous_key_sha256",
             Field::PreviousKeyUntil => "previous_key_until",
+        }
+    }
+
+    /// Behind which entry it is written where it is new: the last of these that is there.
+    fn follows(self) -> &'static [&'static str] {
+        const ORDER: [&str; 4] = ["name", "api_key", "api_key_sha256", "previous_key_sha256"];
+        match self {
+            Field::ApiKey | Field::ApiKeySha256 => &ORDER[..1],
+            Field::PreviousKeySha256 => &ORDER[..3],
+            Field::PreviousKeyUntil => &ORDER,
         }
     }
 }
@@ -101,7 +108,8 @@ impl Field {
 #[derive(Debug, Clone)]
 pub(crate) struct NewTenant {
     pub(crate) name: String,
-    pub(crate) api_key: Secret,
+    pub(crate) key: Key,
+    pub(crate) container: Option<String>,
     pub(crate) working_dir: Option<PathBuf>,
     pub(crate) env: Vec<(String, Secret)>,
 }
@@ -131,30 +139,25 @@ impl std::error::Error for EditError {}
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
 
-const HEADER: &str = "\
-# Configuration of ccgw. config.example.yaml explains every key; what is left out has its default.
-# This file holds keys, so only its owner may read it: chmod 600 config.yaml
-";
-
 fn edited_once(text: &str, change: &Change) -> Result<String, EditError> {
     let tree = parsed(text).map_err(EditError::new)?;
     let page = Page::of(text)?;
     let plan = match change {
         Change::AddTenant(tenant) => tenants::add(&page, tree.as_ref(), tenant)?,
         Change::RemoveTenant(name) => tenants::remove(&page, tree.as_ref(), name)?,
-        Change::SetField {
+        Change::Set {
             tenant,
             field,
             value,
         } => {
             let tenant = tenants::find(&page, tree.as_ref(), tenant)?;
             let value = scalar::written(value.expose());
-            entries::set(&page, tenant.spot, (field.name(), &value))?
+            entries::set(&page, tenant.spot, (*field, &value))?
         }
-        Change::UnsetField { tenant, field } => {
+        Change::Unset { tenant, field } => {
             let tenant = tenants::find(&page, tree.as_ref(), tenant)?;
             match tenant.spot.entry(field.name()) {
-                Some(_) => entries::remove(&page, (None, tenant.spot), field.name())?,
+                Some(_) => entries::remove(&page, (tenant.key, tenant.spot), field.name())?,
                 None => Vec::new(),
             }
         }
@@ -194,7 +197,7 @@ fn unproven(change: &Change) -> EditError {
     let (tenant, what) = match change {
         Change::AddTenant(tenant) => (&tenant.name, "add tenant"),
         Change::RemoveTenant(name) => (name, "remove tenant"),
-        Change::SetField { tenant, .. } | Change::UnsetField { tenant, .. } => {
+        Change::Set { tenant, .. } | Change::Unset { tenant, .. } => {
             (tenant, "change the key of tenant")
         }
         Change::SetEnv { tenant, .. } | Change::UnsetEnv { tenant, .. } => {

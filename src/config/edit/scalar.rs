@@ -23,8 +23,11 @@ fn is_plain(text: &str) -> bool {
     text.starts_with(starts_well)
         && text.chars().all(goes_on_well)
         && !text.ends_with(':')
-        && !text.eq_ignore_ascii_case("null")
+        && !WORDS.iter().any(|word| text.eq_ignore_ascii_case(word))
 }
+
+/// What other readers of YAML take for something else than text.
+const WORDS: [&str; 9] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n"];
 
 fn push_escaped(quoted: &mut String, c: char) {
     // Rust's own escape is one character long for what can be printed.
@@ -56,7 +59,7 @@ mod tests {
             assert_eq!(written(text), expect);
         }
         for plain in [
-            "a", "0", "1e10", "true", "sk-a_b.c", "/srv/a", "a:b", "a@b", "_",
+            "a", "0", "1e10", "trues", "sk-a_b.c", "/srv/a", "a:b", "a@b", "_",
         ] {
             check(plain, plain);
         }
@@ -64,6 +67,8 @@ mod tests {
         check("null", "\"null\"");
         check("NULL", "\"NULL\"");
         check("~", "\"~\"");
+        check("true", "\"true\"");
+        check("No", "\"No\"");
         check("-a", "\"-a\"");
         check("a:", "\"a:\"");
         check("a: b", "\"a: b\"");

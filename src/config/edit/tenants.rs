@@ -5,14 +5,14 @@ use super::lines::{
     Splice, column, follows_text, insert_lines, line_at, line_end, line_start, part_end,
 };
 use super::spots::{Kind, Mark, Page, Shape, Spot};
-use super::{EditError, NewTenant, effect, scalar, shown};
+use super::{EditError, Field, Key, NewTenant, effect, scalar, shown};
 use crate::config::tree::Node;
 
 /// A tenant in the text.
 pub(super) struct Found<'p> {
     index: usize,
     pub(super) spot: &'p Spot,
-    key: &'p Spot,
+    pub(super) key: &'p Spot,
     items: &'p [Spot],
     shape: Shape,
 }
@@ -112,13 +112,28 @@ pub(super) fn remove(
         return entries::remove_flow(page, &places.collect::<Vec<_>>(), found.index);
     }
     let dash = dash(page, found.key, (found.items, found.index))?;
-    let lines = entries::whole_lines(page, dash, found.spot)?;
+    let mut lines = entries::whole_lines(page, (dash, found.spot.end))?;
+    // The blank line that parted the last one from the others goes with it.
+    if found.index > 0 && found.index + 1 == found.items.len() {
+        lines.start = blank_before(page.text, lines.start);
+    }
     match found.items {
         [_] => Ok(vec![
             Splice::insert(behind_colon(page, found.key)?, " []"),
             lines,
         ]),
         _ => Ok(vec![lines]),
+    }
+}
+
+/// The start of the line before `at`, if that is blank; else `at`, the start of a line.
+fn blank_before(text: &str, at: usize) -> usize {
+    let before = &text[..at];
+    let before = before.strip_suffix('\n').unwrap_or(before);
+    let before = before.strip_suffix('\r').unwrap_or(before);
+    match before.len() < at && line_at(text, before.len()).1.is_empty() {
+        true => line_start(text, before.len()),
+        false => at,
     }
 }
 
@@ -168,8 +183,7 @@ pub(super) fn unset_variable(
         let text = format!("this tenant's env has no variable {name}");
         return Err(EditError::at(tenant.line, text));
     };
-    let (key, env) = env;
-    entries::remove(page, (Some(key), env), name)
+    entries::remove(page, env, name)
 }
 
 fn list<'p>(page: &'p Page<'_>) -> Option<(&'p Spot, &'p Spot)> {
@@ -279,12 +293,19 @@ fn flow_text(tenant: &NewTenant) -> String {
     format!("{{{}}}", parts.join(", "))
 }
 
+/// How a key stands in the file.
+pub(super) fn key_entry(key: &Key) -> (Field, String) {
+    match key {
+        Key::Plain(secret) => (Field::ApiKey, secret.expose().to_owned()),
+        Key::Hashed(hash) => (Field::ApiKeySha256, hash.hex()),
+    }
+}
+
 fn scalars(tenant: &NewTenant) -> Vec<String> {
     let written = |key: &str, value: &str| format!("{key}: {}", scalar::written(value));
-    let mut lines = vec![
-        written("name", &tenant.name),
-        written("api_key", tenant.api_key.expose()),
-    ];
+    let (field, key) = key_entry(&tenant.key);
+    let mut lines = vec![written("name", &tenant.name), written(field.name(), &key)];
+    lines.extend(tenant.container.iter().map(|it| written("container", it)));
     // What is not UTF-8 was refused before.
     let dir = tenant.working_dir.as_ref().and_then(|it| it.to_str());
     lines.extend(dir.map(|dir| written("working_dir", dir)));

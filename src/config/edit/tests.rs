@@ -7,13 +7,14 @@ mod random;
 fn tenant(name: &str) -> NewTenant {
     NewTenant {
         name: name.to_owned(),
-        api_key: Secret::new(format!("{name}-key")),
+        key: Key::Plain(Secret::new(format!("{name}-key"))),
+        container: None,
         working_dir: None,
         env: Vec::new(),
     }
 }
 
-/// `+n` adds, `-n` removes, `n=k` sets the key, `n.V=x` sets and `n.V` unsets a variable.
+/// `+n` adds, `-n` removes, `n=k` sets the key, `n>h` the previous key, `n>` removes that, `n.V=x` sets and `n.V` unsets a variable.
 fn change(word: &str) -> Change {
     let secret = |text: &str| Secret::new(text.to_owned());
     if let Some(name) = word.strip_prefix('+') {
@@ -21,6 +22,17 @@ fn change(word: &str) -> Change {
     }
     if let Some(name) = word.strip_prefix('-') {
         return Change::RemoveTenant(name.to_owned());
+    }
+    if let Some((name, hash)) = word.split_once('>') {
+        let (tenant, field) = (name.to_owned(), Field::PreviousKeySha256);
+        return match hash {
+            "" => Change::Unset { tenant, field },
+            hash => Change::Set {
+                tenant,
+                field,
+                value: secret(hash),
+            },
+        };
     }
     let (place, value) = match word.split_once('=') {
         Some((place, value)) => (place, Some(value)),
@@ -36,14 +48,10 @@ fn change(word: &str) -> Change {
             tenant: tenant.to_owned(),
             name: name.to_owned(),
         },
-        (None, Some(value)) => Change::SetField {
+        (None, value) => Change::Set {
             tenant: place.to_owned(),
             field: Field::ApiKey,
-            value: secret(value),
-        },
-        (None, None) => Change::UnsetField {
-            tenant: place.to_owned(),
-            field: Field::PreviousKeyUntil,
+            value: secret(value.unwrap_or_default()),
         },
     }
 }
@@ -62,6 +70,13 @@ fn refuse(text: &str, word: &str, part: &str) {
         Ok(text) => panic!("accepted: {text}"),
         Err(error) => assert!(error.to_string().contains(part), "{error}"),
     }
+}
+
+/// The text of a fresh config.yaml with these tenants.
+fn new_file(tenants: &[NewTenant]) -> Result<String, EditError> {
+    let add = |tenant: &NewTenant| Change::AddTenant(tenant.clone());
+    let changes: Vec<_> = tenants.iter().map(add).collect();
+    edited(NEW_FILE, &changes)
 }
 
 const B: &str = "name: b\n    api_key: b-key\n";
@@ -195,25 +210,27 @@ fn another_tenant_looks_like_the_last_one() {
 fn new_tenants_are_written_with_everything() {
     let mut new = tenant("b");
     new.working_dir = Some(PathBuf::from("/srv/b b"));
+    new.container = Some("b-1".to_owned());
     new.env = vec![("X".to_owned(), Secret::new("a: b".to_owned()))];
     let text = new_file(&[new.clone(), tenant("c")]).unwrap();
     let expect = "
 tenants:
   - name: b
     api_key: b-key
+    container: b-1
     working_dir: \"/srv/b b\"
     env:
       X: \"a: b\"
   - name: c
     api_key: c-key
 ";
-    assert_eq!(text, format!("{HEADER}{expect}"));
+    assert_eq!(text, format!("{NEW_FILE}{expect}"));
     let text = edited("tenants: [{name: a}]", &[Change::AddTenant(new.clone())]).unwrap();
     assert_eq!(
         text,
-        "tenants: [{name: a}, {name: b, api_key: b-key, working_dir: \"/srv/b b\", env: {X: \"a: b\"}}]"
+        "tenants: [{name: a}, {name: b, api_key: b-key, container: b-1, working_dir: \"/srv/b b\", env: {X: \"a: b\"}}]"
     );
-    assert_eq!(new_file(&[]).unwrap(), HEADER);
+    assert_eq!(new_file(&[]).unwrap(), NEW_FILE);
     assert!(new_file(&[new.clone(), new.clone()]).is_err());
     // What would not read back as meant is found by the proof.
     new.env.push(new.env[0].clone());
@@ -239,6 +256,12 @@ fn a_tenant_is_removed_with_its_own_comments_only() {
         text,
         "-b",
         "tenants: # t\n  # first\n  - name: a\n    # of a\n    api_key: k\n    # of a too\n  # next\n\n# end\n",
+    );
+    // The blank line that came with the last one goes with it.
+    check(
+        "tenants:\r\n- name: a\r\n\r\n- name: b\r\n\r\n# end",
+        "-b",
+        "tenants:\r\n- name: a\r\n\r\n# end",
     );
     check("s: 1\ntenants:\n- name: a", "-a", "s: 1\ntenants: []\n");
     check(
@@ -315,44 +338,122 @@ fn a_key_is_replaced_in_its_place() {
     check_tail("  api_key: >-\n    old", "  api_key: \"n: w\"");
     check_tail(
         "  x: 1\n    # y\n# z\n",
-        "  x: 1\n    # y\n  api_key: \"n: w\"\n# z\n",
+        "  api_key: \"n: w\"\n  x: 1\n    # y\n# z\n",
     );
     check_tail("", "  api_key: \"n: w\"\n");
     check(
         "tenants: [{name: a, api_key: k}]",
-        "a=n",
-        "tenants: [{name: a, api_key: n}]",
+        "a=m",
+        "tenants: [{name: a, api_key: m}]",
     );
     check(
         "tenants: [{name: a}]",
-        "a=n",
-        "tenants: [{name: a, api_key: n}]",
+        "a=m",
+        "tenants: [{name: a, api_key: m}]",
     );
     check(
         "tenants: [{name: a, api_key: }]",
-        "a=n",
-        "tenants: [{name: a, api_key: n }]",
+        "a=m",
+        "tenants: [{name: a, api_key: m }]",
     );
     refuse(
         "tenants:\n- name: a\n  api_key: | # c\n    k\n",
-        "a=n",
+        "a=m",
         "line 3: a comment stands",
     );
     refuse(
         "tenants:\n- name: a\n  api_key: [secret]\n",
-        "a=n",
+        "a=m",
         "line 3: expected a single value",
     );
     refuse(
         "tenants:\n- name: a\n  api_key: x\n  api_key: y\n",
-        "a=n",
+        "a=m",
         "config.yaml:4: `api_key` is",
     );
     refuse(
         "tenants:\n- name: a\n  api_key: *k\n",
-        "a=n",
+        "a=m",
         "config.yaml:3: not valid YAML",
     );
+}
+
+fn set(field: Field, value: &str) -> Change {
+    Change::Set {
+        tenant: "a".to_owned(),
+        field,
+        value: Secret::new(value.to_owned()),
+    }
+}
+
+fn unset(field: Field) -> Change {
+    Change::Unset {
+        tenant: "a".to_owned(),
+        field,
+    }
+}
+
+#[test]
+fn previous_keys_come_behind_the_key_and_go_again() {
+    let rotation = [
+        set(Field::ApiKey, "new-key-of-a"),
+        set(Field::PreviousKeySha256, "00ff"),
+        set(Field::PreviousKeyUntil, "2026-12-31T23:59:59Z"),
+    ];
+    let back = [
+        set(Field::ApiKey, "old-key-of-a"),
+        unset(Field::PreviousKeyUntil),
+        unset(Field::PreviousKeySha256),
+        unset(Field::PreviousKeySha256),
+    ];
+    for (before, after) in [
+        (
+            "tenants:\r\n  - name: a\r\n    api_key: old-key-of-a # k\r\n    # of env\r\n    env:\r\n      A: 1\r\n# end",
+            "tenants:\r\n  - name: a\r\n    api_key: new-key-of-a # k\r\n    previous_key_sha256: 00ff\r\n    previous_key_until: 2026-12-31T23:59:59Z\r\n    # of env\r\n    env:\r\n      A: 1\r\n# end",
+        ),
+        (
+            "tenants: [{env: {A: 1}, api_key: old-key-of-a, name: a}]",
+            "tenants: [{env: {A: 1}, api_key: new-key-of-a, name: a, previous_key_sha256: 00ff, previous_key_until: 2026-12-31T23:59:59Z}]",
+        ),
+        (
+            "tenants:\n- api_key: old-key-of-a\n\n  # me\n  name: a\n\n\n",
+            "tenants:\n- api_key: new-key-of-a\n\n  # me\n  name: a\n  previous_key_sha256: 00ff\n  previous_key_until: 2026-12-31T23:59:59Z\n\n\n",
+        ),
+    ] {
+        let rotated = edited(before, &rotation).unwrap();
+        assert_eq!(rotated, after);
+        // Twice is the same.
+        assert_eq!(edited(&rotated, &rotation).unwrap(), after);
+        assert_eq!(edited(&rotated, &back).unwrap(), before);
+    }
+    // What is in the dash's line stays.
+    let text = "tenants:\n- previous_key_until: x\n  name: a\n";
+    let error = edited(text, &[unset(Field::PreviousKeyUntil)]).unwrap_err();
+    assert!(
+        error.to_string().contains("line 2: something else"),
+        "{error}"
+    );
+    // An empty value has no place of its own, and takes nothing with it.
+    let text = "tenants:\n- name: a\n  previous_key_until:\n\n  # of b\n- name: b\n";
+    let without = edited(text, &[unset(Field::PreviousKeyUntil)]).unwrap();
+    assert_eq!(without, "tenants:\n- name: a\n\n  # of b\n- name: b\n");
+}
+
+#[test]
+fn example_keeps_every_line() {
+    let example = include_str!("../../../config.example.yaml");
+    let text = edited(example, &[change("+b"), change("b.U=2")]).unwrap();
+    let added = text
+        .lines()
+        .filter(|line| !example.lines().any(|it| it == *line));
+    let expect = [
+        "tenants:",
+        "  - name: b",
+        "    api_key: b-key",
+        "    env:",
+        "      U: 2",
+    ];
+    assert_eq!(added.collect::<Vec<_>>(), expect);
 }
 
 #[test]
@@ -436,6 +537,7 @@ fn variables_are_removed_alone() {
     check_tail(" {X: 1, Y: 2}\n", " {Y: 2}\n");
     check_tail(" {Y: 2, X: 1}\n", " {Y: 2}\n");
     check_tail(" {X: 1}\n", " {}\n");
+    check_tail(" {Y: 2, X: \"a # b\"} # c\n", " {Y: 2} # c\n");
     refuse(
         "tenants:\n- name: a\n  env: {}\n",
         "a.X",
@@ -516,7 +618,7 @@ fn every_value_reads_back_verbatim() {
             assert_eq!(found.unwrap().lines().count(), text.lines().count());
         }
         let mut new = tenant(if value.is_empty() { "n" } else { value });
-        new.api_key = Secret::new(value.to_owned());
+        new.key = Key::Plain(Secret::new(value.to_owned()));
         assert!(new_file(&[new]).is_ok(), "{value:?}");
     }
 }

@@ -128,6 +128,9 @@ fn no_mutation_of_the_example_panics() {
     for _ in 0..3000 {
         let mut bytes = start.as_bytes().to_vec();
         for _ in 0..=numbers.below(4) {
+            if bytes.is_empty() {
+                break;
+            }
             let at = numbers.below(bytes.len());
             match numbers.below(4) {
                 0 => bytes[at] = numbers.below(256) as u8,

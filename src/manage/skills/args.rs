@@ -1,9 +1,9 @@
 //! The words of the commands about skills.
 
-use argh::FromArgs;
+use argh::{ArgsInfo, FromArgs};
 
 /// Skills, between instances and skills/TENANT here.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(
     subcommand,
     name = "skills",
@@ -17,7 +17,7 @@ pub(crate) struct Skills {
     pub(crate) action: Action,
 }
 
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand)]
 pub(crate) enum Action {
     List(List),
@@ -29,7 +29,7 @@ pub(crate) enum Action {
 }
 
 /// List skills: where they are, what they need, and whether the model sees them.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "list", help_triggers("-h", "--help"))]
 pub(crate) struct List {
     /// only this tenant
@@ -46,7 +46,7 @@ pub(crate) struct List {
 }
 
 /// Compare by content: only here, only there, same, changed.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "diff", help_triggers("-h", "--help"))]
 pub(crate) struct Diff {
     /// only this tenant
@@ -63,7 +63,7 @@ pub(crate) struct Diff {
 }
 
 /// Take an instance's skills into skills/TENANT.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "pull", help_triggers("-h", "--help"))]
 pub(crate) struct Pull {
     /// only this tenant
@@ -84,7 +84,7 @@ pub(crate) struct Pull {
 }
 
 /// Give skills/TENANT to the instance's workspace.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "push", help_triggers("-h", "--help"))]
 pub(crate) struct Push {
     /// only this tenant
@@ -101,7 +101,7 @@ pub(crate) struct Push {
 }
 
 /// Both ways, new skills only: nothing is replaced or removed.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "bisync", help_triggers("-h", "--help"))]
 pub(crate) struct Bisync {
     /// only this tenant
@@ -118,7 +118,7 @@ pub(crate) struct Bisync {
 }
 
 /// Remove what killed commands left, and name skills of tenants that are gone.
-#[derive(FromArgs, Debug, PartialEq, Eq)]
+#[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(subcommand, name = "clean", help_triggers("-h", "--help"))]
 pub(crate) struct Clean {
     /// only this tenant

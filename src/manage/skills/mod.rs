@@ -25,11 +25,11 @@ use self::{
 use super::{
     access::Access,
     found::Found,
+    question::agreed_or,
     say::{Say, plain},
     setup::state_dir,
     store,
     table::{table, terminal_width},
-    tenants::agreed_or,
 };
 use crate::{
     config::{self, Config, Tenant},
@@ -192,7 +192,7 @@ fn each(
     name: Option<&str>,
     act: impl Fn(&Desk<'_>) -> Result<(), String>,
 ) -> Result<bool, String> {
-    let found = Found::search();
+    let found = Found::search(&config.tenants);
     let say = Say::new();
     let mut good = true;
     for tenant in chosen(config, name)? {
@@ -239,7 +239,7 @@ fn lock(tenant: &str) -> Result<File, String> {
 fn chosen<'c>(config: &'c Config, name: Option<&str>) -> Result<Vec<&'c Tenant>, String> {
     match name {
         None => Ok(config.tenants.iter().collect()),
-        Some(name) => super::tenants::tenant(config, name).map(|it| vec![it]),
+        Some(name) => config.tenant(name).map(|it| vec![it]),
     }
 }
 
@@ -485,7 +485,7 @@ fn diff(config: &Config, options: &args::Diff) -> Result<bool, String> {
 
 /// Of all that are meant; false when an instance could not be read, which is told.
 fn rows(config: &Config, name: Option<&str>, scope: Scope) -> Result<(Vec<Row>, bool), String> {
-    let found = Found::search();
+    let found = Found::search(&config.tenants);
     let mut rows = Vec::new();
     let mut good = true;
     for tenant in chosen(config, name)? {

@@ -135,7 +135,7 @@ pub(super) struct About {
 
 impl Skill {
     /// Equal for equal files with equal paths and execute bits, whenever they were written.
-    pub(super) fn hash(&self) -> config::Digest {
+    pub(super) fn hash(&self) -> [u8; 32] {
         let mut hash = hmac_sha256::Hash::new();
         for file in &self.files {
             let path = file.path.as_os_str().as_encoded_bytes();

@@ -18,7 +18,7 @@ fn inspected(name: &str, more: Value) -> Container {
 
 #[track_caller]
 fn check(name: &str, more: Value, expect: Option<&str>) {
-    let found = container(inspected(name, more));
+    let found = container(inspected(name, more), &Claims::default());
     assert_eq!(found.map(|it| it.name).as_deref(), expect, "{name}");
 }
 
@@ -132,12 +132,12 @@ fn state_is_where_the_container_says() {
     ] {
         let more = json!({"Config": {"Env": env},
                           "Mounts": [{"Type": "bind", "Source": "/y", "Destination": mount}]});
-        let found = container(inspected("a-openclaw-gateway-1", more)).unwrap();
+        let found = container(inspected("a-openclaw-gateway-1", more), &Claims::default()).unwrap();
         assert_eq!(found.state_dir, Path::new(expect));
         assert_eq!(found.config_path, Path::new(expect).join("openclaw.json"));
     }
     let more = json!({"Config": {"Env": ["OPENCLAW_CONFIG_PATH=/etc/oc.json"]}});
-    let found = container(inspected("a-openclaw-gateway-1", more)).unwrap();
+    let found = container(inspected("a-openclaw-gateway-1", more), &Claims::default()).unwrap();
     assert_eq!(found.config_path, Path::new("/etc/oc.json"));
 }
 
@@ -173,16 +173,41 @@ fn directories_with_a_config_are_local_instances() {
 #[test]
 fn equal_names_get_numbers_and_a_notice() {
     let one = |name: &str| {
-        container(inspected(
-            name,
-            labelled(json!({"openclaw.fleet.tenant": "a"})),
-        ))
-        .unwrap()
+        let labels = labelled(json!({"openclaw.fleet.tenant": "a"}));
+        container(inspected(name, labels), &Claims::default()).unwrap()
     };
     let mut all = [one("first"), one("second"), one("third")];
-    let notices = make_unique(&mut all);
+    let notices = make_unique(&mut all, &Claims::default());
     assert_eq!(all.map(|it| it.name), ["a", "a-2", "a-3"]);
     assert_eq!(notices[0], "second would be `a` too; it is called `a-2`");
+}
+
+#[test]
+fn container_that_is_named_is_its_tenants_alone() {
+    let claims = [("database", "a"), ("0123456789ab", "b"), ("0", "c")];
+    let claims = claims.map(|(container, tenant)| (container.to_owned(), tenant.to_owned()));
+    let claims = Claims::new(claims.into_iter());
+    let one = |name: &str, more| container(inspected(name, more), &claims);
+    let id = json!({"Id": "0123456789abcdef"});
+    assert_eq!(one("any", id).unwrap().name, "b");
+    // A short beginning of an id says nothing.
+    assert!(one("other", json!({})).is_none());
+    assert!(
+        one(
+            "database",
+            json!({"State": {"Running": true, "Paused": true}})
+        )
+        .is_none()
+    );
+    let labels = labelled(json!({"openclaw.fleet.tenant": "a"}));
+    let mut all = [
+        one("first", labels).unwrap(),
+        one("database", json!({})).unwrap(),
+        one("database", json!({})).unwrap(),
+    ];
+    let notices = make_unique(&mut all, &claims);
+    assert_eq!(all.map(|it| it.name), ["a-2", "a", "a-3"]);
+    assert_eq!(notices.len(), 2, "{notices:?}");
 }
 
 #[test]

@@ -149,6 +149,13 @@ impl Settings {
             .collect()
     }
 
+    /// The keys of all model providers.
+    pub(crate) fn api_keys(&self) -> Vec<String> {
+        let providers = self.fields(&["models", "providers"]);
+        let keys = providers.filter_map(|(_, provider)| provider.get("apiKey"));
+        keys.filter_map(|key| self.text(key)).collect()
+    }
+
     /// Whether a rewrite by OpenClaw would lose comments.
     pub(crate) fn has_comments(&self) -> bool {
         self.sources

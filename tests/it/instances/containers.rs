@@ -16,7 +16,7 @@ const BUILT_IN: &str =
 const NODE: u32 = 1000;
 
 /// A state directory on the host that belongs to the container's user.
-fn state(host: &Host, name: &str, text: &str) -> PathBuf {
+pub(super) fn state(host: &Host, name: &str, text: &str) -> PathBuf {
     let dir = host.dir.create_dir(&format!("states/{name}"));
     let file = host
         .dir

@@ -424,9 +424,9 @@ fn tenant_that_cannot_be_edited_does_not_stop_the_others() {
         r#"{agents:{defaults:{model:"anthropic/claude-sonnet-4-6"}},env:{vars:{A:"1"}}}"#;
     host.openclaw("", built_in);
     host.openclaw("-b", built_in);
-    let text = "tenants:\n  - &it {name: local, api_key: my-own-key-of-it}\n";
+    let text = "tenants:\n  - &me {name: local, api_key: my-own-key-of-it}\n";
     fs::write(host.config(), text).unwrap();
-    host.setup(&[]).bad().says("has an anchor");
+    host.setup(&[]).bad().says("tenant `local` has an anchor");
     assert!(host.config_text().starts_with(text));
     let second = fs::read_to_string(host.home(".openclaw-b/openclaw.json")).unwrap();
     assert!(second.contains(&host.key("local-b")));

@@ -5,6 +5,7 @@ mod engines;
 mod local;
 mod served;
 mod skills;
+mod tenants;
 
 use std::{
     fs,
@@ -123,6 +124,29 @@ impl Host {
     fn manage(&self, words: &[&str]) -> Ended {
         let program = self.dir.path().join("bin/ccgw-manage");
         ended(&mut self.command(&program, words))
+    }
+
+    /// With this on stdin.
+    #[track_caller]
+    fn manage_with(&self, words: &[&str], stdin: &str) -> Ended {
+        let program = self.dir.path().join("bin/ccgw-manage");
+        let mut command = self.command(&program, words);
+        let file = self.dir.write("stdin", stdin);
+        // `run_to_end` closes stdin, so a program in between opens the file.
+        let mut fed = Command::new("sh");
+        fed.args(["-c", "exec \"$@\" < \"$0\""])
+            .arg(file)
+            .arg(command.get_program())
+            .args(command.get_args())
+            .current_dir(self.dir.create_dir("cwd"))
+            .env_clear();
+        for (name, value) in command.get_envs() {
+            if let Some(value) = value {
+                fed.env(name, value);
+            }
+        }
+        command.env_clear();
+        ended(&mut fed)
     }
 
     /// The gateway as it was set up.

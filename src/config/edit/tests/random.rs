@@ -12,9 +12,9 @@ const TEXTS: [&str; 7] = [
     "\u{feff}tenants:\n  -\n    name: a\n    env:\n        # none\n  - name: c\n    env: {} # none\nskills:\n    dir: |+\n        x\n\n",
 ];
 
-const WORDS: [&str; 16] = [
+const WORDS: [&str; 18] = [
     "+b", "+d", "-a", "-b", "-c", "-d", "a=new", "b=n: w", "c=", "a.A=1", "a.B", "a.A", "c.A=x #y",
-    "c.A", "b.Z=é", "d.Z=",
+    "c.A", "b.Z=é", "d.Z=", "a>old", "c>",
 ];
 
 /// A small generator, the same numbers in every run.
@@ -85,7 +85,7 @@ fn check_lines(old: &str, new: &str, change: &Change) {
     let (gone_max, come_max) = match change {
         Change::AddTenant(_) => (1, 4),
         Change::RemoveTenant(_) => (12, 2),
-        Change::SetField { .. } | Change::UnsetField { .. } => (1, 2),
+        Change::Set { .. } | Change::Unset { .. } => (1, 2),
         Change::SetEnv { .. } => (4, 3),
         Change::UnsetEnv { .. } => (4, 1),
     };
