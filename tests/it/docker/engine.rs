@@ -58,11 +58,13 @@ impl Engine {
         // It begins the names of network interfaces, which have 15 characters at most.
         let tag = format!("cg{}x{number}", std::process::id());
         let dir = std::env::temp_dir().join(format!("ccgw-it-{}", unique()));
-        let configuration = configuration(&dir, &tag).to_string();
+        let addresses = Addresses::of_engine(number);
+        let configuration = configuration(&dir, &tag, &addresses).to_string();
         fs::create_dir_all(&dir)
             .and_then(|()| fs::write(dir.join("daemon.json"), configuration))
             .map_err(|error| format!("cannot write to {}: {error}", dir.display()))?;
-        let mut supervisor = supervisor(&dir, &tag).map_err(|error| error.to_string())?;
+        let mut supervisor =
+            supervisor(&dir, &tag, &addresses).map_err(|error| error.to_string())?;
         let mut engine = Engine {
             wanted: supervisor.stdin.take(),
             dir,
@@ -148,22 +150,54 @@ fn socket(dir: &Path) -> PathBuf {
 
 /// Nothing of the machine is touched but one bridge: no firewall rule and no sysctl, so that an
 /// engine that runs here already is not disturbed. A container reaches the host all the same.
-fn configuration(dir: &Path, tag: &str) -> Value {
+fn configuration(dir: &Path, tag: &str, addresses: &Addresses) -> Value {
     json!({
         "hosts": [format!("unix://{}", socket(dir).display())],
         "data-root": dir.join("data"), "exec-root": dir.join("exec"), "pidfile": dir.join("pid"),
+        "default-address-pools": [{"base": addresses.networks, "size": 28}],
         "bridge": tag, "iptables": false, "ip-masq": false, "ip-forward": false,
         "cgroup-parent": format!("/{tag}"), "exec-opts": ["native.cgroupdriver=cgroupfs"],
     })
 }
 
-fn supervisor(dir: &Path, tag: &str) -> io::Result<Child> {
+/// What an engine may use of the machine's addresses. Engines that choose for themselves take what
+/// no route leads to: two that start at once take the same, and their containers lose their way.
+struct Addresses {
+    /// The bridge's own, with its prefix.
+    bridge: String,
+    /// Where the networks that tests make are cut from.
+    networks: String,
+}
+
+impl Addresses {
+    /// Eight of the 256 subnets of this process's block, for each of 32 engines.
+    fn of_engine(number: u32) -> Addresses {
+        static BLOCK: OnceLock<u32> = OnceLock::new();
+        let block = BLOCK.get_or_init(|| free_block(std::process::id()));
+        let subnet = number % 32 * 8;
+        Addresses {
+            bridge: format!("10.{block}.{subnet}.1/24"),
+            networks: format!("10.{block}.{}.0/22", subnet + 4),
+        }
+    }
+}
+
+/// A number B, by preference another one for each process, so that no route leads to 10.B.
+fn free_block(process: u32) -> u32 {
+    let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
+    // Addresses stand there backwards, in hexadecimal digits.
+    let taken = |block: &u32| routes.contains(&format!("{block:02X}0A\t"));
+    let mut blocks = (0..128).map(|next| 64 + (process + next) % 128);
+    blocks.find(|block| !taken(block)).unwrap_or(64)
+}
+
+fn supervisor(dir: &Path, tag: &str, addresses: &Addresses) -> io::Result<Child> {
     Command::new("sh")
         .arg(concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/tests/it/docker/engine.sh"
         ))
-        .args([dir.as_os_str(), tag.as_ref()])
+        .args([dir.as_os_str(), tag.as_ref(), addresses.bridge.as_ref()])
         .current_dir("/")
         .env_clear()
         .env("PATH", parts::path())

@@ -3,13 +3,15 @@
 # it behind. The engine has process and mount namespaces of its own: when the first process in
 # there ends, the kernel kills all others and every mount is gone, so containers need no stopping.
 #
-#   engine.sh DIRECTORY TAG    DIRECTORY holds daemon.json; TAG names the bridge and the cgroup
+#   engine.sh DIRECTORY TAG ADDRESS    DIRECTORY holds daemon.json; TAG names the bridge and the
+#                                      cgroup; ADDRESS is the bridge's own, with its prefix
 set -u
 
 outside() {
     busybox ip link add "$tag" type bridge
+    busybox ip addr add "$address" dev "$tag"
     unshare --mount --propagation slave --pid --fork --kill-child --mount-proc \
-        sh "$0" "$directory" "$tag" inside
+        sh "$0" "$directory" "$tag" "$address" inside
     code=$?
     # Whoever reads this may be gone, which is no reason to leave anything behind.
     trap '' PIPE
@@ -39,4 +41,5 @@ inside() {
 
 directory=$1
 tag=$2
-"${3:-outside}"
+address=$3
+"${4:-outside}"
