@@ -14,6 +14,7 @@ use crate::{
     api::{AnswerEvent, ApiError, anthropic, openai, responses},
     claude::event::RateLimit,
     http::{AnswerHeader, HangUp, Limit, Reply, Response, Stream},
+    session::Continuity,
 };
 
 /// How long a streaming answer's head is held back for a status that fits.
@@ -36,6 +37,8 @@ pub(crate) struct Answer {
     limits: Vec<AnswerHeader>,
     /// Where its text is kept.
     keep: Option<Place>,
+    /// How the history reached the model, for `x-ccgw-session`.
+    continuity: Option<Continuity>,
     format: Format,
     encoder: Encoder,
     channel: Channel,
@@ -87,6 +90,9 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// The header that names what was accepted and has no effect.
 const IGNORED: &str = "x-ccgw-ignored";
 
+/// The header that says whether the CLI still had the conversation.
+const SESSION: &str = "x-ccgw-session";
+
 enum Channel {
     /// Nothing sent yet.
     Held(Reply),
@@ -104,6 +110,7 @@ impl Answer {
             ignored: None,
             limits: Vec::new(),
             keep: None,
+            continuity: None,
             format,
             encoder,
             channel: Channel::Held(reply),
@@ -123,6 +130,11 @@ impl Answer {
     pub(crate) fn kept_at(mut self, keep: Option<Place>) -> Self {
         self.keep = keep;
         self
+    }
+
+    /// Says how the history reached the model, in a header of a good answer.
+    pub(crate) fn continues(&mut self, continuity: Continuity) {
+        self.continuity = Some(continuity);
     }
 
     /// Where usage limits stand. OpenAI's format has no words for that.
@@ -306,6 +318,7 @@ impl Answer {
         let id = request_id_header(self.format);
         let mut headers = vec![(id, self.request_id.clone().into())];
         headers.extend(self.ignored.clone().map(|it| (IGNORED, it.into())));
+        headers.extend(self.continuity.map(|it| (SESSION, it.name().into())));
         headers.extend(self.limits.iter().cloned());
         headers
     }

@@ -24,6 +24,8 @@ pub(crate) struct Job {
     pub(crate) tenant_id: TenantId,
     pub(crate) tenant: Arc<Tenant>,
     pub(crate) prompt: Prompt,
+    /// Which of the tenant's conversations it belongs to, where that is known.
+    pub(crate) conversation: Option<String>,
     /// What to count, where the tokens are asked for and not an answer.
     pub(crate) task: Option<Countable>,
     pub(crate) answer: Answer,

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{job::Job, live::Listed};
+use super::{continuity::Begun, job::Job, live::Listed};
 use crate::{
     api::{AnswerEvent, ApiError},
     claude::event,
@@ -29,7 +29,11 @@ pub(super) struct Ledger {
     pub(super) pid: Arc<AtomicI32>,
     pub(super) first_event: Option<Duration>,
     turns: u64,
+    /// Of the process so far, and before this run.
     cost_usd: f64,
+    cost_before_usd: f64,
+    /// How the history reached the model.
+    session: &'static str,
     usage: String,
     pub(super) left_over: usize,
     /// Lines that are not JSON; skipped.
@@ -42,6 +46,19 @@ impl Ledger {
             pid: Arc::clone(&listed.pid),
             ..Ledger::default()
         }
+    }
+
+    /// A process has the question.
+    pub(super) fn begin(&mut self, begun: &Begun) {
+        self.pid.store(begun.worker.pid(), Ordering::Relaxed);
+        self.session = begun.continuity.name();
+        self.cost_before_usd = begun.cost_usd;
+        self.cost_usd = begun.cost_usd;
+    }
+
+    /// What the process's turns cost so far: the CLI counts on.
+    pub(super) fn total_cost_usd(&self) -> f64 {
+        self.cost_usd
     }
 
     /// What the answer itself tells: all there is of a run that is ended before its `result`.
@@ -72,23 +89,25 @@ impl Ledger {
         let first = self
             .first_event
             .map_or_else(|| "-".to_owned(), |it| it.as_millis().to_string());
-        let fields: [log::Field<'_>; 12] = [
+        let cost_usd = (self.cost_usd - self.cost_before_usd).max(0.0);
+        let fields: [log::Field<'_>; 13] = [
             ("request", &job.answer.request_id()),
             ("tenant", &job.tenant.name),
             ("model", &job.prompt.model),
             ("outcome", &name),
+            ("session", &self.session),
             ("pid", &self.pid.load(Ordering::Relaxed)),
             ("queued_ms", &queued.as_millis()),
             ("first_ms", &first),
             ("ran_ms", &ran.as_millis()),
             ("turns", &self.turns),
-            ("cost_usd", &format_args!("{:.6}", self.cost_usd)),
+            ("cost_usd", &format_args!("{cost_usd:.6}")),
             ("tokens", &self.usage),
             ("why", &why),
         ];
         match outcome {
             Outcome::Failed(_) => log::warn("run", &fields),
-            Outcome::Answered | Outcome::ClientGone => log::info("run", &fields[..11]),
+            Outcome::Answered | Outcome::ClientGone => log::info("run", &fields[..12]),
         }
         if self.garbage > 0 {
             log::warn(

@@ -4,6 +4,7 @@
 mod answer;
 mod auth;
 mod cancel;
+pub(crate) mod continuity;
 mod cors;
 mod count;
 mod health;
@@ -35,6 +36,7 @@ use std::{
 
 use self::{
     answer::{Answer, error_response, json},
+    continuity::Conversations,
     live::Live,
     route::{Format, Route},
 };
@@ -54,6 +56,7 @@ use crate::{
     config::ConfigDir,
     http::{Account, AnswerHeader, Head, Refused, Request, Response},
     ids, log, processes, scheduler,
+    session::conversation_id,
     state::{self, StateDir},
 };
 
@@ -67,6 +70,7 @@ pub(crate) struct Gateway {
     pub(crate) base_env: Vec<(OsString, OsString)>,
     scheduler: scheduler::Handle,
     live: Live,
+    pub(crate) conversations: Conversations,
     last_reload: Mutex<Option<LastReload>>,
     started: Instant,
     draining: AtomicBool,
@@ -87,6 +91,7 @@ pub(crate) struct Parts {
     pub(crate) state: StateDir,
     pub(crate) base_env: Vec<(OsString, OsString)>,
     pub(crate) scheduler: scheduler::Handle,
+    pub(crate) conversations: Conversations,
 }
 
 /// The one tenant of a gateway that has none configured.
@@ -106,6 +111,7 @@ impl Gateway {
             base_env: parts.base_env,
             scheduler: parts.scheduler,
             live: Live::default(),
+            conversations: parts.conversations,
             last_reload: Mutex::default(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
@@ -121,6 +127,7 @@ impl Gateway {
     /// Puts a new configuration in force, for all requests that come from now on.
     pub(crate) fn serve_from_now(&self, served: Served) {
         self.scheduler.limit(served.limits());
+        self.conversations.pool.begin_anew(served.config.cli.warm);
         *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
     }
 
@@ -277,6 +284,7 @@ impl Gateway {
                     served: Arc::clone(&served),
                     tenant_id,
                     tenant,
+                    conversation: conversation_id(named_conversation(&head), &prompt),
                     prompt,
                     task,
                     answer,
@@ -356,6 +364,14 @@ impl Tenant {
             config_dir: ConfigDir::Shared,
         }
     }
+}
+
+/// The headers in which a client may name its conversation: ours, and those that OpenClaw sends with
+/// `compat.sendSessionAffinityHeaders`.
+fn named_conversation(head: &Head) -> Option<&str> {
+    ["x-ccgw-conversation", "x-session-affinity", "session_id"]
+        .into_iter()
+        .find_map(|name| head.header(name))
 }
 
 /// Nobody's key is known yet, or it is wrong: without a bound a stranger could fill the disk.

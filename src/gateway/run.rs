@@ -3,7 +3,8 @@
 use std::{
     borrow::Cow,
     os::fd::{AsFd, OwnedFd},
-    sync::{Arc, atomic::Ordering},
+    path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,6 +12,7 @@ use super::{
     Gateway, Served, Tenant,
     answer::{Patience, unix_now},
     cancel::{Cancel, Reason, clear},
+    continuity::{Begun, Ways},
     count::count,
     job::Job,
     ledger::{Ledger, Outcome},
@@ -18,17 +20,19 @@ use super::{
     upstream::Pass,
 };
 use crate::{
-    api::{AnswerEvent, ApiError, BuiltInTools, ErrorKind, Prompt},
+    api::{AnswerEvent, ApiError, BuiltInTools, DeltaKind, ErrorKind, Prompt},
     claude::{
-        command::{self, Recipe},
+        command::Recipe,
         event::{self, Event, Stream},
-        failure, input,
+        failure,
         keeper::{Keeper, Launch, SpawnError},
         worker::{LineTooLong, Step, Worker},
     },
     config::StreamPolicy,
     http::Limit,
+    log,
     scheduler::{self, Permit},
+    session::{Key, Said, Uuid},
     turn::{TurnPolicy, Turns, Verdict},
 };
 
@@ -51,7 +55,7 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
     let mut ledger = Ledger::of(&listed);
     let outcome = match job.task.take() {
         Some(countable) => count(gateway, &mut job, hands, &countable),
-        None => answer(gateway, &mut job, hands, &mut ledger),
+        None => answer((gateway, &mut job), hands, &mut ledger),
     };
     drop(permit);
     ledger.log(&job, &outcome, queued, started.elapsed());
@@ -59,29 +63,32 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
 
 /// What a CLI worker thread lends to a run.
 pub(crate) struct Hands<'a> {
-    pub(crate) keeper: &'a mut Keeper,
+    /// None while the process that it ran waits for its next turn.
+    pub(crate) keeper: &'a mut Option<Keeper>,
     pub(crate) wake: &'a OwnedFd,
     pub(crate) cancel: &'a Arc<Cancel>,
 }
 
-/// A command line, and what is written to it.
-type Start = (Launch, Vec<u8>);
-
 /// Answers with a model's turns, unless it is known that they would fail.
-fn answer(gateway: &Gateway, job: &mut Job, hands: Hands<'_>, ledger: &mut Ledger) -> Outcome {
+fn answer((gateway, job): (&Gateway, &mut Job), hands: Hands<'_>, ledger: &mut Ledger) -> Outcome {
     let (served, tenant) = (Arc::clone(&job.served), Arc::clone(&job.tenant));
     let whose = (job.tenant_id, &*tenant);
     let entered = served.upstream.enter(whose, &job.prompt.model);
-    let prepared = entered.and_then(|pass| {
-        let launch = prepare(gateway, job, command::launch)?;
-        let system = system_prompt(&job.prompt, &served.skill_text, &tenant);
-        let input = input::lines(&job.prompt, &system).map_err(unwritable)?;
-        Ok(((launch, input), pass))
-    });
-    match prepared {
-        Ok((start, pass)) => execute((&served, pass), job, hands, start, ledger),
+    match entered.and_then(|pass| Ok((pass, Ways::of(gateway, job)?))) {
+        Ok((pass, ways)) => {
+            let watch = (hands.wake, hands.cancel.as_ref());
+            let progress = Progress::new((&served, &ways), &job.prompt, watch, pass);
+            execute((gateway, job), ways, (progress, hands.keeper), ledger)
+        }
         Err(error) => failed(job, error),
     }
+}
+
+/// What a job's process is started with.
+pub(super) struct Prepared {
+    pub(super) launch: Launch,
+    /// The directory with the tenant's skills.
+    pub(super) skills: Option<PathBuf>,
 }
 
 /// The command line for a job, made by `launch`.
@@ -89,7 +96,7 @@ pub(super) fn prepare(
     gateway: &Gateway,
     job: &Job,
     launch: fn(&Recipe<'_>, &Prompt) -> Launch,
-) -> Result<Launch, ApiError> {
+) -> Result<Prepared, ApiError> {
     let place = gateway.place_of((&job.served, &job.tenant))?;
     let safe = gateway.cli.ensure_safe();
     safe.map_err(|why| ApiError::new(ErrorKind::Unavailable, why))?;
@@ -102,7 +109,10 @@ pub(super) fn prepare(
         base_env: &gateway.base_env,
         tenant_env: &job.tenant.env,
     };
-    Ok(launch(&recipe, &job.prompt))
+    Ok(Prepared {
+        launch: launch(&recipe, &job.prompt),
+        skills: place.skills_plugin.as_ref().map(|it| it.join("skills")),
+    })
 }
 
 pub(super) fn unwritable(error: serde_json::Error) -> ApiError {
@@ -111,43 +121,78 @@ pub(super) fn unwritable(error: serde_json::Error) -> ApiError {
 }
 
 /// The request's own system prompt, then how to reach the tenant's OpenClaw, then whose run it is.
-fn system_prompt(prompt: &Prompt, skill_text: &str, tenant: &Tenant) -> String {
+pub(super) fn system_prompt(prompt: &Prompt, skill_text: &str, tenant: &Tenant) -> String {
     let tag = format!("<!-- openclaw-tenant: {} -->", tenant.name);
     let parts = [prompt.system.as_str(), skill_text.trim_end(), &tag];
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join("\n\n")
 }
 
-fn execute(
-    (served, pass): (&Served, Pass<'_>),
-    job: &mut Job,
-    hands: Hands<'_>,
-    (launch, input): Start,
+fn execute<'a>(
+    (gateway, job): (&Gateway, &mut Job),
+    mut ways: Ways,
+    (mut progress, keeper): (Progress<'a>, &mut Option<Keeper>),
     ledger: &mut Ledger,
 ) -> Outcome {
-    let mut worker = match Worker::start(hands.keeper, &launch, input) {
-        Ok(worker) => worker,
-        Err(error) => return failed(job, cannot_start(&error)),
-    };
-    ledger.pid.store(worker.pid(), Ordering::Relaxed);
-    let mut progress = Progress::new(served, &job.prompt, (hands.wake, hands.cancel), pass);
-    let ending = loop {
-        if let Some(reason) = hands.cancel.reason() {
-            break Ending::Stopped(reason);
+    loop {
+        let mut begun = match ways.begin((gateway, job), keeper) {
+            Ok(begun) => begun,
+            Err(error) => return failed(job, error),
+        };
+        ledger.begin(&begun);
+        job.answer.continues(begun.continuity);
+        let mut run = (&ways, &mut begun);
+        let ending = loop {
+            if let Some(reason) = progress.cancel.reason() {
+                break Ending::Stopped(reason);
+            }
+            if let Some(ending) = progress.step((gateway, job), &mut run, ledger) {
+                break ending;
+            }
+        };
+        if let Ending::Lost = ending {
+            LOST.info(
+                "a session was not to be had after all; the next way is tried",
+                &[
+                    ("request", &job.answer.request_id()),
+                    ("tenant", &job.tenant.name),
+                    ("was", &begun.continuity.name()),
+                ],
+            );
+            let (_, given_back) = begun.worker.end();
+            keeper.get_or_insert(given_back);
+            progress = progress.once_more((&ways, &job.prompt));
+            continue;
         }
-        if let Some(ending) = progress.step(&mut worker, job, ledger) {
-            break ending;
+        // The client is told before the process tree is cleared away: that may take seconds.
+        let ending = match ending {
+            Ending::Failed(error) => Ending::Failed(progress.work.failed(error)),
+            other => other,
+        };
+        let outcome = conclude(job, ending);
+        gateway.conversations.count(begun.continuity);
+        let is_done = progress.task == Task::Done;
+        match progress.key.take() {
+            Some(key) if is_done && matches!(outcome, Outcome::Answered) => {
+                begun.cost_usd = ledger.total_cost_usd();
+                ways.keep((gateway, job), begun, key);
+            }
+            key => {
+                key.iter()
+                    .for_each(|key| gateway.conversations.pool.expected_no_more(*key));
+                let (left_over, given_back) = stop(begun.worker, progress.task);
+                ledger.left_over = left_over;
+                keeper.get_or_insert(given_back);
+            }
         }
-    };
-    // The client is told before the process tree is cleared away: that may take seconds.
-    let ending = match ending {
-        Ending::Failed(error) => Ending::Failed(progress.work.failed(error)),
-        other => other,
-    };
-    let outcome = conclude(job, ending);
-    ledger.left_over = stop(worker, progress.task);
-    outcome
+        if ways.began_anew() && matches!(outcome, Outcome::Answered) {
+            ways.start_ahead((gateway, job));
+        }
+        return outcome;
+    }
 }
+
+static LOST: log::Sparing = log::Sparing::new();
 
 /// Tells a client that has no whole answer why not.
 pub(super) fn conclude(job: &mut Job, ending: Ending) -> Outcome {
@@ -157,6 +202,7 @@ pub(super) fn conclude(job: &mut Job, ending: Ending) -> Outcome {
         Ending::Failed(error) => failed(job, error),
         Ending::Stopped(Reason::Shutdown) => failed(job, shutting_down()),
         Ending::Stopped(Reason::Operator) => failed(job, scheduler::cancelled()),
+        Ending::Lost => failed(job, lost()),
     }
 }
 
@@ -170,6 +216,12 @@ fn shutting_down() -> ApiError {
     ApiError::new(ErrorKind::Unavailable, text).retry_after(Duration::from_secs(5))
 }
 
+/// Nobody sees it: the last way is never lost.
+fn lost() -> ApiError {
+    let text = "the conversation's session was lost";
+    ApiError::new(ErrorKind::Internal, text)
+}
+
 /// What the CLI is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Task {
@@ -179,7 +231,7 @@ enum Task {
 }
 
 /// Ends the process tree, gently where there is something to be gentle with.
-fn stop(mut worker: Worker<'_>, task: Task) -> usize {
+fn stop(mut worker: Worker, task: Task) -> (usize, Keeper) {
     if worker.exit().is_none() {
         match task {
             Task::Done => {
@@ -193,7 +245,8 @@ fn stop(mut worker: Worker<'_>, task: Task) -> usize {
             }
         }
     }
-    worker.end().left_over
+    let (ended, keeper) = worker.end();
+    (ended.left_over, keeper)
 }
 
 pub(super) enum Ending {
@@ -201,6 +254,8 @@ pub(super) enum Ending {
     ClientGone,
     Failed(ApiError),
     Stopped(Reason),
+    /// The process could not go on from where it was to; the model was not asked.
+    Lost,
 }
 
 /// Where a run stands between two steps.
@@ -217,11 +272,30 @@ struct Progress<'a> {
     answered: bool,
     task: Task,
     work: Work,
+    /// What the client will send back as the answer; none once it is remembered.
+    said: Option<Said>,
+    /// The last line of the model's own.
+    leaf: Option<Uuid>,
+    /// Under what the answer was remembered.
+    key: Option<Key>,
+    asked: Asked,
 }
+
+/// Whether the model was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    NotYet,
+    /// The CLI says that there is no such session, or line of one.
+    NoSession,
+    Yes,
+}
+
+/// A process that answers, and the ways that are left should it not.
+type Run<'r> = (&'r Ways, &'r mut Begun);
 
 impl<'a> Progress<'a> {
     fn new(
-        served: &'a Served,
+        (served, ways): (&'a Served, &Ways),
         prompt: &Prompt,
         (wake, cancel): (&'a OwnedFd, &'a Cancel),
         pass: Pass<'a>,
@@ -246,14 +320,30 @@ impl<'a> Progress<'a> {
             answered: false,
             task: Task::Working,
             work: Work::None,
+            said: Some(ways.said()),
+            leaf: None,
+            key: None,
+            asked: Asked::NotYet,
+        }
+    }
+
+    /// The same, with another process: nothing was said, but time has passed.
+    fn once_more(self, (ways, prompt): (&Ways, &Prompt)) -> Self {
+        let (started, deadline) = (self.started, self.deadline);
+        let watch = (self.wake, self.cancel);
+        let fresh = Progress::new((self.served, ways), prompt, watch, self.pass);
+        Progress {
+            started,
+            deadline,
+            ..fresh
         }
     }
 
     /// Waits for one thing and deals with it; tells how the run ended when it did.
     fn step(
         &mut self,
-        worker: &mut Worker<'_>,
-        job: &mut Job,
+        (gateway, job): (&Gateway, &mut Job),
+        run: &mut Run<'_>,
         ledger: &mut Ledger,
     ) -> Option<Ending> {
         let idle_deadline = self.idle_since + self.served.config.cli.idle_timeout;
@@ -263,9 +353,9 @@ impl<'a> Progress<'a> {
             return Some(ending);
         }
         let until = job.answer.next_beat().map_or(limit, |beat| beat.min(limit));
-        match worker.wait(self.wake.as_fd(), until) {
-            Ok(Step::Output) => self.read(worker, job, ledger),
-            Ok(Step::Ended) => Some(self.ended(worker, job)),
+        match run.1.worker.wait(self.wake.as_fd(), until) {
+            Ok(Step::Output) => self.read((gateway, job), run, ledger),
+            Ok(Step::Ended) => Some(self.ended(run, job)),
             Ok(Step::Woken) => {
                 clear(self.wake);
                 None
@@ -321,14 +411,14 @@ impl<'a> Progress<'a> {
 
     fn read(
         &mut self,
-        worker: &mut Worker<'_>,
-        job: &mut Job,
+        (gateway, job): (&Gateway, &mut Job),
+        run: &mut Run<'_>,
         ledger: &mut Ledger,
     ) -> Option<Ending> {
         self.idle_since = Instant::now();
         let mut verdict = Verdict::More;
         while matches!(verdict, Verdict::More) {
-            match worker.next_line() {
+            match run.1.worker.next_line() {
                 Ok(Some(line)) => verdict = self.line(line, job, ledger),
                 Ok(None) => break,
                 Err(LineTooLong) => {
@@ -336,6 +426,12 @@ impl<'a> Progress<'a> {
                     verdict = Verdict::Failed(ApiError::new(ErrorKind::Internal, text).into());
                 }
             }
+        }
+        if self.asked == Asked::NoSession && run.0.has_more() {
+            return Some(Ending::Lost);
+        }
+        if matches!(verdict, Verdict::Done) && self.task == Task::Done {
+            self.remember(gateway, run);
         }
         if job.answer.flush(self.write_limit()).is_err() {
             return Some(self.cannot_write());
@@ -360,15 +456,29 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Before the client hears of the end, since it may go on at once.
+    fn remember(&mut self, gateway: &Gateway, (ways, begun): &Run<'_>) {
+        if let Some(said) = self.said.take() {
+            self.key = ways.remember(gateway, begun, (said, self.leaf));
+        }
+    }
+
     fn line(&mut self, line: &[u8], job: &mut Job, ledger: &mut Ledger) -> Verdict {
         let event = match event::parse(line) {
             Ok(event) => event,
             Err(_) => return self.odd_line(line, job, ledger),
         };
         match &event {
-            Event::Stream(Stream::MessageStart { .. }) => self.pass.worked(),
+            Event::Stream(Stream::MessageStart { .. }) => {
+                self.asked = Asked::Yes;
+                self.pass.worked();
+            }
+            Event::Assistant(assistant) => self.leaf = assistant.uuid.or(self.leaf),
             Event::RateLimit(limit) => job.answer.limits(limit),
             Event::Result(result) => {
+                if self.asked == Asked::NotYet && result.finds_no_session() {
+                    self.asked = Asked::NoSession;
+                }
                 self.task = Task::Done;
                 ledger.note_result(result);
             }
@@ -377,13 +487,24 @@ impl<'a> Progress<'a> {
         }
         let answer = &mut job.answer;
         let started = self.started;
-        let answered = &mut self.answered;
+        let (answered, said) = (&mut self.answered, &mut self.said);
         self.turns
             .feed(&event, line, &mut |event: AnswerEvent<'_>| {
                 if !std::mem::replace(answered, true) {
                     ledger.first_event = Some(started.elapsed());
                 }
                 ledger.note_answer(&event);
+                if let (
+                    AnswerEvent::Delta {
+                        kind: DeltaKind::Text,
+                        value,
+                        ..
+                    },
+                    Some(said),
+                ) = (&event, &mut *said)
+                {
+                    said.delta(value);
+                }
                 answer.event(&event);
             })
     }
@@ -401,7 +522,11 @@ impl<'a> Progress<'a> {
         }
     }
 
-    fn ended(&mut self, worker: &mut Worker<'_>, job: &Job) -> Ending {
+    fn ended(&mut self, (ways, begun): &mut Run<'_>, job: &Job) -> Ending {
+        if self.asked != Asked::Yes && ways.has_more() {
+            return Ending::Lost;
+        }
+        let worker = &mut begun.worker;
         // Its output is closed; how it exits says why.
         worker.wait_exit(EXIT_WAIT);
         let said = redacted(&String::from_utf8_lossy(worker.stderr_tail()), &job.tenant);
