@@ -6,7 +6,7 @@
 mod control;
 mod limit;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -107,9 +107,12 @@ pub(crate) struct ResultLine<'a> {
     pub(crate) errors: Option<Vec<Text<'a>>>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) num_turns: u64,
-    /// Cumulative over a session; a run here is a session of its own.
+    /// Of all turns of the session, also those of a process before this one.
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) total_cost_usd: f64,
+    /// By model, since the last such line.
+    #[serde(default, deserialize_with = "lenient")]
+    model_usage_since_last_result: Option<HashMap<String, ModelUsage>>,
     #[serde(default, borrow)]
     pub(crate) usage: Option<&'a RawValue>,
     /// The answer, where a JSON schema was asked for and the model fitted it; `result` is its text.
@@ -117,7 +120,19 @@ pub(crate) struct ResultLine<'a> {
     pub(crate) structured_output: Option<&'a RawValue>,
 }
 
+#[derive(Debug, Deserialize)]
+struct ModelUsage {
+    #[serde(rename = "costUSD", default)]
+    cost_usd: f64,
+}
+
 impl ResultLine<'_> {
+    /// What this turn alone cost; `None` where the CLI does not say.
+    pub(crate) fn own_cost_usd(&self) -> Option<f64> {
+        let models = self.model_usage_since_last_result.as_ref()?;
+        Some(models.values().map(|it| it.cost_usd).sum())
+    }
+
     /// Whether the CLI could not go on from the session, or the line of it, that it was told to (2.1.330:
     /// `No conversation found with session ID: …`, `No message found with message.uuid of: …`).
     pub(crate) fn finds_no_session(&self) -> bool {

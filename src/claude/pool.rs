@@ -33,8 +33,6 @@ pub(crate) struct Kept {
     pub(crate) worker: Worker,
     /// The session it writes.
     pub(crate) session: Uuid,
-    /// What its turns cost so far: the CLI counts on.
-    pub(crate) cost_usd: f64,
     /// Whose it is.
     pub(crate) tenant: String,
     /// What it can be used for.
@@ -386,7 +384,6 @@ impl Pool {
         inner.kept.push(Kept {
             worker,
             session,
-            cost_usd: 0.0,
             tenant,
             print,
             work: Work::Any,
@@ -403,7 +400,6 @@ impl Kept {
         Kept {
             worker,
             session: Uuid::random(),
-            cost_usd: 0.0,
             tenant: tenant.to_owned(),
             print,
             work,

@@ -135,6 +135,11 @@ impl Worker {
         self.running.pid()
     }
 
+    /// Whether nothing that it started lives on beside it.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.running.is_alone()
+    }
+
     /// Makes it small, for the time that it waits for its next turn.
     pub(crate) fn rest(&mut self) {
         self.lines = Lines::default();

@@ -140,8 +140,6 @@ pub(super) struct Begun {
     pub(super) worker: Worker,
     pub(super) continuity: Continuity,
     session: Uuid,
-    /// What its turns cost before this one.
-    pub(super) cost_usd: f64,
     /// Removed when the process has read it.
     _seed: Option<Seed>,
 }
@@ -289,7 +287,6 @@ impl Ways {
                 worker,
                 continuity,
                 session: new,
-                cost_usd: 0.0,
                 _seed: None,
             }),
             Err(failed) => {
@@ -329,7 +326,6 @@ impl Ways {
     pub(super) fn keep(&self, (gateway, job): (&Gateway, &Job), begun: Begun, key: Key) {
         let mut kept = Kept::new(begun.worker, &job.tenant.name, self.opened, Work::Turn(key));
         kept.session = begun.session;
-        kept.cost_usd = begun.cost_usd;
         gateway.conversations.pool.keep(kept);
     }
 
@@ -366,7 +362,6 @@ fn fed(
         worker: kept.worker,
         continuity,
         session: kept.session,
-        cost_usd: kept.cost_usd,
         _seed: None,
     })
 }

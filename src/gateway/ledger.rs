@@ -29,9 +29,7 @@ pub(super) struct Ledger {
     pub(super) pid: Arc<AtomicI32>,
     pub(super) first_event: Option<Duration>,
     turns: u64,
-    /// Of the process so far, and before this run.
     cost_usd: f64,
-    cost_before_usd: f64,
     /// How the history reached the model.
     session: &'static str,
     usage: String,
@@ -52,13 +50,6 @@ impl Ledger {
     pub(super) fn begin(&mut self, begun: &Begun) {
         self.pid.store(begun.worker.pid(), Ordering::Relaxed);
         self.session = begun.continuity.name();
-        self.cost_before_usd = begun.cost_usd;
-        self.cost_usd = begun.cost_usd;
-    }
-
-    /// What the process's turns cost so far: the CLI counts on.
-    pub(super) fn total_cost_usd(&self) -> f64 {
-        self.cost_usd
     }
 
     /// What the answer itself tells: all there is of a run that is ended before its `result`.
@@ -76,7 +67,7 @@ impl Ledger {
     /// What the CLI counted over all turns.
     pub(super) fn note_result(&mut self, result: &event::ResultLine<'_>) {
         self.turns = result.num_turns;
-        self.cost_usd = result.total_cost_usd;
+        self.cost_usd = result.own_cost_usd().unwrap_or(result.total_cost_usd);
         self.usage = result.usage.map_or_else(String::new, event::usage_summary);
     }
 
@@ -89,7 +80,6 @@ impl Ledger {
         let first = self
             .first_event
             .map_or_else(|| "-".to_owned(), |it| it.as_millis().to_string());
-        let cost_usd = (self.cost_usd - self.cost_before_usd).max(0.0);
         let fields: [log::Field<'_>; 13] = [
             ("request", &job.answer.request_id()),
             ("tenant", &job.tenant.name),
@@ -101,7 +91,7 @@ impl Ledger {
             ("first_ms", &first),
             ("ran_ms", &ran.as_millis()),
             ("turns", &self.turns),
-            ("cost_usd", &format_args!("{cost_usd:.6}")),
+            ("cost_usd", &format_args!("{:.6}", self.cost_usd)),
             ("tokens", &self.usage),
             ("why", &why),
         ];

@@ -171,10 +171,12 @@ fn execute<'a>(
         };
         let outcome = conclude(job, ending);
         gateway.conversations.count(begun.continuity);
-        let is_done = progress.task == Task::Done;
+        // What a run started in the background ends with it, as without sessions.
+        let may_stay = progress.task == Task::Done
+            && matches!(outcome, Outcome::Answered)
+            && begun.worker.is_alone();
         match progress.key.take() {
-            Some(key) if is_done && matches!(outcome, Outcome::Answered) => {
-                begun.cost_usd = ledger.total_cost_usd();
+            Some(key) if may_stay => {
                 ways.keep((gateway, job), begun, key);
             }
             key => {

@@ -18,6 +18,7 @@ mod process;
 mod random_cli;
 mod schema;
 mod sdk;
+mod sessions;
 mod setup;
 mod sse;
 mod temp;

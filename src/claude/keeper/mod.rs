@@ -195,6 +195,12 @@ impl Running {
         self.pid
     }
 
+    /// Whether nothing that the program started lives on beside it.
+    pub(crate) fn is_alone(&self) -> bool {
+        let below = tree::below(self.link.pid(), &[]);
+        below.iter().all(|it| it.as_raw_nonzero().get() == self.pid)
+    }
+
     /// Readable when [`Running::try_exit`] may have something new. Nothing new comes after an
     /// exit, and a dead keeper's socket stays readable: whoever knows the exit polls it no more.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
