@@ -10,10 +10,11 @@ use std::{
 
 use super::{
     Gateway, Served, Tenant,
-    answer::{Patience, unix_now},
+    answer::{Patience, deliver, unix_now},
     cancel::{Cancel, Reason, clear},
     continuity::{Begun, Ways},
     count::count,
+    flight::{COMES_BACK, Found},
     job::Job,
     ledger::{Ledger, Outcome},
     repeat::Work,
@@ -49,8 +50,11 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
     let queued = started.duration_since(job.queued_at);
     // What an earlier run left in it must not call off a write of this one.
     clear(hands.wake);
-    let watched = Arc::clone(hands.cancel);
-    job.on_gone(Box::new(move || watched.fire(Reason::ClientGone)));
+    if attach(gateway, &mut job, hands.cancel) == Attached::Yes {
+        drop(permit);
+        return log_attached(&job);
+    }
+    watch_client(&job, hands.cancel);
     let listed = gateway.live.enter(&job, hands.cancel);
     let mut ledger = Ledger::of(&listed);
     let outcome = match job.task.take() {
@@ -59,6 +63,55 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
     };
     drop(permit);
     ledger.log(&job, &outcome, queued, started.elapsed());
+}
+
+/// Whether a request needed no run of its own.
+#[derive(PartialEq, Eq)]
+enum Attached {
+    Yes,
+    No,
+}
+
+/// A repeat may have waited in the queue while its first request ran, or runs.
+fn attach(gateway: &Gateway, job: &mut Job, cancel: &Arc<Cancel>) -> Attached {
+    let Some(question) = job.question.take() else {
+        return Attached::No;
+    };
+    match gateway.flights.find(&question) {
+        Found::Answered(response) => {
+            deliver(job.answer.take_channel(), response);
+            return Attached::Yes;
+        }
+        Found::Live(flight) => match flight.join(job.answer.take_channel()) {
+            Ok(()) => return Attached::Yes,
+            Err(channel) => job.answer.give_channel(*channel),
+        },
+        Found::Nothing | Found::Other => {}
+    }
+    if let Some(pilot) = gateway.flights.begin(question, cancel) {
+        job.answer.fly(pilot);
+    }
+    Attached::No
+}
+
+fn log_attached(job: &Job) {
+    log::info(
+        "a repeat, attached",
+        &[
+            ("request", &job.answer.request_id()),
+            ("tenant", &job.tenant.name),
+        ],
+    );
+}
+
+/// Has the run hear when its client leaves.
+fn watch_client(job: &Job, cancel: &Arc<Cancel>) {
+    let watched = Arc::clone(cancel);
+    let may_come_back = job.answer.may_be_repeated();
+    job.on_gone(Box::new(move || match may_come_back {
+        true => watched.nudge(),
+        false => watched.fire(Reason::ClientGone),
+    }));
 }
 
 /// What a CLI worker thread lends to a run.
@@ -76,7 +129,7 @@ fn answer((gateway, job): (&Gateway, &mut Job), hands: Hands<'_>, ledger: &mut L
     let entered = served.upstream.enter(whose, &job.prompt.model);
     match entered.and_then(|pass| Ok((pass, Ways::of(gateway, job)?))) {
         Ok((pass, ways)) => {
-            let watch = (hands.wake, hands.cancel.as_ref());
+            let watch = (hands.wake, hands.cancel);
             let progress = Progress::new((&served, &ways), &job.prompt, watch, pass);
             execute((gateway, job), ways, (progress, hands.keeper), ledger)
         }
@@ -143,6 +196,7 @@ fn execute<'a>(
         job.answer.continues(begun.continuity);
         let mut run = (&ways, &mut begun);
         let ending = loop {
+            progress.look_at_client(job);
             if let Some(reason) = progress.cancel.reason() {
                 break Ending::Stopped(reason);
             }
@@ -264,7 +318,7 @@ pub(super) enum Ending {
 struct Progress<'a> {
     served: &'a Served,
     wake: &'a OwnedFd,
-    cancel: &'a Cancel,
+    cancel: &'a Arc<Cancel>,
     /// Hears how the credential fares.
     pass: Pass<'a>,
     turns: Turns,
@@ -280,6 +334,8 @@ struct Progress<'a> {
     leaf: Option<Uuid>,
     /// Under what the answer was remembered.
     key: Option<Key>,
+    /// How long the client that left may take to come back.
+    alone_until: Option<Instant>,
     asked: Asked,
 }
 
@@ -299,7 +355,7 @@ impl<'a> Progress<'a> {
     fn new(
         (served, ways): (&'a Served, &Ways),
         prompt: &Prompt,
-        (wake, cancel): (&'a OwnedFd, &'a Cancel),
+        (wake, cancel): (&'a OwnedFd, &'a Arc<Cancel>),
         pass: Pass<'a>,
     ) -> Self {
         let stream = served.config.cli.stream;
@@ -325,7 +381,30 @@ impl<'a> Progress<'a> {
             said: Some(ways.said()),
             leaf: None,
             key: None,
+            alone_until: None,
             asked: Asked::NotYet,
+        }
+    }
+
+    /// Clients that leave and may come back, and those that come in their place.
+    fn look_at_client(&mut self, job: &mut Job) {
+        if !job.answer.may_be_repeated() {
+            return;
+        }
+        // What woke the run must not call off the first write to a new client; an order to stop stands in
+        // `cancel`.
+        clear(self.wake);
+        match job.answer.adopt(self.write_limit()) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.alone_until = None;
+                watch_client(job, self.cancel);
+            }
+            Err(_) => job.answer.detach(),
+        }
+        if self.alone_until.is_none() && job.answer.is_unread() {
+            job.answer.detach();
+            self.alone_until = Some(Instant::now() + COMES_BACK);
         }
     }
 
@@ -350,6 +429,7 @@ impl<'a> Progress<'a> {
     ) -> Option<Ending> {
         let idle_deadline = self.idle_since + self.served.config.cli.idle_timeout;
         let limit = self.deadline.min(idle_deadline);
+        let limit = self.alone_until.map_or(limit, |it| it.min(limit));
         // Before anything else: a CLI that never stops talking would never let the wait time out.
         if let Some(ending) = self.on_time(job, limit) {
             return Some(ending);
@@ -377,7 +457,10 @@ impl<'a> Progress<'a> {
             let kept = job
                 .answer
                 .keep_alive(now, Patience::Within(self.write_limit()));
-            return kept.is_err().then(|| self.cannot_write());
+            return kept.err().and_then(|_| self.cannot_write(job));
+        }
+        if self.alone_until.is_some_and(|it| now >= it) {
+            return Some(Ending::ClientGone);
         }
         Some(self.out_of_time(now))
     }
@@ -390,13 +473,18 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Why a write failed: the client, or one of the limits it was given.
-    fn cannot_write(&self) -> Ending {
+    /// Why a write failed: the client, or one of the limits it was given. A client that may come back does not
+    /// end the run.
+    fn cannot_write(&self, job: &mut Job) -> Option<Ending> {
         let now = Instant::now();
         match self.cancel.reason() {
-            Some(reason) => Ending::Stopped(reason),
-            None if now >= self.deadline => self.out_of_time(now),
-            None => Ending::ClientGone,
+            Some(reason) => Some(Ending::Stopped(reason)),
+            None if now >= self.deadline => Some(self.out_of_time(now)),
+            None if job.answer.may_be_repeated() => {
+                job.answer.detach();
+                None
+            }
+            None => Some(Ending::ClientGone),
         }
     }
 
@@ -435,8 +523,10 @@ impl<'a> Progress<'a> {
         if matches!(verdict, Verdict::Done) && self.task == Task::Done {
             self.remember(gateway, run);
         }
-        if job.answer.flush(self.write_limit()).is_err() {
-            return Some(self.cannot_write());
+        if job.answer.flush(self.write_limit()).is_err()
+            && let Some(ending) = self.cannot_write(job)
+        {
+            return Some(ending);
         }
         // Writing may have waited for a slow client; that is not the CLI's silence.
         self.idle_since = Instant::now();

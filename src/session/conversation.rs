@@ -19,7 +19,8 @@ pub(crate) fn conversation_id(header: Option<&str>, prompt: &Prompt) -> Option<S
     Some(id.chars().take(ID_MAX).collect())
 }
 
-fn openclaw_session(prompt: &Prompt) -> Option<String> {
+/// OpenClaw's name for the conversation, where the request is one of its own.
+pub(crate) fn openclaw_session(prompt: &Prompt) -> Option<String> {
     // OpenAI's format has it in the first user message.
     let first = prompt.messages.iter().find(|it| it.role == Role::User);
     let texts = first.into_iter().flat_map(|it| &it.blocks);

@@ -17,7 +17,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 pub(crate) use self::{
-    conversation::conversation_id,
+    conversation::{conversation_id, openclaw_session},
     lineage::{Lineage, Said, newest_user_messages},
     store::{Place, Store, Turn},
 };
@@ -116,6 +116,12 @@ fn hexadecimal(text: &str) -> Option<[u8; 16]> {
 /// Under what a conversation's next request finds its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key([u8; 16]);
+
+impl Key {
+    pub(crate) fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+}
 
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

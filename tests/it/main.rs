@@ -41,6 +41,7 @@ mod real_cli_isolation;
 mod real_cli_parameters;
 mod real_cli_prompt;
 mod reload;
+mod repeats;
 mod responses;
 mod routes;
 mod stand_in;

@@ -304,7 +304,7 @@ fn tenants_with_the_same_words_never_meet() {
     }
     // One who sends the other's history word for word gets a session of its own.
     let mut thief = Chat::of("beta");
-    thief.messages = alpha.messages.clone();
+    thief.messages = alpha.messages;
     assert_eq!(thief.ask(&gateway, "and?"), "reseeded");
 }
 
