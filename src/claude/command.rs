@@ -148,6 +148,39 @@ pub(crate) fn launch_to_count(recipe: &Recipe<'_>, prompt: &Prompt) -> Launch {
     launch
 }
 
+/// The command line for a trial that asks an API on this port, with a directory of its own for all that the
+/// CLI keeps.
+pub(crate) fn trial_launch(
+    program: &Program,
+    base_env: &[(OsString, OsString)],
+    (dir, port): (&Path, u16),
+) -> Launch {
+    let mut args = Args(Vec::with_capacity(16));
+    args.add(["--print", "--input-format", "stream-json"]);
+    args.add(["--output-format", "stream-json", "--verbose"]);
+    args.add(["--setting-sources", "", "--strict-mcp-config"]);
+    args.add(["--model", "sonnet", "--tools", ""]);
+    let mut env = base_env.to_vec();
+    env.extend(SETTINGS.map(|(name, value)| (name.into(), value.into())));
+    let own: [(&str, OsString); 4] = [
+        ("CLAUDE_CONFIG_DIR", dir.into()),
+        (
+            "ANTHROPIC_BASE_URL",
+            format!("http://127.0.0.1:{port}").into(),
+        ),
+        ("ANTHROPIC_API_KEY", "trial".into()),
+        ("NO_PROXY", "127.0.0.1".into()),
+    ];
+    env.retain(|(known, _)| known != "NO_PROXY");
+    env.extend(own.map(|(name, value)| (name.into(), value)));
+    Launch {
+        program: program.path.clone(),
+        args: args.0,
+        env,
+        cwd: dir.to_owned(),
+    }
+}
+
 fn tools(args: &mut Args, recipe: &Recipe<'_>) {
     args.add(["--tools", &TOOLS.join(",")]);
     if let Some(plugin) = &recipe.place.skills_plugin {

@@ -13,4 +13,5 @@ pub(crate) mod program;
 pub(crate) mod session_file;
 pub(crate) mod stand_in;
 pub(crate) mod transcript;
+mod trial;
 pub(crate) mod worker;

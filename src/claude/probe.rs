@@ -12,6 +12,7 @@ use std::{
 use super::{
     keeper::{Keeper, Launch},
     program::{Kind, Program, is_safe},
+    trial,
     worker::{Step, Worker},
 };
 use crate::log;
@@ -24,6 +25,8 @@ pub(crate) struct Cli {
     /// Set when the first question was answered or failed.
     asked: OnceLock<()>,
     version: Mutex<Option<String>>,
+    /// Whether it takes transcripts, and of which version that is known.
+    transcripts: Mutex<Option<(String, bool)>>,
 }
 
 /// `--version` takes 12 ms for the native binary and 80 ms through Node; a cold disk takes longer.
@@ -38,12 +41,14 @@ impl Cli {
             cwd: cwd.to_owned(),
             asked: OnceLock::new(),
             version: Mutex::default(),
+            transcripts: Mutex::default(),
         });
         let probed = Arc::clone(&cli);
         let probe = move || {
             probed.ask_again();
             // Set here and nowhere else while the thread lives.
             let _ = probed.asked.set(());
+            probed.takes_transcripts();
         };
         if thread::Builder::new()
             .name("probe".to_owned())
@@ -76,6 +81,42 @@ impl Cli {
             self.ask_again();
         }
         safety(&self.program, self.known().as_deref())
+    }
+
+    /// Whether a client's history may be given to it as a session. The first one who asks of a version that was
+    /// not measured waits for a trial.
+    pub(crate) fn takes_transcripts(&self) -> bool {
+        let Some(version) = self.version() else {
+            return false;
+        };
+        if self.program.kind == Kind::StandIn || trial::is_known(&version) {
+            return true;
+        }
+        let mut known = self
+            .transcripts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, takes)) = &*known
+            && *of == version
+        {
+            return *takes;
+        }
+        let tried = trial::takes_transcripts(&self.program, &self.env, &self.cwd);
+        let why = tried
+            .as_ref()
+            .err()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let takes = tried.unwrap_or(false);
+        match takes {
+            true => log::info("the CLI takes transcripts", &[("version", &version)]),
+            false => log::warn(
+                "the CLI does not take transcripts: where a session is lost, the model gets the client's history as text",
+                &[("version", &version), ("why", &why)],
+            ),
+        }
+        *known = Some((version, takes));
+        takes
     }
 
     fn ask_again(&self) {

@@ -1,16 +1,19 @@
 //! Conversations that go on, with the real CLI: what the API receives is what one process that lived through
 //! all of it would have sent, whatever happens in between.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 
 use crate::{
     api::ScriptedApi,
+    cli::{VERSION, real_cli},
     client::Response,
+    fake_cli::FakeCli,
     gateway::{Gateway, MODEL, key_of},
     process::{cmdline, signal, wait_until, wait_until_gone},
     setup::Setup,
+    temp::TempDir,
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -436,4 +439,54 @@ fn openai_chats_go_on_too() {
         assert_eq!(session_of(&answer), expect);
         messages.push(json!({"role": "assistant", "content": said}));
     }
+}
+
+#[test]
+fn unknown_version_is_tried_before_it_gets_a_transcript() {
+    let api = ScriptedApi::start();
+    let dir = TempDir::new();
+    let script = format!(
+        "#!/bin/sh\n[ \"$1\" = --version ] && {{ echo '2.9.0 (Claude Code)'; exit 0; }}\nexec {} \"$@\"\n",
+        real_cli().display()
+    );
+    let wrapper = dir.write("claude-2.9.0", script);
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    let config_dir = dir.create_dir("claude-config");
+    let gateway = Setup::with_cli(dir, &wrapper)
+        .tenant_env("alpha", "ANTHROPIC_BASE_URL", &api.url())
+        .tenant_env("alpha", "ANTHROPIC_API_KEY", "test-key")
+        .tenant_env("alpha", "CLAUDE_CONFIG_DIR", config_dir.to_str().unwrap())
+        .start();
+    gateway.log_contains("the CLI takes transcripts");
+    let mut chat = Chat::of("alpha");
+    chat.messages = vec![
+        json!({"role": "user", "content": "first"}),
+        json!({"role": "assistant", "content": "second"}),
+    ];
+    assert_eq!(chat.ask(&gateway, "third"), "reseeded");
+    assert_eq!(messages(&api, &gateway).len(), 3);
+    let left = fs::read_dir(gateway.dir.path().join("state"))
+        .unwrap()
+        .flatten();
+    let names = left.map(|it| it.file_name().into_string().unwrap());
+    assert!(names.into_iter().all(|it| !it.starts_with("trial")));
+}
+
+#[test]
+fn cli_that_takes_no_transcript_gets_the_history_as_text() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "answer hello; idle");
+    let script = fs::read_to_string(fake.path()).unwrap();
+    fs::write(fake.path(), script.replace(VERSION, "2.9.0")).unwrap();
+    let gateway = Setup::with_cli(dir, fake.path()).start();
+    gateway.log_contains("does not take transcripts");
+    let mut chat = Chat::of("alpha");
+    chat.messages = vec![
+        json!({"role": "user", "content": "first"}),
+        json!({"role": "assistant", "content": "second"}),
+    ];
+    assert_eq!(chat.ask(&gateway, "third"), "reseeded");
+    let prompts = fake.prompts().concat();
+    let line = prompts.lines().find(|it| it.contains("third")).unwrap();
+    assert!(line.contains("first") && line.contains("second"), "{line}");
 }

@@ -2,15 +2,12 @@
 
 mod instance;
 
-use std::{collections::BTreeSet, thread};
+use std::{thread, time::Duration};
 
 use instance::{Api, OpenClaw, Provider};
 pub(crate) use instance::{install, modules, node};
 
-use crate::{
-    api::{Received, ScriptedApi},
-    setup::Setup,
-};
+use crate::{api::ScriptedApi, gateway::Gateway, process::wait_until, setup::Setup};
 
 /// One test for all, because OpenClaw takes longer to start than to answer. Each format has an agent,
 /// a gateway and a model of its own.
@@ -26,11 +23,12 @@ fn conversations_images_silence_and_failures_reach_the_user_of_openclaw() {
         .map(|(name, api, _, ccgw)| Provider::new(name, *api, ccgw).timeout_seconds(8));
     let openclaw = OpenClaw::start(providers.collect());
     thread::scope(|scope| {
-        for (name, _, model, _) in &scenes {
+        for (name, _, model, ccgw) in &scenes {
             let user = User {
                 openclaw: &openclaw,
                 name,
                 model,
+                ccgw,
             };
             scope.spawn(move || user.checks_everything());
         }
@@ -45,6 +43,7 @@ struct User<'a> {
     openclaw: &'a OpenClaw,
     name: &'static str,
     model: &'a ScriptedApi,
+    ccgw: &'a Gateway,
 }
 
 impl User<'_> {
@@ -58,6 +57,7 @@ impl User<'_> {
             "the second answer",
         );
         self.model_sees(&["to my first question", "the first answer", "to my second"]);
+        self.went_on("warm");
         self.shows_a_picture();
         // The provider's `timeoutSeconds` is 8: only the gateway's pings get OpenClaw over this.
         self.says("[[slow:2x14000]]", "tick1 tick2");
@@ -78,6 +78,10 @@ impl User<'_> {
             "{name}, {message}: {}",
             said.output
         );
+        // A run is logged when its client has the answer.
+        wait_until(Duration::from_secs(30), "the run in the log", || {
+            self.runs() > before
+        });
         assert_eq!(
             self.runs() - before,
             1,
@@ -113,11 +117,27 @@ impl User<'_> {
         }
     }
 
-    /// How many CLI processes asked the model so far: each is a session of its own.
+    /// How the history of the newest run reached the model.
+    #[track_caller]
+    fn went_on(&self, expect: &str) {
+        let log = self.ccgw.log();
+        let last = log.lines().rfind(|it| it.contains(RUN)).unwrap_or_default();
+        assert!(
+            last.contains(&format!("session={expect}")),
+            "{}: {last}",
+            self.name
+        );
+    }
+
+    /// How many runs there were so far.
     fn runs(&self) -> usize {
-        let prompts = self.model.prompts();
-        let session = |it: &Received| it.header("x-claude-code-session-id").map(str::to_owned);
-        let sessions: BTreeSet<_> = prompts.iter().filter_map(session).collect();
-        sessions.len()
+        self.ccgw
+            .log()
+            .lines()
+            .filter(|it| it.contains(RUN))
+            .count()
     }
 }
+
+/// What each run's line in the log has.
+const RUN: &str = " run request=";
