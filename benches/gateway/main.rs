@@ -11,6 +11,7 @@
 )]
 
 mod pass;
+mod sessions;
 
 use std::{
     fs,
@@ -25,6 +26,9 @@ use std::{
 const CCGW: &str = env!("CARGO_BIN_EXE_ccgw");
 const KEY: &str = "bench-key-0123456789";
 
+/// A process for each run, as the bare stand-in has it.
+const COLD: &str = "cli:\n  warm: off";
+
 fn main() {
     println!("{:48} {:>12} {:>12}   target", "", "p50", "p99");
     start_to_listening();
@@ -33,6 +37,7 @@ fn main() {
     pass::pass_through();
     rejections();
     memory();
+    sessions::sessions();
 }
 
 /// From exec to the first accepted connection.
@@ -49,7 +54,7 @@ fn start_to_listening() {
 
 /// The same prompt through the gateway and straight into the stand-in, one after the other.
 fn added_latency() {
-    let gateway = Gateway::start("");
+    let gateway = Gateway::start(COLD);
     let mut client = Client::connect(gateway.address);
     let (mut first, mut whole) = (Pair::default(), Pair::default());
     for round in 0..420 {
@@ -273,6 +278,8 @@ fn bare_run() -> Times {
 
 struct Client {
     reader: BufReader<TcpStream>,
+    /// `x-ccgw-session` of the newest answer.
+    session: String,
 }
 
 impl Client {
@@ -281,6 +288,7 @@ impl Client {
         socket.set_nodelay(true).unwrap();
         Client {
             reader: BufReader::new(socket),
+            session: String::new(),
         }
     }
 
@@ -296,6 +304,9 @@ impl Client {
                 self.reader.read_line(&mut line).unwrap() > 0,
                 "the stream broke off"
             );
+            if let Some(session) = line.strip_prefix("x-ccgw-session: ") {
+                session.trim().clone_into(&mut self.session);
+            }
             if first.is_none() && line.starts_with("event: content_block_delta") {
                 first = Some(started.elapsed());
             }
@@ -327,6 +338,11 @@ struct Gateway {
 
 impl Gateway {
     fn start(extra: &str) -> Self {
+        Gateway::start_with(extra, "")
+    }
+
+    /// With more lines for the configuration, and for its tenant.
+    fn start_with(extra: &str, of_tenant: &str) -> Self {
         let dir = std::env::temp_dir().join(
             format!("ccgw-bench-{}-{:?}", std::process::id(), Instant::now())
                 .replace([' ', '{', '}', ':', ','], ""),
@@ -334,11 +350,12 @@ impl Gateway {
         fs::create_dir(&dir).unwrap();
         let config = dir.join("config.yaml");
         let text = format!(
-            "server:\n  port: 0\n  host: 127.0.0.1\n{extra}\ntenants:\n  - name: bench\n    api_key: {KEY}\n"
+            "server:\n  port: 0\n  host: 127.0.0.1\n{extra}\ntenants:\n  - name: bench\n    api_key: {KEY}\n{of_tenant}"
         );
         fs::write(&config, text).unwrap();
+        let demo: &[&str] = if of_tenant.is_empty() { &["--demo"] } else { &[] };
         let mut child = Command::new(CCGW)
-            .arg("--demo")
+            .args(demo)
             .arg(&config)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
