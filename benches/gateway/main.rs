@@ -353,7 +353,11 @@ impl Gateway {
             "server:\n  port: 0\n  host: 127.0.0.1\n{extra}\ntenants:\n  - name: bench\n    api_key: {KEY}\n{of_tenant}"
         );
         fs::write(&config, text).unwrap();
-        let demo: &[&str] = if of_tenant.is_empty() { &["--demo"] } else { &[] };
+        let demo: &[&str] = if of_tenant.is_empty() {
+            &["--demo"]
+        } else {
+            &[]
+        };
         let mut child = Command::new(CCGW)
             .args(demo)
             .arg(&config)

@@ -17,7 +17,10 @@ use std::{
 };
 
 use super::{
-    Gateway, answer::unix_now, job::Job, run::cannot_start, run::system_prompt, run::unwritable,
+    Gateway,
+    answer::unix_now,
+    job::Job,
+    prepare::{cannot_start, prepare, system_prompt, unwritable},
 };
 use crate::{
     api::{ApiError, ErrorKind, Message},
@@ -151,7 +154,7 @@ impl Ways {
     /// What makes every way impossible.
     pub(super) fn of(gateway: &Gateway, job: &Job) -> Result<Ways, ApiError> {
         let (served, tenant, prompt) = (&job.served, &job.tenant, &job.prompt);
-        let prepared = super::run::prepare(gateway, job, command::launch)?;
+        let prepared = prepare(gateway, job, command::launch)?;
         let system = system_prompt(prompt, &served.skill_text, tenant);
         let opening = input::opening(prompt, &system).map_err(unwritable)?;
         let stamp = stamp(&prepared.launch.program, prepared.skills.as_deref());

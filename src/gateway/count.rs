@@ -12,7 +12,9 @@ use super::{
     cancel::clear,
     job::Job,
     ledger::Outcome,
-    run::{Ending, Hands, cannot_start, conclude, failed, prepare, redacted, unwritable},
+    prepare::{cannot_start, prepare, redacted, unwritable},
+    progress::Ending,
+    run::{Hands, conclude, failed},
     workers::no_keeper,
 };
 use crate::{
