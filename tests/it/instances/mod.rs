@@ -5,6 +5,7 @@ mod engines;
 mod local;
 mod served;
 mod skills;
+mod skills_served;
 mod tenants;
 
 use std::{

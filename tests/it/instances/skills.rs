@@ -17,7 +17,7 @@ use crate::docker::{Engine, Image, Spec};
 
 const BUILT_IN: &str = r#"{"agents":{"defaults":{"model":"anthropic/claude-sonnet-4-6"}}}"#;
 
-fn text(description: &str) -> String {
+pub(super) fn text(description: &str) -> String {
     format!("---\nname: x\ndescription: {description}\n---\nBody\n")
 }
 
