@@ -33,7 +33,7 @@ impl Engine {
         let query = archive_path(container, path);
         let stream = match self.stream(&what, &query) {
             Ok(stream) => stream,
-            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if error.is_no_such_file() => return Ok(None),
             Err(error) => return Err(error),
         };
         let mut archive = tar::Archive::new(stream);
@@ -70,7 +70,7 @@ impl Engine {
         let what = format!("look for {}", path.display());
         match self.head(&what, &archive_path(container, path)) {
             Ok(()) => Ok(true),
-            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) if error.is_no_such_file() => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -143,7 +143,7 @@ impl Engine {
         let query = archive_path(container, &dir.join("."));
         let stream = match self.stream(&what, &query) {
             Ok(stream) => stream,
-            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if error.is_no_such_file() => return Ok(None),
             Err(error) => return Err(error),
         };
         let unreadable = |error: std::io::Error| odd(dir, &error.to_string());

@@ -302,6 +302,17 @@ impl<'a> Access<'a> {
         }
     }
 
+    /// Whether there is anything at a path; a link counts, wherever it leads.
+    ///
+    /// # Errors
+    /// When that cannot be told.
+    pub(crate) fn has(&self, path: &Path) -> Result<bool, String> {
+        match self.container()? {
+            None => Ok(path.symlink_metadata().is_ok()),
+            Some((engine, id)) => engine.has(id, path).map_err(|error| error.to_string()),
+        }
+    }
+
     fn container(&self) -> Result<Option<(&'a Engine, &'a str)>, String> {
         match (&self.instance.place, self.engine) {
             (Place::Local, _) => Ok(None),

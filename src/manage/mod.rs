@@ -26,6 +26,7 @@ mod question;
 mod reach;
 pub(crate) mod say;
 pub(crate) mod skills;
+mod stamp;
 mod store;
 mod table;
 mod tenant_key;

@@ -351,7 +351,7 @@ fn copy_skills(
     for candidate in candidates {
         let access = found.access(candidate.access.instance);
         let dir = config.skills.dir.join(candidate.name());
-        match skills::pull_new(access, &dir) {
+        match skills::pull_new(access, (candidate.name(), &dir)) {
             Ok(copied) => say.ok(&format!("{}: {copied}", candidate.name())),
             Err(why) => say.warn(&format!("{}: {why}", candidate.name())),
         }

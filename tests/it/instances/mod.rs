@@ -6,6 +6,7 @@ mod local;
 mod served;
 mod skills;
 mod skills_served;
+mod skills_sources;
 mod tenants;
 
 use std::{

@@ -9,8 +9,8 @@ use crate::{
     gateway::{Gateway, prompt},
 };
 
-/// One of OpenClaw's own.
-const SHIPPED: [&str; 1] = ["weather"];
+/// Some of OpenClaw's own: one that is always there, one for its keeper, one of a plugin.
+const SHIPPED: [&str; 3] = ["weather", "configure-channel", "canvas"];
 
 /// Puts a skill into a container, as its agent would.
 fn put(container: &Container<'_>, name: &str, text: &str) {
