@@ -167,6 +167,11 @@ impl Engine {
             }
             left -= entry.size();
             let path = entry.path().map_err(unreadable)?.into_owned();
+            if !has_whole_name(&mut entry) {
+                let shown = path.display();
+                let why = format!("the name of {shown:?} has a line break; give it another");
+                return Err(odd(dir, &why));
+            }
             let path = path.strip_prefix(".").unwrap_or(&path).to_owned();
             let mode = entry.header().mode().unwrap_or(0);
             let mut bytes = Vec::new();
@@ -217,6 +222,15 @@ impl Engine {
         let tar = packed.map_err(|error: std::io::Error| odd(dir, &error.to_string()))?;
         let what = format!("write {}", dir.join(below).display());
         self.put(&what, &archive_path(container, dir), &tar)
+    }
+}
+
+/// Names with a line break get lost on the way through the archive's reader, which has them cut then.
+fn has_whole_name(entry: &mut tar::Entry<'_, impl Read>) -> bool {
+    match entry.pax_extensions() {
+        Ok(Some(mut extensions)) => extensions.all(|it| it.is_ok()),
+        Ok(None) => true,
+        Err(_) => false,
     }
 }
 

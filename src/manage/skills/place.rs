@@ -1,6 +1,9 @@
 //! An instance's skills: where they are, and how they are read.
 
-use std::{cell::RefCell, path::PathBuf};
+use std::{
+    cell::{OnceCell, RefCell},
+    path::PathBuf,
+};
 
 use super::{
     package,
@@ -85,6 +88,7 @@ pub(super) struct Places<'a> {
     pub(super) access: &'a Access<'a>,
     pub(super) workspace: PathBuf,
     settings: Settings,
+    owner: OnceCell<(u64, u64)>,
     /// The files of the workspace's skills, when the look for leftovers has read them just now.
     pub(super) seen: RefCell<Option<Vec<TreeFile>>>,
 }
@@ -102,6 +106,7 @@ impl<'a> Places<'a> {
             access,
             workspace,
             settings,
+            owner: OnceCell::new(),
             seen: RefCell::new(None),
         })
     }
@@ -132,6 +137,13 @@ impl<'a> Places<'a> {
     /// Where `push` puts them.
     pub(super) fn target(&self) -> PathBuf {
         self.workspace.join("skills")
+    }
+
+    /// Whose the workspace of a container is.
+    pub(super) fn owner(&self) -> (u64, u64) {
+        *self
+            .owner
+            .get_or_init(|| self.access.owner_of_directory(&self.workspace))
     }
 
     fn directories(&self, scope: Scope) -> Result<Vec<(Source, PathBuf)>, String> {

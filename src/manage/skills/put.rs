@@ -3,6 +3,7 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{
@@ -12,9 +13,12 @@ use super::{
 };
 use crate::{docker::Engine, ids, manage::store, openclaw::instance::Place};
 
+/// Moving takes some milliseconds; a busy machine more.
+const MOVE_TIMEOUT: Duration = Duration::from_secs(60);
+
 impl Places<'_> {
     /// Puts a skill into the workspace. In a container, whose tools can only move, there is a moment without
-    /// any where an old one was; what is left there when it is killed is put back by the next.
+    /// any where an old one was; what is left there when the container ends then is put back by the next.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -53,7 +57,6 @@ impl Places<'_> {
         if over == Over::Nothing && engine.has(id, &place).map_err(|it| it.to_string())? {
             return Ok(Put::Taken);
         }
-        let owner = self.access.owner_of_directory(&self.workspace);
         let mark = ids::random_hex::<6>();
         let (new, old) = (
             format!(".{name}{ASIDE}{mark}"),
@@ -62,22 +65,42 @@ impl Places<'_> {
         // Below the workspace, so that `skills` is made where there is none.
         let dir = Path::new("skills").join(&new);
         engine
-            .write_tree(id, &self.workspace, (&dir, &skill.files), owner)
+            .write_tree(id, &self.workspace, (&dir, &skill.files), self.owner())
             .map_err(|it| it.to_string())?;
         let (new, old) = (target.join(new), target.join(old));
-        if over == Over::Old {
-            self.access.rename(&place, &old)?;
-        }
-        if let Err(why) = self.access.rename(&new, &place) {
-            if over == Over::Old {
-                self.access.rename(&old, &place)?;
-            }
-            return Err(why);
-        }
-        if over == Over::Old {
-            self.access.remove_tree(&old)?;
+        match over {
+            Over::Nothing => self.access.rename(&new, &place)?,
+            Over::Old => self.exchange([&new, &place, &old])?,
         }
         Ok(Put::Done)
+    }
+
+    /// Puts what is at `new` in the place of what is there, which goes by way of `old`. It is one command in the
+    /// container, so that it comes to its end, whatever becomes of this process: with the new one in place,
+    /// or with the old one back.
+    fn exchange(&self, [new, place, old]: [&Path; 3]) -> Result<(), String> {
+        let paths = [new, place, old].map(Path::to_string_lossy);
+        // What `find` would take for the directory that it looks at.
+        if let Some(odd) = paths.iter().find(|it| it.contains("{}")) {
+            return Err(format!("`{{}}` cannot be in a path: {odd}"));
+        }
+        let [new, place, old] = paths.each_ref().map(|it| &**it);
+        let target = self.target();
+        let target = target.to_string_lossy();
+        let argv = [
+            &["find", &target, "-maxdepth", "0"][..],
+            &["-exec", "mv", "-T", place, old, ";"],
+            &["(", "-exec", "mv", "-T", new, place, ";"],
+            &["-print", "-exec", "rm", "-rf", old, ";"],
+            &["-o", "-exec", "mv", "-T", old, place, ";", ")"],
+        ];
+        let ran = self.access.command(&argv.concat(), (b"", MOVE_TIMEOUT))?;
+        match ran {
+            // It says nothing of what its commands ended with but this.
+            Some(ran) if ran.code == 0 && !ran.stdout.is_empty() => Ok(()),
+            Some(ran) => Err(format!("it cannot be moved: {}", ran.stderr.trim())),
+            None => Ok(()),
+        }
     }
 
     /// Ends what a killed command left in the workspace: what was on its way is removed, and an old skill

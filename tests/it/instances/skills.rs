@@ -5,8 +5,6 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, chown, symlink},
     path::{Path, PathBuf},
-    process::Stdio,
-    sync::mpsc,
     time::Duration,
 };
 
@@ -181,53 +179,6 @@ fn what_an_instance_calls_a_skill_stays_data() {
     fs::remove_dir_all(&there).unwrap();
     symlink("/etc", &there).unwrap();
     host.manage(&["skills", "pull"]).bad().says("it is a link");
-}
-
-#[test]
-fn pull_that_is_killed_leaves_each_skill_old_or_new() {
-    let (host, here, there) = host();
-    for number in 0..20 {
-        let dir = skill(&there, &format!("s{number}"), "0");
-        fs::write(dir.join("more"), "0").unwrap();
-    }
-    host.manage(&["skills", "pull"]).good();
-    let program = host.dir.path().join("bin/ccgw-manage");
-    let mut cut = 0;
-    for round in 1..=100u64 {
-        for number in 0..20 {
-            let dir = there.join(format!("s{number}"));
-            fs::write(dir.join("SKILL.md"), text(&round.to_string())).unwrap();
-            fs::write(dir.join("more"), round.to_string()).unwrap();
-        }
-        let mut command = host.command(&program, &["skills", "pull", "--force"]);
-        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-        // Somewhere in its life.
-        let (_open, never) = mpsc::channel::<()>();
-        let _ = never.recv_timeout(Duration::from_micros(round * 211));
-        let _ = child.kill();
-        child.wait().unwrap();
-        let mut rounds = Vec::new();
-        for number in 0..20 {
-            let dir = here.join(format!("s{number}"));
-            let more = fs::read_to_string(dir.join("more")).unwrap();
-            assert_eq!(
-                fs::read_to_string(dir.join("SKILL.md")).unwrap(),
-                text(&more)
-            );
-            rounds.push(more);
-        }
-        rounds.dedup();
-        cut += usize::from(rounds.len() > 1);
-    }
-    host.manage(&["skills", "pull", "--force"]).good();
-    assert!(
-        names(&here).iter().all(|it| !it.starts_with('.')),
-        "{:?}",
-        names(&here)
-    );
-    assert!(states(&host, "local").values().all(|it| it == "same"));
-    // Otherwise this proved nothing.
-    assert!(cut > 0);
 }
 
 #[test]
