@@ -2,7 +2,6 @@
 //! gateway. Running it twice changes nothing.
 
 use std::{
-    io::{BufRead, IsTerminal, Write},
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -15,6 +14,7 @@ use super::{
     connect::{Candidate, Changed, Connected, Gateway, Look, Tenant},
     found::Found,
     identities::Identities,
+    question,
     reach::Answering,
     say::Say,
     skills,
@@ -66,6 +66,8 @@ pub(crate) enum Outcome {
 /// Instances are tried out side by side: each waits for its own container most of the time.
 const SIDE_BY_SIDE: usize = 8;
 
+const QUESTION: &str = "Write config.yaml and point these instances at the gateway?";
+
 /// Finds, shows, asks, writes, points, proves.
 ///
 /// # Errors
@@ -103,7 +105,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, String> {
         say.line("\nNothing was changed (--dry-run).");
         return Ok(outcome(candidates.iter().all(|it| it.preview().is_ok())));
     }
-    if options.mode == Mode::Ask && !agreed(say) {
+    if options.mode == Mode::Ask && !question::agreed_unless_refused(QUESTION)? {
         say.line("Nothing was changed.");
         return Ok(Outcome::Incomplete);
     }
@@ -230,20 +232,6 @@ fn variables(names: &[&str]) -> String {
         true => String::new(),
         false => format!(", with variables {}", names.join(", ")),
     }
-}
-
-/// Asks a person; where nobody sits, starting the command was the answer.
-fn agreed(say: Say) -> bool {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        return true;
-    }
-    say.line("\nWrite config.yaml and point these instances at the gateway? [Y/n]");
-    // Without an answer nothing is changed.
-    let _ = std::io::stdout().flush();
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    let is_yes = matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes");
-    matches!(read, Ok(length) if length > 0) && is_yes
 }
 
 /// Writes what the candidates need. Those that cannot be connected get their tenant all the same when

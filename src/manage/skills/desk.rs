@@ -10,13 +10,10 @@ use super::{
     put::Put,
     shelf::{self, Over, local_tree},
     skill::{Found as Shelf, Skill, by_skill},
+    tally::Tally,
 };
 use crate::manage::{
-    access::Access,
-    question::agreed_or,
-    say::{Say, plain},
-    setup::state_dir,
-    stamp, store,
+    access::Access, question::agreed_or, say::Say, setup::state_dir, stamp, store,
 };
 
 /// What becomes of a skill that is on both sides and differs.
@@ -168,7 +165,8 @@ impl<'a> Desk<'a> {
         let here = shelf_of(&self.dir)?;
         let mut tally = Tally::default();
         let done = self.take((&there, &here), wanted, &mut tally);
-        self.report("pulled", &tally, (wanted, &there.left_out));
+        tally.tell(self.say, "pulled", (wanted.missing, &self.backups));
+        tell_left_out(self.say, &there.left_out);
         done
     }
 
@@ -218,7 +216,8 @@ impl<'a> Desk<'a> {
         let there = There::of(self.places.read(Scope::All)?);
         let mut tally = Tally::default();
         let done = self.give((&here, &there), wanted, &mut tally);
-        self.report("pushed", &tally, (wanted, &here.left_out));
+        tally.tell(self.say, "pushed", (wanted.missing, &self.backups));
+        tell_left_out(self.say, &here.left_out);
         done
     }
 
@@ -288,67 +287,16 @@ impl<'a> Desk<'a> {
             format!("no backup can be kept, so nothing is replaced: {why}")
         })
     }
+}
 
-    fn report(&self, done: &str, tally: &Tally, (wanted, left_out): (Wanted, &[String])) {
-        let (new, replaced) = (tally.new.len(), tally.replaced.len());
-        self.say.ok(&format!(
-            "{done}: {new} new, {replaced} replaced, {} removed; {} the same already",
-            tally.removed.len(),
-            tally.same
-        ));
-        for (what, names) in [
-            ("new", &tally.new),
-            ("replaced", &tally.replaced),
-            ("removed", &tally.removed),
-        ] {
-            if !names.is_empty() {
-                self.say
-                    .line(&plain(&format!("        {what}: {}", names.join(", "))));
-            }
-        }
-        if !tally.differ.is_empty() {
-            let names = tally.differ.join(", ");
-            self.say.warn(&format!(
-                "left as they are, because they differ: {names}; --force replaces them"
-            ));
-        }
-        if !tally.missing.is_empty() && wanted.missing == OnMissing::Name {
-            let names = tally.missing.join(", ");
-            self.say.warn(&format!(
-                "not on the other side: {names}; --delete removes them"
-            ));
-        }
-        if !tally.taken.is_empty() {
-            let names = tally.taken.join(", ");
-            self.say.warn(&format!(
-                "something that is no skill, a link perhaps, is in the place of: {names}; it stays"
-            ));
-        }
-        for why in left_out {
-            self.say.warn(&format!("left out: {why}"));
-        }
-        if self.backups.exists() {
-            let dir = self.backups.display();
-            self.say.line(&format!("        before: {dir}"));
-        }
+fn tell_left_out(say: Say, left_out: &[String]) {
+    for why in left_out {
+        say.warn(&format!("left out: {why}"));
     }
 }
 
 /// One for each command that replaced or removed something.
 const BACKUPS_MAX: usize = 50;
-
-/// What was done, and what was not, by name.
-#[derive(Default)]
-struct Tally {
-    new: Vec<String>,
-    replaced: Vec<String>,
-    removed: Vec<String>,
-    differ: Vec<String>,
-    missing: Vec<String>,
-    /// What is in their place is no skill.
-    taken: Vec<String>,
-    same: usize,
-}
 
 /// Where what this command replaces or removes is kept; the oldest go when there are many.
 fn backups_of(tenant: &str) -> Result<PathBuf, String> {

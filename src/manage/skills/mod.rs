@@ -10,6 +10,7 @@ mod put;
 mod rows;
 mod shelf;
 mod skill;
+mod tally;
 
 use std::{fs::File, path::Path};
 
