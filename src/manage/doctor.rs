@@ -10,9 +10,10 @@ use self::tenant::Setting;
 use super::{
     beacon::Beacon,
     found::Found,
+    progress,
     prove::Finding,
     reach::Answering,
-    say::{Mark, Say},
+    say::{Mark, Say, Volume},
     setup::side_by_side,
 };
 use crate::config::{self, Config, Loaded};
@@ -25,6 +26,7 @@ pub(crate) struct Options {
     pub(crate) tenant: Option<String>,
     pub(crate) depth: Depth,
     pub(crate) output: Output,
+    pub(crate) volume: Volume,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +82,7 @@ impl Report {
 /// # Errors
 /// When the tenant that was named does not exist.
 pub(crate) fn run(options: &Options) -> Result<bool, String> {
+    options.volume.set();
     let mut report = Report::default();
     let env = |name: &str| std::env::var(name).ok();
     match config::load(&options.config, &env) {
@@ -134,6 +137,7 @@ fn examine(options: &Options, loaded: &Loaded, report: &mut Report) -> Result<()
     };
     let beacon = Beacon::open(([0, 0, 0, 0], 0).into());
     let depth = options.depth;
+    let _step = progress::step("asking the gateway from inside of the instances");
     let examined = side_by_side(&chosen, |tenant| {
         let mut own = Report::default();
         let setting = Setting {

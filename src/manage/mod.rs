@@ -21,6 +21,7 @@ mod given_key;
 mod host_file;
 mod identities;
 mod local_command;
+pub(crate) mod progress;
 mod prove;
 mod question;
 mod reach;

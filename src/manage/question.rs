@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
-use super::say::prompt;
+use super::{progress, say::prompt};
 
 /// What an empty line means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,7 @@ fn ask(question: &str, usual: Usual) -> Result<bool, String> {
         Usual::Yes => "[Y/n]",
         Usual::No => "[y/N]",
     };
+    let _pause = progress::pause();
     prompt(&format!("{question} {choice} "));
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);

@@ -13,7 +13,7 @@ use super::{
     tally::Tally,
 };
 use crate::manage::{
-    access::Access, question::agreed_or, say::Say, setup::state_dir, stamp, store,
+    access::Access, progress, question::agreed_or, say::Say, setup::state_dir, stamp, store,
 };
 
 /// What becomes of a skill that is on both sides and differs.
@@ -129,6 +129,7 @@ pub(super) fn put_here(
     (at, over): (&Path, Over),
     skill: &Skill,
 ) -> Result<Put, String> {
+    let _step = progress::step(&format!("writing {}", dir.join(at).display()));
     Put::of(shelf::put(dir, (at, over), (&skill.files, None)))
         .map_err(|error| store::failed(&dir.join(at), "written", &error))
 }

@@ -30,6 +30,7 @@ use crate::config::{self, Config, Tenant};
 /// # Errors
 /// What keeps it from doing anything.
 pub(crate) fn run(file: &Path, skills: &Skills) -> Result<bool, String> {
+    skills.action.volume().set();
     let env = |name: &str| std::env::var(name).ok();
     let loaded = config::load(file, &env).map_err(|it| it.to_string())?;
     let config = &loaded.config;

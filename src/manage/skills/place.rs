@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     docker::{TreeFile, TreeLimits},
-    manage::{access::Access, apply},
+    manage::{access::Access, apply, progress},
     openclaw::settings::Settings,
 };
 
@@ -119,6 +119,8 @@ impl<'a> Places<'a> {
     pub(super) fn read(&self, scope: Scope) -> Result<Vec<(Source, Found)>, String> {
         let mut found = Vec::new();
         for (source, dir) in self.directories(scope)? {
+            let (what, whose) = (source.described(), &self.access.instance.name);
+            let _step = progress::step(&format!("reading the skills of {whose}: {what}"));
             let seen = match source {
                 Source::Workspace => self.seen.take(),
                 _ => None,

@@ -11,7 +11,12 @@ use super::{
     shelf::{self, ASIDE, Over},
     skill::{Skill, by_skill, is_plain},
 };
-use crate::{docker::Engine, ids, manage::store, openclaw::instance::Place};
+use crate::{
+    docker::Engine,
+    ids,
+    manage::{progress, store},
+    openclaw::instance::Place,
+};
 
 /// Moving takes some milliseconds; a busy machine more.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -29,6 +34,7 @@ impl Places<'_> {
     ) -> Result<Put, String> {
         let target = self.target();
         let path = target.join(at);
+        let _step = progress::step(&format!("giving {name} to {}", self.access.instance.name));
         match (&self.access.instance.place, self.access.engine()) {
             (Place::Local, _) => {
                 if let Some(link) = link_on_the_way(&target, at) {

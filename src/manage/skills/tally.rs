@@ -36,7 +36,7 @@ impl Tally {
             ("removed", &self.removed),
         ] {
             if !names.is_empty() {
-                say.line(&plain(&format!("        {what}: {}", listed(names))));
+                say.detail(&plain(&format!("        {what}: {}", listed(names))));
             }
         }
         let warn = |names: &[String], text: &dyn Fn(&str) -> String| {
@@ -58,7 +58,7 @@ impl Tally {
             )
         });
         if backups.exists() {
-            say.line(&format!("        before: {}", backups.display()));
+            say.detail(&format!("        before: {}", backups.display()));
         }
     }
 }

@@ -9,6 +9,7 @@ mod skills_containers;
 mod skills_disks;
 mod skills_killed;
 mod skills_many;
+mod skills_progress;
 mod skills_served;
 mod skills_sources;
 mod tenants;
