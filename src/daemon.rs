@@ -24,12 +24,16 @@ use crate::{
     args::Demo,
     claude::{
         command, keeper,
+        pool::Minder,
         probe::Cli,
         program::{self, Kind, Program},
     },
     config::{self, Config},
     control::{self, Control, Order},
-    gateway::{CliWorkers, Gateway, HttpWorkers, Parts, Reason, Served, WithoutTenants},
+    gateway::{
+        CliWorkers, Gateway, HttpWorkers, Parts, Reason, Served, WithoutTenants,
+        continuity::{self, Conversations},
+    },
     http::{self, Listener, ListenerConfig},
     log,
     manage::drift,
@@ -77,6 +81,7 @@ struct Threads {
     scheduler: Scheduler,
     http: HttpWorkers,
     cli: CliWorkers,
+    minder: Minder,
     reload: Reload,
 }
 
@@ -101,7 +106,9 @@ impl Threads {
         };
         let scheduler = Scheduler::start(served.limits(), runs_in, refusals_in)
             .map_err(failed("the scheduler"))?;
-        let gateway = Arc::new(gateway(served, demo, scheduler.handle())?);
+        let (gateway, minder) = gateway(served, demo, scheduler.handle())?;
+        let gateway = Arc::new(gateway);
+        continuity::forget_in_time(&gateway).map_err(failed("the thread that forgets"))?;
         let cli = CliWorkers::start(&gateway, &runs, config.cli.max_concurrent)
             .map_err(failed("the CLI workers"))?;
         let http = HttpWorkers::start(&gateway, &requests, &refusals)
@@ -147,6 +154,7 @@ impl Threads {
             scheduler,
             http,
             cli,
+            minder,
             reload: Reload {
                 file: file.to_owned(),
                 without,
@@ -215,6 +223,7 @@ impl Threads {
             scheduler,
             http,
             cli,
+            minder,
             reload: _,
         } = self;
         listener.stop_accepting();
@@ -238,6 +247,7 @@ impl Threads {
             }
         }
         cli.join();
+        minder.close();
         if let Err(error) = listener.close(Instant::now() + FLUSH_WAIT) {
             log::error("the listener ended before its time", &[("why", &error)]);
         }
@@ -322,20 +332,28 @@ fn signal_name(signal: Option<i32>) -> &'static str {
     }
 }
 
-fn gateway(served: Served, demo: Demo, scheduler: scheduler::Handle) -> Result<Gateway, String> {
+fn gateway(
+    served: Served,
+    demo: Demo,
+    scheduler: scheduler::Handle,
+) -> Result<(Gateway, Minder), String> {
     let path = StateDir::locate(|name| std::env::var(name).ok())
         .ok_or("no place for state: set STATE_DIRECTORY, XDG_STATE_HOME or HOME")?;
     let state = StateDir::open(&path)
         .map_err(|error| format!("cannot use the state directory {}: {error}", path.display()))?;
     let base_env = command::base_environment(|name| std::env::var_os(name), &path);
     let cli = Cli::start(program(&served.config, demo)?, base_env.clone(), &path);
-    Ok(Gateway::new(Parts {
+    let (conversations, minder) = Conversations::start(&served.config, &state)
+        .map_err(|it| format!("cannot start the thread for processes that wait: {it}"))?;
+    let gateway = Gateway::new(Parts {
         served,
         cli,
         state,
         base_env,
         scheduler,
-    }))
+        conversations,
+    });
+    Ok((gateway, minder))
 }
 
 fn program(config: &Config, demo: Demo) -> Result<Program, String> {

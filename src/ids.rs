@@ -16,6 +16,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 /// `N` random bytes from the kernel as `2 N` hexadecimal digits.
 pub(crate) fn random_hex<const N: usize>() -> String {
+    hex(&random::<N>())
+}
+
+/// `N` random bytes from the kernel.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     if getrandom::fill(&mut bytes).is_err() {
         // Linux fails here only before its generator is seeded, in early boot. A clock is unique
@@ -27,5 +32,5 @@ pub(crate) fn random_hex<const N: usize>() -> String {
             .zip(nanos)
             .for_each(|(byte, nano)| *byte = nano);
     }
-    hex(&bytes)
+    bytes
 }

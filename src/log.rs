@@ -98,15 +98,23 @@ impl Sparing {
     }
 
     pub(crate) fn info(&self, message: &str, fields: &[Field<'_>]) {
+        self.write(Level::Info, message, fields);
+    }
+
+    pub(crate) fn warn(&self, message: &str, fields: &[Field<'_>]) {
+        self.write(Level::Warn, message, fields);
+    }
+
+    fn write(&self, level: Level, message: &str, fields: &[Field<'_>]) {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |it| it.as_secs());
         if let Some(left_out) = self.take(now) {
             if left_out > 0 {
                 let message = &format!("more lines like the next were left out ({message})");
-                write(Level::Info, message, &[("lines", &left_out)]);
+                write(level, message, &[("lines", &left_out)]);
             }
-            write(Level::Info, message, fields);
+            write(level, message, fields);
         }
     }
 

@@ -21,6 +21,7 @@ mod processes;
 mod reload;
 mod replace;
 mod scheduler;
+mod session;
 mod state;
 mod turn;
 mod watch;

@@ -1,4 +1,5 @@
-//! The allocator's settings: memory that a large request took is given back when it is answered.
+//! Memory: the allocator's settings, so that what a large request took is given back when it is answered,
+//! and how much of it the machine has.
 #![allow(
     unsafe_code,
     reason = "the C library's allocator is set up by a C function; there is no safe wrapper"
@@ -16,4 +17,31 @@ pub(crate) fn give_large_blocks_back() {
         // says whether the setting is known, and an unknown one changes nothing.
         unsafe { libc::mallopt(setting, value) };
     }
+}
+
+/// What new processes could still have, in KiB: of the machine (proc(5), `MemAvailable`), and of the control
+/// group where that has less (cgroup v2). `None` when the kernel does not say.
+pub(crate) fn available_kib() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let machine = meminfo
+        .lines()
+        .find_map(|it| it.strip_prefix("MemAvailable:"))?;
+    let machine = machine.split_whitespace().next()?.parse().ok()?;
+    Some(group_kib().map_or(machine, |group| group.min(machine)))
+}
+
+/// `None` where there is no limit.
+fn group_kib() -> Option<u64> {
+    let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = own.lines().find_map(|it| it.strip_prefix("0::/"))?;
+    let read = |file: &str| {
+        let path = std::path::Path::new("/sys/fs/cgroup").join(path).join(file);
+        std::fs::read_to_string(path)
+            .ok()?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    };
+    let (max, current) = (read("memory.max")?, read("memory.current")?);
+    Some(max.saturating_sub(current) / 1024)
 }

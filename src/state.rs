@@ -14,7 +14,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Mode, OFlags},
+    fs::{AtFlags, Mode, OFlags},
     io::Errno,
 };
 
@@ -85,6 +85,47 @@ impl StateDir {
             .map(|(path, _)| path)
     }
 
+    /// Writes a client's history where a run of the tenant's can read it: a new file of this name.
+    ///
+    /// # Errors
+    /// As [`StateDir::workspace`], and when it cannot be written.
+    pub(crate) fn seed(&self, tenant: &str, name: &str, content: &[u8]) -> io::Result<PathBuf> {
+        let (path, directory) = self.tenant_subdirectory(tenant, SEEDS)?;
+        let path = path.join(name);
+        let written =
+            new_file(&directory, name).and_then(|mut it| io::Write::write_all(&mut it, content));
+        if written.is_err() {
+            // Half of one is of no use; what cannot be removed now is removed at the next start.
+            let _ = rustix::fs::unlinkat(&directory, name, AtFlags::empty());
+        }
+        written.map(|()| path)
+    }
+
+    /// Removes what a life before this one left of clients' histories.
+    pub(crate) fn remove_seeds(&self) {
+        let tenants = fs::read_dir(self.path.join("tenants"))
+            .into_iter()
+            .flatten();
+        for tenant in tenants
+            .flatten()
+            .filter_map(|it| it.file_name().into_string().ok())
+        {
+            let Ok((_, directory)) = self.tenant_subdirectory(&tenant, SEEDS) else {
+                continue;
+            };
+            let entries = rustix::fs::Dir::read_from(&directory).into_iter().flatten();
+            for entry in entries.flatten() {
+                // Directories, "." among them, are none of ours.
+                let _ = rustix::fs::unlinkat(&directory, entry.file_name(), AtFlags::empty());
+            }
+        }
+    }
+
+    /// Where conversations are remembered.
+    pub(crate) fn sessions_log(&self) -> PathBuf {
+        self.path.join("sessions.jsonl")
+    }
+
     /// A plugin directory through which the CLI sees `skills` (a directory with one directory per
     /// skill) and nothing else: the only layout that shows a tenant's skills to the model while all
     /// setting sources are off.
@@ -142,6 +183,7 @@ fn subdirectory(parent: impl AsFd, name: &str) -> io::Result<OwnedFd> {
 }
 
 const PLUGIN: &str = "plugin";
+const SEEDS: &str = "seeds";
 const MANIFEST_DIR: &str = ".claude-plugin";
 const MANIFEST_FILE: &str = "plugin.json";
 
@@ -149,9 +191,13 @@ fn make_plugin(parent: impl AsFd, name: &str, skills: &Path) -> io::Result<()> {
     let plugin = subdirectory(parent, name)?;
     rustix::fs::symlinkat(skills, &plugin, "skills")?;
     let manifest = subdirectory(&plugin, MANIFEST_DIR)?;
+    io::Write::write_all(&mut new_file(&manifest, MANIFEST_FILE)?, MANIFEST)
+}
+
+fn new_file(parent: impl AsFd, name: &str) -> io::Result<fs::File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&manifest, MANIFEST_FILE, flags, Mode::RUSR | Mode::WUSR)?;
-    io::Write::write_all(&mut fs::File::from(file), MANIFEST)
+    let file = rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?;
+    Ok(file.into())
 }
 
 /// Whether it is there with nothing missing, nothing changed and nothing added.

@@ -308,6 +308,25 @@ impl Allowance {
     }
 }
 
+/// The first of these that is a text and says something: a client's name for its conversation, which
+/// is no reason to refuse a request.
+pub(super) fn conversation<const N: usize>(fields: [Option<&RawValue>; N]) -> Option<String> {
+    let text = |raw: &RawValue| serde_json::from_str::<String>(raw.get()).ok();
+    let mut texts = fields.into_iter().flatten().filter_map(text);
+    texts.find(|it| !it.trim().is_empty())
+}
+
+/// `user_id` of Anthropic's `metadata`.
+pub(super) fn user_id(metadata: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Metadata<'a> {
+        #[serde(borrow)]
+        user_id: Option<&'a RawValue>,
+    }
+    let metadata: Metadata<'_> = serde_json::from_str(metadata.get()).ok()?;
+    conversation([metadata.user_id])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

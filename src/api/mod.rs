@@ -48,6 +48,9 @@ pub(crate) struct Prompt {
     pub(crate) thinking: Thinking,
     /// Whether the CLI's built-in tools may run; off for `tool_choice: none`.
     pub(crate) tools: BuiltInTools,
+    /// What the client says of whose conversation this is: `metadata.user_id`, `prompt_cache_key` or
+    /// `user`. Only ever compared.
+    pub(crate) conversation: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -242,3 +245,21 @@ impl ApiError {
 
 #[cfg(test)]
 mod sample;
+
+#[cfg(test)]
+impl Prompt {
+    /// One that asks for nothing, for tests to change.
+    pub(crate) fn sample() -> Prompt {
+        Prompt {
+            model_requested: "claude-max/sonnet".to_owned(),
+            model: "sonnet".to_owned(),
+            system: String::new(),
+            messages: Vec::new(),
+            effort: None,
+            parameters: Parameters::default(),
+            thinking: Thinking::Hidden,
+            tools: BuiltInTools::On,
+            conversation: None,
+        }
+    }
+}

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     api::{BuiltInTools, Effort, Parameters, Prompt, Sampling},
     config::PermissionMode,
+    session::{Turn, Uuid},
 };
 
 /// Where one tenant's runs live.
@@ -64,7 +65,47 @@ const TOOLS: [&str; 11] = [
     "WebSearch",
 ];
 
-/// The command line for one prompt.
+/// What a run has to do with sessions of the CLI.
+#[derive(Debug)]
+pub(crate) enum Session<'a> {
+    /// It leaves none.
+    None,
+    New(Uuid),
+    /// A new one begins with all that another has up to a line. The other stays as it is, so that two
+    /// requests may go on from one answer.
+    From {
+        turn: &'a Turn,
+        new: Uuid,
+    },
+    /// A new one begins with a transcript.
+    Transcript {
+        file: &'a Path,
+        new: Uuid,
+    },
+}
+
+impl Session<'_> {
+    /// Adds it to a command line.
+    pub(crate) fn add_to(&self, launch: &mut Launch) {
+        let mut args = Args(std::mem::take(&mut launch.args));
+        match self {
+            Session::None => args.add(["--no-session-persistence"]),
+            Session::New(new) => args.add(["--session-id", &new.to_string()]),
+            Session::From { turn, new } => {
+                args.add(["--resume", &turn.place.session.to_string()]);
+                args.add(["--resume-session-at", &turn.leaf.to_string()]);
+                args.begin_anew(*new);
+            }
+            Session::Transcript { file, new } => {
+                args.0.extend(["--resume".into(), file.as_os_str().into()]);
+                args.begin_anew(*new);
+            }
+        }
+        launch.args = args.0;
+    }
+}
+
+/// The command line for one prompt, but for its [`Session`].
 pub(crate) fn launch(recipe: &Recipe<'_>, prompt: &Prompt) -> Launch {
     let mut args = Args(Vec::with_capacity(48));
     if recipe.program.kind == Kind::StandIn {
@@ -77,11 +118,7 @@ pub(crate) fn launch(recipe: &Recipe<'_>, prompt: &Prompt) -> Launch {
         "--output-format",
         "stream-json",
     ]);
-    args.add([
-        "--verbose",
-        "--include-partial-messages",
-        "--no-session-persistence",
-    ]);
+    args.add(["--verbose", "--include-partial-messages"]);
     // Nothing from the working directory or its parents: no settings, hooks, CLAUDE.md, MCP servers.
     args.add(["--setting-sources", "", "--strict-mcp-config"]);
     args.add(["--model", &prompt.model]);
@@ -105,6 +142,7 @@ pub(crate) fn launch(recipe: &Recipe<'_>, prompt: &Prompt) -> Launch {
 pub(crate) fn launch_to_count(recipe: &Recipe<'_>, prompt: &Prompt) -> Launch {
     const NO_REMINDERS: &str = "CLAUDE_CODE_DISABLE_ATTACHMENTS";
     let mut launch = launch(recipe, prompt);
+    Session::None.add_to(&mut launch);
     launch.env.retain(|(name, _)| name != NO_REMINDERS);
     launch.env.push((NO_REMINDERS.into(), "1".into()));
     launch
@@ -281,23 +319,23 @@ impl Args {
     fn add<const N: usize>(&mut self, args: [&str; N]) {
         self.0.extend(args.into_iter().map(OsString::from));
     }
+
+    fn begin_anew(&mut self, new: Uuid) {
+        self.add(["--fork-session", "--session-id", &new.to_string()]);
+        // Its default is the system prompt that the session began with, whatever this request says.
+        self.add(["--system-prompt-snapshot", "off"]);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::Thinking;
 
     fn prompt(tools: BuiltInTools) -> Prompt {
         Prompt {
-            model_requested: "claude-max/sonnet".to_owned(),
-            model: "sonnet".to_owned(),
             system: "SECRET SYSTEM".to_owned(),
-            messages: vec![],
-            effort: None,
-            parameters: Parameters::default(),
-            thinking: Thinking::Hidden,
             tools,
+            ..Prompt::sample()
         }
     }
 

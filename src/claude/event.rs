@@ -6,7 +6,7 @@
 mod control;
 mod limit;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashMap};
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -15,7 +15,7 @@ pub(crate) use self::{
     control::ContextUsage,
     limit::{RateLimit, Window},
 };
-use crate::api::text::Text;
+use crate::{api::text::Text, session::Uuid};
 
 /// What a line says.
 #[derive(Debug)]
@@ -85,6 +85,8 @@ pub(crate) struct Assistant<'a> {
     pub(crate) usage: Option<&'a RawValue>,
     /// The CLI's word for a failure, `authentication_failed` for example.
     pub(crate) error: Option<Cow<'a, str>>,
+    /// Its line in the session's file.
+    pub(crate) uuid: Option<Uuid>,
 }
 
 /// The `result` line. A field of another type than expected counts as absent: a line that ends the
@@ -105,14 +107,41 @@ pub(crate) struct ResultLine<'a> {
     pub(crate) errors: Option<Vec<Text<'a>>>,
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) num_turns: u64,
-    /// Cumulative over a session; a run here is a session of its own.
+    /// Of all turns of the session, also those of a process before this one.
     #[serde(default, deserialize_with = "lenient")]
     pub(crate) total_cost_usd: f64,
+    /// By model, since the last such line.
+    #[serde(default, deserialize_with = "lenient")]
+    model_usage_since_last_result: Option<HashMap<String, ModelUsage>>,
     #[serde(default, borrow)]
     pub(crate) usage: Option<&'a RawValue>,
     /// The answer, where a JSON schema was asked for and the model fitted it; `result` is its text.
     #[serde(default, borrow)]
     pub(crate) structured_output: Option<&'a RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ModelUsage {
+    #[serde(rename = "costUSD", default)]
+    cost_usd: f64,
+}
+
+impl ResultLine<'_> {
+    /// What this turn alone cost; `None` where the CLI does not say.
+    pub(crate) fn own_cost_usd(&self) -> Option<f64> {
+        let models = self.model_usage_since_last_result.as_ref()?;
+        Some(models.values().map(|it| it.cost_usd).sum())
+    }
+
+    /// Whether the CLI could not go on from the session, or the line of it, that it was told to (2.1.330:
+    /// `No conversation found with session ID: …`, `No message found with message.uuid of: …`).
+    pub(crate) fn finds_no_session(&self) -> bool {
+        let says = |text: &Text<'_>| {
+            text.starts_with("No conversation found") || text.starts_with("No message found")
+        };
+        let errors = self.errors.iter().flatten();
+        self.is_error && self.api_error_status.is_none() && errors.into_iter().any(says)
+    }
 }
 
 /// Reads one line.
@@ -127,7 +156,7 @@ pub(crate) fn parse(line: &[u8]) -> serde_json::Result<Event<'_>> {
             _ => Ok(Event::Other),
         },
         "assistant" => match (head.parent_tool_use_id, head.message) {
-            (None, Some(message)) => assistant(message, head.error),
+            (None, Some(message)) => assistant(message, (head.error, head.uuid)),
             _ => Ok(Event::Other),
         },
         "result" => serde_json::from_slice(line).map(|it| Event::Result(Box::new(it))),
@@ -173,6 +202,8 @@ struct Head<'a> {
     message: Option<&'a RawValue>,
     #[serde(default, borrow)]
     error: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    uuid: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -260,7 +291,7 @@ pub(crate) fn block_kind(block: &RawValue) -> serde_json::Result<StreamBlock> {
 
 fn assistant<'a>(
     message: &'a RawValue,
-    error: Option<&'a RawValue>,
+    (error, uuid): (Option<&'a RawValue>, Option<&'a RawValue>),
 ) -> serde_json::Result<Event<'a>> {
     #[derive(Deserialize)]
     struct Message<'a> {
@@ -281,6 +312,7 @@ fn assistant<'a>(
         stop_reason: message.stop_reason.map(Text::into_cow),
         usage: message.usage,
         error: error.map(Text::into_cow),
+        uuid: uuid.and_then(|it| serde_json::from_str(it.get()).ok()),
     }))
 }
 

@@ -23,11 +23,11 @@ pub(crate) const CONTEXT_USAGE_ID: &str = "ccgw-count";
 pub(crate) const INTERRUPT: &[u8] =
     b"{\"type\":\"control_request\",\"request_id\":\"ccgw-interrupt\",\"request\":{\"subtype\":\"interrupt\"}}\n";
 
-/// All lines, ready to write.
+/// What a process hears once, before its first prompt: the system prompt and how much to think.
 ///
 /// # Errors
-/// When a block cannot be written as JSON, which no parsed request can cause.
-pub(crate) fn lines(prompt: &Prompt, system: &str) -> serde_json::Result<Vec<u8>> {
+/// When a schema cannot be written as JSON, which no parsed request can cause.
+pub(crate) fn opening(prompt: &Prompt, system: &str) -> serde_json::Result<Vec<u8>> {
     let mut out = Vec::with_capacity(system.len() + 4096);
     let request = Initialize {
         subtype: "initialize",
@@ -42,24 +42,28 @@ pub(crate) fn lines(prompt: &Prompt, system: &str) -> serde_json::Result<Vec<u8>
         };
         control(&mut out, "ccgw-thinking", &request)?;
     }
-    // Between JSON tokens a line break is only blank space, and inside a string it cannot stand raw.
-    // A client's media block, or its schema, keeps its own spacing, and must not become a line of
-    // the CLI's input.
-    let user_line = out.len();
+    Ok(out)
+}
+
+/// The line that asks: these messages as one of the user's, with what came before the newest of them as
+/// marked text.
+///
+/// # Errors
+/// When a block cannot be written as JSON, which no parsed request can cause.
+pub(crate) fn question(messages: &[Message]) -> serde_json::Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(4096);
     let message = UserMessage {
         role: "user",
-        content: content(&prompt.messages),
+        content: content(messages),
     };
-    serde_json::to_writer(
-        &mut out,
-        &User {
-            kind: "user",
-            message,
-            text_not_typed: true,
-            should_query: None,
-        },
-    )?;
-    end_line(&mut out, user_line);
+    let line = User {
+        kind: "user",
+        message,
+        text_not_typed: true,
+        should_query: None,
+    };
+    serde_json::to_writer(&mut out, &line)?;
+    end_line(&mut out, 0);
     Ok(out)
 }
 
@@ -70,7 +74,7 @@ pub(crate) fn lines(prompt: &Prompt, system: &str) -> serde_json::Result<Vec<u8>
 /// The usage after a message of one word says what the CLI itself adds to the media's message.
 ///
 /// # Errors
-/// As [`lines`].
+/// As [`question`].
 pub(crate) fn count_steps(countable: &Countable) -> serde_json::Result<VecDeque<Vec<u8>>> {
     let mut first = Vec::with_capacity(countable.text.len() + 256);
     let initialize = Initialize {
@@ -129,8 +133,10 @@ fn control(
     Ok(())
 }
 
-/// Ends the line that began at `start`, and sees to it that it is one.
-fn end_line(out: &mut Vec<u8>, start: usize) {
+/// Ends the line that began at `start`, and sees to it that it is one. Between JSON tokens a line break is
+/// only blank space, and inside a string it cannot stand raw; but a client's media block, or its schema,
+/// keeps its own spacing, and must not become a line of the CLI's input.
+pub(super) fn end_line(out: &mut Vec<u8>, start: usize) {
     for byte in &mut out[start..] {
         if matches!(byte, b'\n' | b'\r') {
             *byte = b' ';

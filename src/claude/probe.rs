@@ -132,15 +132,15 @@ fn ask(program: &Program, env: Vec<(OsString, OsString)>, cwd: &Path) -> Option<
         env,
         cwd: cwd.to_owned(),
     };
-    let mut keeper = Keeper::start().ok()?;
-    let mut worker = Worker::start(&mut keeper, &launch, Vec::new()).ok()?;
+    let keeper = Keeper::start().ok()?;
+    let mut worker = Worker::start(keeper, &launch, Vec::new()).ok()?;
     worker.close_stdin();
     let version = first_line(&mut worker);
     worker.end();
     version
 }
 
-fn first_line(worker: &mut Worker<'_>) -> Option<String> {
+fn first_line(worker: &mut Worker) -> Option<String> {
     let until = Instant::now() + PATIENCE;
     // Nobody writes to it: this wait ends by output, exit or time.
     let never = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok()?;

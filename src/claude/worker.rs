@@ -20,12 +20,13 @@ pub(crate) use self::lines::LineTooLong;
 use self::lines::{Fill, Lines, Pipe};
 use super::{
     input::INTERRUPT,
-    keeper::{Ended, Exit, Keeper, Launch, Running, SpawnError},
+    keeper::{Ended, Exit, Keeper, Launch, NotStarted, Running},
 };
 
 /// A running CLI. End it with [`Worker::end`]; dropping it ends it too.
-pub(crate) struct Worker<'k> {
-    running: Running<'k>,
+#[derive(Debug)]
+pub(crate) struct Worker {
+    running: Running,
     unsent: Vec<u8>,
     sent: usize,
     stdout: Pipe,
@@ -51,16 +52,16 @@ pub(crate) enum Step {
 /// What is kept of stderr: its end. Far more than is shown, so that no secret shown is cut in two.
 const STDERR_TAIL_MAX: usize = 64 << 10;
 
-impl<'k> Worker<'k> {
+impl Worker {
     /// Starts the CLI and begins to feed it `input`.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// When it cannot be started, with the keeper.
     pub(crate) fn start(
-        keeper: &'k mut Keeper,
+        keeper: Keeper,
         launch: &Launch,
         input: Vec<u8>,
-    ) -> Result<Self, SpawnError> {
+    ) -> Result<Self, Box<NotStarted>> {
         let mut worker = Worker {
             running: keeper.spawn(launch)?,
             unsent: input,
@@ -134,6 +135,31 @@ impl<'k> Worker<'k> {
         self.running.pid()
     }
 
+    /// Whether nothing that it started lives on beside it.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.running.is_alone()
+    }
+
+    /// Makes it small, for the time that it waits for its next turn.
+    pub(crate) fn rest(&mut self) {
+        self.lines = Lines::default();
+        self.stderr_tail = Vec::new();
+    }
+
+    /// Whether it waits for its next turn: it lives, and has said nothing since its last.
+    pub(crate) fn is_resting(&mut self) -> bool {
+        let Ok(ready) = self.poll(None, Instant::now()) else {
+            return false;
+        };
+        if ready.keeper {
+            self.exit = self.running.try_exit();
+        }
+        if ready.stderr {
+            self.read_stderr();
+        }
+        self.exit.is_none() && !ready.stdout && self.lines.is_empty() && self.stdout == Pipe::Open
+    }
+
     /// Says that nothing more will come; the CLI exits when its turn is over.
     pub(crate) fn close_stdin(&mut self) {
         self.running.stdin = None;
@@ -179,7 +205,7 @@ impl<'k> Worker<'k> {
     }
 
     /// Kills what is left of the process tree and waits until it is gone.
-    pub(crate) fn end(self) -> Ended {
+    pub(crate) fn end(self) -> (Ended, Keeper) {
         self.running.end()
     }
 

@@ -86,6 +86,7 @@ impl Changes {
                 "cli.permission_mode",
                 cli.permission_mode != new_cli.permission_mode,
             ),
+            ("cli.warm", cli.warm != new_cli.warm),
             ("session.ttl", old.session.ttl != new.session.ttl),
             (
                 "session.cleanup_interval",

@@ -10,6 +10,7 @@ use super::problems::Reported;
 use super::section::{Reader, Section};
 use super::tree::Node;
 use super::value::{choice, millis, number};
+use super::warm::{self, Warm};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cli {
@@ -34,6 +35,8 @@ pub(crate) struct Cli {
     pub(crate) skill_file: PathBuf,
     pub(crate) stream: StreamPolicy,
     pub(crate) permission_mode: PermissionMode,
+    /// Processes that may wait for work; `None` for none.
+    pub(crate) warm: Option<Warm>,
 }
 
 /// Which of the CLI's turns a streaming client sees.
@@ -116,6 +119,8 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, node: Option<&'t Node>) -> Resul
         PermissionMode::BypassPermissions,
         |text| choice(text, &PERMISSION_MODES),
     );
+    let warm = s.node("warm");
+    let warm = warm::read(reader, warm);
     let runs = runs?;
     Ok(Cli {
         bin: bin?,
@@ -130,6 +135,7 @@ pub(super) fn read<'t>(reader: &mut Reader<'t>, node: Option<&'t Node>) -> Resul
         skill_file: skill_file?,
         stream: stream?,
         permission_mode: permission_mode?,
+        warm: warm?,
     })
 }
 

@@ -43,7 +43,13 @@ pub(super) const CLI: Keys = Keys {
         "skill_file",
         "stream",
         "permission_mode",
+        "warm",
     ],
+};
+
+pub(super) const WARM: Keys = Keys {
+    section: "cli.warm",
+    names: &["max_processes", "idle_timeout", "memory_bytes"],
 };
 
 pub(super) const SESSION: Keys = Keys {
@@ -71,7 +77,7 @@ pub(super) const TENANT: Keys = Keys {
     ],
 };
 
-const ALL: [&Keys; 6] = [&TOP, &SERVER, &CLI, &SESSION, &SKILLS, &TENANT];
+const ALL: [&Keys; 7] = [&TOP, &SERVER, &CLI, &WARM, &SESSION, &SKILLS, &TENANT];
 
 /// Which environment variable replaces which key. An empty variable counts as not set.
 pub(super) const OVERRIDES: [(&str, &str); 8] = [

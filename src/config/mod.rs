@@ -27,6 +27,7 @@ mod tenant;
 mod tests;
 mod tree;
 mod value;
+mod warm;
 
 pub(crate) use changes::Changes;
 pub(crate) use cli::{CONCURRENT_MAX, Cli, PermissionMode, StreamPolicy};
@@ -43,6 +44,7 @@ pub(crate) use skills::{Skills, SkillsSync};
 pub(crate) use tenant::{
     ConfigDir, KEY_BYTES_MAX, Tenant, is_variable_name, parse_container, parse_key, parse_name,
 };
+pub(crate) use warm::Warm;
 
 use problems::{Place, Reported};
 use section::Reader;

@@ -125,6 +125,7 @@ fn defaults_are_those_of_the_manual() {
         assert!(cli.skill_file.is_absolute() && cli.skill_file.ends_with("openclaw-skill.md"));
         assert_eq!(cli.stream, StreamPolicy::Final);
         assert_eq!(cli.permission_mode, PermissionMode::BypassPermissions);
+        assert_eq!(cli.warm, Some(WARM_BY_DEFAULT));
         let times = [session.ttl, session.cleanup_interval];
         assert_eq!(times, [3600, 900].map(Duration::from_secs));
         assert_eq!(skills.sync, SkillsSync::Auto);
@@ -496,7 +497,8 @@ fn a_tenant_may_not_have_more_runs_than_there_are() {
 fn every_key_is_read_and_refuses_a_map() {
     use super::keys::*;
     for keys in [&SERVER, &CLI, &SESSION, &SKILLS] {
-        for name in keys.names {
+        // The only one that is a map itself.
+        for name in keys.names.iter().filter(|it| **it != "warm") {
             let text = format!("{}: {{{name}: {{a: b}}}}", keys.section);
             check_one(
                 text.as_bytes(),
@@ -504,9 +506,44 @@ fn every_key_is_read_and_refuses_a_map() {
             );
         }
     }
+    for name in WARM.names {
+        check_one(
+            format!("cli: {{warm: {{{name}: {{a: b}}}}}}").as_bytes(),
+            &format!("cli.warm.{name}: expected"),
+        );
+    }
     for name in TENANT.names {
         let problems = Folder::new().load(format!("tenants: [{{{name}: [a]}}]").as_bytes(), &[]);
         let text = format!("tenants[0].{name}: expected");
         assert!(problems.unwrap_err().contains(&text), "{name}");
     }
+}
+
+const WARM_BY_DEFAULT: Warm = Warm {
+    max_processes: 4,
+    idle_timeout: Duration::from_secs(600),
+    memory_bytes: None,
+};
+
+#[test]
+fn processes_that_wait_have_limits_or_are_switched_off() {
+    let warm = |text: &str| accept(text, &[]).cli.warm;
+    assert_eq!(warm("cli: {warm: off}"), None);
+    assert_eq!(warm("cli: {warm: on}"), Some(WARM_BY_DEFAULT));
+    assert_eq!(warm("cli: {warm: {}}"), Some(WARM_BY_DEFAULT));
+    let limits = "cli: {warm: {max_processes: 9, idle_timeout: 5, memory_bytes: 7000}}";
+    let expect = Warm {
+        max_processes: 9,
+        idle_timeout: Duration::from_millis(5),
+        memory_bytes: Some(7000),
+    };
+    assert_eq!(warm(limits), Some(expect));
+    assert_eq!(
+        warm("cli: {warm: {memory_bytes: auto}}"),
+        Some(WARM_BY_DEFAULT)
+    );
+    check(
+        "cli: {warm: maybe}",
+        &["config.yaml:1: cli.warm: expected `key: value` pairs, found a single value"],
+    );
 }

@@ -9,11 +9,12 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::{kept::Place, limits, route::Format};
+use super::{flight::Pilot, kept::Place, limits, route::Format};
 use crate::{
-    api::{AnswerEvent, ApiError, anthropic, openai, responses},
+    api::{AnswerEvent, ApiError, ErrorKind, anthropic, openai, responses},
     claude::event::RateLimit,
     http::{AnswerHeader, HangUp, Limit, Reply, Response, Stream},
+    session::Continuity,
 };
 
 /// How long a streaming answer's head is held back for a status that fits.
@@ -36,6 +37,10 @@ pub(crate) struct Answer {
     limits: Vec<AnswerHeader>,
     /// Where its text is kept.
     keep: Option<Place>,
+    /// How the history reached the model, for `x-ccgw-session`.
+    continuity: Option<Continuity>,
+    /// Where repeats of the request attach.
+    pilot: Option<Pilot>,
     format: Format,
     encoder: Encoder,
     channel: Channel,
@@ -57,6 +62,14 @@ pub(crate) enum Encoder {
 }
 
 impl Encoder {
+    /// Whether the answer is a stream of events.
+    pub(super) fn streams(&self) -> bool {
+        matches!(
+            self,
+            Encoder::AnthropicStream(_) | Encoder::OpenAiStream(_) | Encoder::ResponsesStream(_)
+        )
+    }
+
     /// The text of an answer that may be kept; no other format goes on from an id.
     fn said(&self) -> String {
         match self {
@@ -87,7 +100,36 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 /// The header that names what was accepted and has no effect.
 const IGNORED: &str = "x-ccgw-ignored";
 
-enum Channel {
+const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
+
+/// The header that says that a request was a repeat, and no run of its own.
+const REPEAT: &str = "x-ccgw-repeat";
+
+/// Answers a repeat with the answer that its first request had.
+pub(super) fn deliver(channel: Channel, response: Response) {
+    match channel {
+        Channel::Held(reply) => reply.send(response),
+        Channel::Open(mut stream) => {
+            let limit = Limit {
+                until: Some(Instant::now() + WHOLE_WAIT),
+                wake: None,
+            };
+            // When it cannot be written the client is gone.
+            if stream.write(&response.body, limit).is_ok() {
+                stream.finish();
+            }
+        }
+        Channel::Closed => {}
+    }
+}
+
+/// How long a stored answer may wait for a slow client.
+const WHOLE_WAIT: Duration = Duration::from_secs(10);
+
+/// The header that says whether the CLI still had the conversation.
+const SESSION: &str = "x-ccgw-session";
+
+pub(super) enum Channel {
     /// Nothing sent yet.
     Held(Reply),
     /// The head is out.
@@ -104,6 +146,8 @@ impl Answer {
             ignored: None,
             limits: Vec::new(),
             keep: None,
+            continuity: None,
+            pilot: None,
             format,
             encoder,
             channel: Channel::Held(reply),
@@ -123,6 +167,11 @@ impl Answer {
     pub(crate) fn kept_at(mut self, keep: Option<Place>) -> Self {
         self.keep = keep;
         self
+    }
+
+    /// Says how the history reached the model, in a header of a good answer.
+    pub(crate) fn continues(&mut self, continuity: Continuity) {
+        self.continuity = Some(continuity);
     }
 
     /// Where usage limits stand. OpenAI's format has no words for that.
@@ -209,13 +258,18 @@ impl Answer {
         if self.out.is_empty() {
             return Ok(());
         }
-        self.open();
-        if let Channel::Open(stream) = &mut self.channel {
-            stream.write(&self.out, limit)?;
+        if self.pilot.as_ref().is_some_and(|it| !it.keep(&self.out)) {
+            self.pilot = None;
         }
+        self.open();
+        let written = match &mut self.channel {
+            Channel::Open(stream) => stream.write(&self.out, limit),
+            Channel::Held(_) | Channel::Closed => Ok(()),
+        };
+        // What could not be written is kept for a client that comes back.
         self.out.clear();
         self.last_sent = Instant::now();
-        Ok(())
+        written
     }
 
     /// Ends a complete answer, all of whose events were flushed.
@@ -229,6 +283,13 @@ impl Answer {
             | Encoder::ResponsesStream(_)
             | Encoder::Count => None,
         };
+        if let Some(pilot) = self.pilot.take() {
+            let response = self.whole(body.clone().unwrap_or_default());
+            if let Some((newcomer, response)) = pilot.answered(response) {
+                self.refuse_place();
+                return deliver(newcomer, response);
+            }
+        }
         match (std::mem::replace(&mut self.channel, Channel::Closed), body) {
             (Channel::Open(stream), _) => stream.finish(),
             (Channel::Held(reply), Some(body)) => {
@@ -239,6 +300,74 @@ impl Answer {
             // A stream of no events is no answer: dropping the reply says 500.
             (Channel::Held(_), None) | (Channel::Closed, _) => {}
         }
+    }
+
+    /// The answer as one response, for a repeat of its request; of a stream the head.
+    fn whole(&self, body: Vec<u8>) -> Response {
+        let kind = match self.streams() {
+            true => EVENT_STREAM,
+            false => "application/json",
+        };
+        let mut response = Response::new(200).header("content-type", kind).body(body);
+        response.headers.extend(self.headers());
+        response.header(REPEAT, "stored")
+    }
+
+    /// Lets repeats of the request attach to it.
+    pub(super) fn fly(&mut self, pilot: Pilot) {
+        self.pilot = Some(pilot);
+    }
+
+    /// Whether a client that leaves may come back for it.
+    pub(super) fn may_be_repeated(&self) -> bool {
+        self.pilot.is_some()
+    }
+
+    /// Whether nobody reads it now.
+    pub(super) fn is_unread(&self) -> bool {
+        self.hangup().is_none_or(HangUp::is_gone)
+    }
+
+    /// Goes on without a client.
+    pub(super) fn detach(&mut self) {
+        self.channel = Channel::Closed;
+    }
+
+    /// Takes the client of a repeat in the place of its own, and gives it all that it missed. False when there
+    /// is none.
+    ///
+    /// # Errors
+    /// When the new client is gone too.
+    pub(super) fn adopt(&mut self, limit: Limit<'_>) -> io::Result<bool> {
+        let Some((newcomer, said)) = self.pilot.as_ref().and_then(Pilot::newcomer) else {
+            return Ok(false);
+        };
+        self.refuse_place();
+        self.channel = newcomer;
+        self.last_sent = Instant::now();
+        if !said.is_empty() {
+            self.open();
+            if let Channel::Open(stream) = &mut self.channel {
+                stream.write(&said, limit)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Hands its client to the run that answers the request already.
+    pub(super) fn take_channel(&mut self) -> Channel {
+        std::mem::replace(&mut self.channel, Channel::Closed)
+    }
+
+    /// Its client again.
+    pub(super) fn give_channel(&mut self, channel: Channel) {
+        self.channel = channel;
+    }
+
+    /// Tells a client whose place another one takes.
+    fn refuse_place(&mut self) {
+        let text = "a repeat of this request took its place";
+        self.fail_channel(&ApiError::new(ErrorKind::InvalidRequest, text));
     }
 
     /// Sends a whole answer that is no message.
@@ -253,6 +382,15 @@ impl Answer {
     /// last event. Does nothing when it is over already.
     pub(crate) fn fail(&mut self, error: &ApiError) {
         self.out.clear();
+        let newcomer = self.pilot.take().and_then(|it| it.over());
+        self.fail_channel(error);
+        if let Some(newcomer) = newcomer {
+            self.channel = newcomer;
+            self.fail_channel(error);
+        }
+    }
+
+    fn fail_channel(&mut self, error: &ApiError) {
         match std::mem::replace(&mut self.channel, Channel::Closed) {
             Channel::Held(reply) => {
                 let mut response = error_response(self.format, error, &self.request_id);
@@ -280,10 +418,7 @@ impl Answer {
     }
 
     fn streams(&self) -> bool {
-        matches!(
-            self.encoder,
-            Encoder::AnthropicStream(_) | Encoder::OpenAiStream(_) | Encoder::ResponsesStream(_)
-        )
+        self.encoder.streams()
     }
 
     /// The head leaves with the first frame.
@@ -293,7 +428,7 @@ impl Answer {
         {
             let own = self.headers();
             let mut headers = vec![
-                ("content-type", "text/event-stream; charset=utf-8"),
+                ("content-type", EVENT_STREAM),
                 ("cache-control", "no-cache"),
             ];
             headers.extend(own.iter().map(|(name, value)| (*name, &**value)));
@@ -306,6 +441,7 @@ impl Answer {
         let id = request_id_header(self.format);
         let mut headers = vec![(id, self.request_id.clone().into())];
         headers.extend(self.ignored.clone().map(|it| (IGNORED, it.into())));
+        headers.extend(self.continuity.map(|it| (SESSION, it.name().into())));
         headers.extend(self.limits.iter().cloned());
         headers
     }

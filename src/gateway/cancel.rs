@@ -42,6 +42,12 @@ impl Cancel {
         }
     }
 
+    /// Has the run look up, without an order to stop.
+    pub(super) fn nudge(&self) {
+        // As above.
+        let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+    }
+
     pub(super) fn reason(&self) -> Option<Reason> {
         match self.reason.load(Ordering::Acquire) {
             1 => Some(Reason::ClientGone),

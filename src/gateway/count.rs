@@ -13,6 +13,7 @@ use super::{
     job::Job,
     ledger::Outcome,
     run::{Ending, Hands, cannot_start, conclude, failed, prepare, redacted, unwritable},
+    workers::no_keeper,
 };
 use crate::{
     api::{ApiError, ErrorKind},
@@ -21,6 +22,7 @@ use crate::{
         count::{Countable, Precision},
         event::{self, ContextUsage, Event},
         failure, input,
+        keeper::Keeper,
         worker::{Step, Worker},
     },
 };
@@ -37,14 +39,21 @@ pub(super) fn count(
 ) -> Outcome {
     let prepared = prepare(gateway, job, command::launch_to_count);
     let steps = input::count_steps(countable).map_err(unwritable);
-    let (launch, mut steps) = match prepared.and_then(|launch| Ok((launch, steps?))) {
+    let (launch, mut steps) = match prepared.and_then(|it| Ok((it.launch, steps?))) {
         Ok(prepared) => prepared,
         Err(error) => return failed(job, error),
     };
     let first = steps.pop_front().unwrap_or_default();
-    let mut worker = match Worker::start(hands.keeper, &launch, first) {
+    let started = match hands.keeper.take().map_or_else(Keeper::start, Ok) {
+        Ok(keeper) => Worker::start(keeper, &launch, first),
+        Err(_) => return failed(job, no_keeper()),
+    };
+    let mut worker = match started {
         Ok(worker) => worker,
-        Err(error) => return failed(job, cannot_start(&error)),
+        Err(not_started) => {
+            *hands.keeper = Some(not_started.keeper);
+            return failed(job, cannot_start(&not_started.error));
+        }
     };
     let served = Arc::clone(&job.served);
     let cli = &served.config.cli;
@@ -64,7 +73,8 @@ pub(super) fn count(
     };
     let outcome = conclude(job, ending);
     worker.close_stdin();
-    worker.end();
+    let (_, keeper) = worker.end();
+    *hands.keeper = Some(keeper);
     outcome
 }
 
@@ -89,7 +99,7 @@ impl Counting<'_> {
     /// Waits for one thing and deals with it; tells how the count ended when it did.
     fn wait(
         &mut self,
-        worker: &mut Worker<'_>,
+        worker: &mut Worker,
         job: &mut Job,
         (wake, deadline): (&OwnedFd, Instant),
     ) -> Option<Ending> {
@@ -122,7 +132,7 @@ impl Counting<'_> {
 
     /// Takes the lines that are there, and goes on after each that answers a step; the total,
     /// or why there is none, when all are answered.
-    fn listen(&mut self, worker: &mut Worker<'_>) -> Option<Result<Total, String>> {
+    fn listen(&mut self, worker: &mut Worker) -> Option<Result<Total, String>> {
         loop {
             let heard = match worker.next_line() {
                 Ok(Some(line)) => hear(line),

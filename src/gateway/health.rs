@@ -1,6 +1,9 @@
 //! `GET /health`: whether the gateway serves, and for those who may know, how busy it is.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError, atomic::Ordering},
+};
 
 use serde::Serialize;
 
@@ -38,8 +41,22 @@ pub(crate) struct Busy {
     max_concurrent: usize,
     queued: usize,
     cli: Cli,
+    sessions: Sessions,
     tenants: Vec<OwnedTenantHealth>,
     last_reload: Option<LastReload>,
+}
+
+/// How conversations went on.
+#[derive(Serialize)]
+struct Sessions {
+    /// Answers by how the history reached the model.
+    #[serde(flatten)]
+    answers: BTreeMap<&'static str, u64>,
+    /// Answers that can be gone on from.
+    remembered: usize,
+    /// Processes that wait for work, and their resident memory.
+    waiting: usize,
+    waiting_rss_kib: u64,
 }
 
 /// What became of the configuration when it was last read again.
@@ -133,6 +150,7 @@ impl Gateway {
             max_concurrent: served.config.cli.max_concurrent,
             queued: counts.queued,
             cli: self.cli_health(),
+            sessions: self.sessions(),
             tenants: served.present().map(tenant).collect(),
             last_reload: lock(&self.last_reload).clone(),
         }
@@ -146,6 +164,18 @@ impl Gateway {
         match self.draining.load(Ordering::Acquire) {
             true => "draining",
             false => "ok",
+        }
+    }
+
+    fn sessions(&self) -> Sessions {
+        let conversations = &self.conversations;
+        let (waiting, waiting_rss_kib) = conversations.pool.waiting();
+        let counts = conversations.counts();
+        Sessions {
+            answers: counts.map(|(kind, count)| (kind.name(), count)).collect(),
+            remembered: conversations.store.len(),
+            waiting,
+            waiting_rss_kib,
         }
     }
 

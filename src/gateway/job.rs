@@ -9,6 +9,7 @@ use std::{
 use super::{
     Served, Tenant,
     answer::{Answer, Patience},
+    flight::Question,
 };
 use crate::{
     api::{ApiError, Prompt},
@@ -24,6 +25,10 @@ pub(crate) struct Job {
     pub(crate) tenant_id: TenantId,
     pub(crate) tenant: Arc<Tenant>,
     pub(crate) prompt: Prompt,
+    /// Which of the tenant's conversations it belongs to, where that is known.
+    pub(crate) conversation: Option<String>,
+    /// By what a repeat of it is known.
+    pub(crate) question: Option<Question>,
     /// What to count, where the tokens are asked for and not an answer.
     pub(crate) task: Option<Countable>,
     pub(crate) answer: Answer,

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{job::Job, live::Listed};
+use super::{continuity::Begun, job::Job, live::Listed};
 use crate::{
     api::{AnswerEvent, ApiError},
     claude::event,
@@ -30,6 +30,8 @@ pub(super) struct Ledger {
     pub(super) first_event: Option<Duration>,
     turns: u64,
     cost_usd: f64,
+    /// How the history reached the model.
+    session: &'static str,
     usage: String,
     pub(super) left_over: usize,
     /// Lines that are not JSON; skipped.
@@ -42,6 +44,12 @@ impl Ledger {
             pid: Arc::clone(&listed.pid),
             ..Ledger::default()
         }
+    }
+
+    /// A process has the question.
+    pub(super) fn begin(&mut self, begun: &Begun) {
+        self.pid.store(begun.worker.pid(), Ordering::Relaxed);
+        self.session = begun.continuity.name();
     }
 
     /// What the answer itself tells: all there is of a run that is ended before its `result`.
@@ -59,7 +67,7 @@ impl Ledger {
     /// What the CLI counted over all turns.
     pub(super) fn note_result(&mut self, result: &event::ResultLine<'_>) {
         self.turns = result.num_turns;
-        self.cost_usd = result.total_cost_usd;
+        self.cost_usd = result.own_cost_usd().unwrap_or(result.total_cost_usd);
         self.usage = result.usage.map_or_else(String::new, event::usage_summary);
     }
 
@@ -72,11 +80,12 @@ impl Ledger {
         let first = self
             .first_event
             .map_or_else(|| "-".to_owned(), |it| it.as_millis().to_string());
-        let fields: [log::Field<'_>; 12] = [
+        let fields: [log::Field<'_>; 13] = [
             ("request", &job.answer.request_id()),
             ("tenant", &job.tenant.name),
             ("model", &job.prompt.model),
             ("outcome", &name),
+            ("session", &self.session),
             ("pid", &self.pid.load(Ordering::Relaxed)),
             ("queued_ms", &queued.as_millis()),
             ("first_ms", &first),
@@ -88,7 +97,7 @@ impl Ledger {
         ];
         match outcome {
             Outcome::Failed(_) => log::warn("run", &fields),
-            Outcome::Answered | Outcome::ClientGone => log::info("run", &fields[..11]),
+            Outcome::Answered | Outcome::ClientGone => log::info("run", &fields[..12]),
         }
         if self.garbage > 0 {
             log::warn(

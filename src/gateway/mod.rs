@@ -4,8 +4,10 @@
 mod answer;
 mod auth;
 mod cancel;
+pub(crate) mod continuity;
 mod cors;
 mod count;
+mod flight;
 mod health;
 mod job;
 mod kept;
@@ -34,7 +36,9 @@ use std::{
 };
 
 use self::{
-    answer::{Answer, error_response, json},
+    answer::{Answer, Channel, error_response, json},
+    continuity::Conversations,
+    flight::{Flights, Found, Question, question},
     live::Live,
     route::{Format, Route},
 };
@@ -52,8 +56,9 @@ use crate::{
         probe::Cli,
     },
     config::ConfigDir,
-    http::{Account, AnswerHeader, Head, Refused, Request, Response},
+    http::{Account, AnswerHeader, Head, Refused, Reply, Request, Response},
     ids, log, processes, scheduler,
+    session::conversation_id,
     state::{self, StateDir},
 };
 
@@ -67,6 +72,8 @@ pub(crate) struct Gateway {
     pub(crate) base_env: Vec<(OsString, OsString)>,
     scheduler: scheduler::Handle,
     live: Live,
+    pub(crate) conversations: Conversations,
+    flights: Arc<Flights>,
     last_reload: Mutex<Option<LastReload>>,
     started: Instant,
     draining: AtomicBool,
@@ -87,6 +94,7 @@ pub(crate) struct Parts {
     pub(crate) state: StateDir,
     pub(crate) base_env: Vec<(OsString, OsString)>,
     pub(crate) scheduler: scheduler::Handle,
+    pub(crate) conversations: Conversations,
 }
 
 /// The one tenant of a gateway that has none configured.
@@ -106,6 +114,8 @@ impl Gateway {
             base_env: parts.base_env,
             scheduler: parts.scheduler,
             live: Live::default(),
+            conversations: parts.conversations,
+            flights: Arc::default(),
             last_reload: Mutex::default(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
@@ -121,6 +131,7 @@ impl Gateway {
     /// Puts a new configuration in force, for all requests that come from now on.
     pub(crate) fn serve_from_now(&self, served: Served) {
         self.scheduler.limit(served.limits());
+        self.conversations.pool.begin_anew(served.config.cli.warm);
         *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
     }
 
@@ -248,41 +259,8 @@ impl Gateway {
                 ));
             }
             Ok((tenant_id, parsed)) => {
-                let parse::Parsed {
-                    prompt,
-                    encoder,
-                    task,
-                    beside,
-                    keep,
-                } = parsed;
-                let tenant = Arc::clone(&served.tenants[tenant_id]);
-                // Counting costs no model turn, and works without a login.
-                if task.is_none()
-                    && let Err(error) = served.upstream.check(tenant_id, &prompt.model)
-                {
-                    FROM_MEMORY.info(
-                        "refused without a run",
-                        &[
-                            ("request", &request_id),
-                            ("tenant", &tenant.name),
-                            ("why", &error.message),
-                        ],
-                    );
-                    return reply.send(error_response(format, &error, &request_id));
-                }
-                let answer = Answer::new(request_id, format, encoder, reply)
-                    .ignoring(&prompt.parameters.ignored)
-                    .kept_at(keep);
-                self.scheduler.enqueue(Box::new(Job {
-                    served: Arc::clone(&served),
-                    tenant_id,
-                    tenant,
-                    prompt,
-                    task,
-                    answer,
-                    queued_at: Instant::now(),
-                    bytes: bytes + beside,
-                }));
+                let from = (tenant_id, Arc::clone(&served));
+                self.ask_parsed((from, parsed), (head, reply), (request_id, format), bytes);
             }
             Err(error) => {
                 log::info(
@@ -291,6 +269,106 @@ impl Gateway {
                 );
                 reply.send(error_response(format, &error, &request_id));
             }
+        }
+    }
+
+    /// Queues a request that is understood, if it is to run.
+    fn ask_parsed(
+        &self,
+        ((tenant_id, served), parsed): ((scheduler::TenantId, Arc<Served>), parse::Parsed),
+        (head, reply): (Arc<Head>, Reply),
+        (request_id, format): (String, Format),
+        bytes: usize,
+    ) {
+        let parse::Parsed {
+            prompt,
+            encoder,
+            task,
+            beside,
+            keep,
+        } = parsed;
+        let tenant = Arc::clone(&served.tenants[tenant_id]);
+        let conversation = conversation_id(named_conversation(&head), &prompt);
+        let whose = (&*tenant.name, conversation.as_deref());
+        let question = match task {
+            None => question(whose, (&head, &prompt), encoder.streams()),
+            Some(_) => None,
+        };
+        let reply = match &question {
+            Some(question) => match self.attach(question, reply, (&request_id, format)) {
+                Some(reply) => reply,
+                None => return,
+            },
+            None => reply,
+        };
+        // Counting costs no model turn, and works without a login.
+        if task.is_none()
+            && let Err(error) = served.upstream.check(tenant_id, &prompt.model)
+        {
+            FROM_MEMORY.info(
+                "refused without a run",
+                &[
+                    ("request", &request_id),
+                    ("tenant", &tenant.name),
+                    ("why", &error.message),
+                ],
+            );
+            return reply.send(error_response(format, &error, &request_id));
+        }
+        let answer = Answer::new(request_id, format, encoder, reply)
+            .ignoring(&prompt.parameters.ignored)
+            .kept_at(keep);
+        self.scheduler.enqueue(Box::new(Job {
+            served,
+            tenant_id,
+            tenant,
+            conversation,
+            prompt,
+            question,
+            task,
+            answer,
+            queued_at: Instant::now(),
+            bytes: bytes + beside,
+        }));
+    }
+
+    /// Gives a repeat to the run, or the answer, of the request that it repeats; gives it back when there is none.
+    fn attach(
+        &self,
+        question: &Question,
+        reply: Reply,
+        (request_id, format): (&str, Format),
+    ) -> Option<Reply> {
+        let attached = |to: &str| {
+            log::info(
+                "a repeat, attached",
+                &[("request", &request_id), ("to", &to)],
+            )
+        };
+        match self.flights.find(question) {
+            Found::Nothing => Some(reply),
+            Found::Answered(response) => {
+                attached("its answer");
+                reply.send(response);
+                None
+            }
+            Found::Live(flight) => match flight.join(Channel::Held(reply)).map_err(|it| *it) {
+                Ok(()) => {
+                    attached("its run");
+                    None
+                }
+                Err(Channel::Held(reply)) => Some(reply),
+                // It comes back as it went in.
+                Err(Channel::Open(_) | Channel::Closed) => None,
+            },
+            Found::Other if question.has_key() => {
+                let text =
+                    "this Idempotency-Key was used for another request; use a new one for each";
+                let error = ApiError::new(ErrorKind::InvalidRequest, text);
+                reply.send(error_response(format, &error, request_id));
+                None
+            }
+            Found::Other => Some(reply),
         }
     }
 
@@ -356,6 +434,14 @@ impl Tenant {
             config_dir: ConfigDir::Shared,
         }
     }
+}
+
+/// The headers in which a client may name its conversation: ours, and those that OpenClaw sends with
+/// `compat.sendSessionAffinityHeaders`.
+fn named_conversation(head: &Head) -> Option<&str> {
+    ["x-ccgw-conversation", "x-session-affinity", "session_id"]
+        .into_iter()
+        .find_map(|name| head.header(name))
 }
 
 /// Nobody's key is known yet, or it is wrong: without a bound a stranger could fill the disk.

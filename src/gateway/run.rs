@@ -3,32 +3,37 @@
 use std::{
     borrow::Cow,
     os::fd::{AsFd, OwnedFd},
-    sync::{Arc, atomic::Ordering},
+    path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
     Gateway, Served, Tenant,
-    answer::{Patience, unix_now},
+    answer::{Patience, deliver, unix_now},
     cancel::{Cancel, Reason, clear},
+    continuity::{Begun, Ways},
     count::count,
+    flight::{COMES_BACK, Found},
     job::Job,
     ledger::{Ledger, Outcome},
     repeat::Work,
     upstream::Pass,
 };
 use crate::{
-    api::{AnswerEvent, ApiError, BuiltInTools, ErrorKind, Prompt},
+    api::{AnswerEvent, ApiError, BuiltInTools, DeltaKind, ErrorKind, Prompt},
     claude::{
-        command::{self, Recipe},
+        command::Recipe,
         event::{self, Event, Stream},
-        failure, input,
+        failure,
         keeper::{Keeper, Launch, SpawnError},
         worker::{LineTooLong, Step, Worker},
     },
     config::StreamPolicy,
     http::Limit,
+    log,
     scheduler::{self, Permit},
+    session::{Key, Said, Uuid},
     turn::{TurnPolicy, Turns, Verdict},
 };
 
@@ -45,43 +50,98 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
     let queued = started.duration_since(job.queued_at);
     // What an earlier run left in it must not call off a write of this one.
     clear(hands.wake);
-    let watched = Arc::clone(hands.cancel);
-    job.on_gone(Box::new(move || watched.fire(Reason::ClientGone)));
+    if attach(gateway, &mut job, hands.cancel) == Attached::Yes {
+        drop(permit);
+        return log_attached(&job);
+    }
+    watch_client(&job, hands.cancel);
     let listed = gateway.live.enter(&job, hands.cancel);
     let mut ledger = Ledger::of(&listed);
     let outcome = match job.task.take() {
         Some(countable) => count(gateway, &mut job, hands, &countable),
-        None => answer(gateway, &mut job, hands, &mut ledger),
+        None => answer((gateway, &mut job), hands, &mut ledger),
     };
     drop(permit);
     ledger.log(&job, &outcome, queued, started.elapsed());
 }
 
+/// Whether a request needed no run of its own.
+#[derive(PartialEq, Eq)]
+enum Attached {
+    Yes,
+    No,
+}
+
+/// A repeat may have waited in the queue while its first request ran, or runs.
+fn attach(gateway: &Gateway, job: &mut Job, cancel: &Arc<Cancel>) -> Attached {
+    let Some(question) = job.question.take() else {
+        return Attached::No;
+    };
+    match gateway.flights.find(&question) {
+        Found::Answered(response) => {
+            deliver(job.answer.take_channel(), response);
+            return Attached::Yes;
+        }
+        Found::Live(flight) => match flight.join(job.answer.take_channel()) {
+            Ok(()) => return Attached::Yes,
+            Err(channel) => job.answer.give_channel(*channel),
+        },
+        Found::Nothing | Found::Other => {}
+    }
+    if let Some(pilot) = gateway.flights.begin(question, cancel) {
+        job.answer.fly(pilot);
+    }
+    Attached::No
+}
+
+fn log_attached(job: &Job) {
+    log::info(
+        "a repeat, attached",
+        &[
+            ("request", &job.answer.request_id()),
+            ("tenant", &job.tenant.name),
+        ],
+    );
+}
+
+/// Has the run hear when its client leaves.
+fn watch_client(job: &Job, cancel: &Arc<Cancel>) {
+    let watched = Arc::clone(cancel);
+    let may_come_back = job.answer.may_be_repeated();
+    job.on_gone(Box::new(move || match may_come_back {
+        true => watched.nudge(),
+        false => watched.fire(Reason::ClientGone),
+    }));
+}
+
 /// What a CLI worker thread lends to a run.
 pub(crate) struct Hands<'a> {
-    pub(crate) keeper: &'a mut Keeper,
+    /// None while the process that it ran waits for its next turn.
+    pub(crate) keeper: &'a mut Option<Keeper>,
     pub(crate) wake: &'a OwnedFd,
     pub(crate) cancel: &'a Arc<Cancel>,
 }
 
-/// A command line, and what is written to it.
-type Start = (Launch, Vec<u8>);
-
 /// Answers with a model's turns, unless it is known that they would fail.
-fn answer(gateway: &Gateway, job: &mut Job, hands: Hands<'_>, ledger: &mut Ledger) -> Outcome {
+fn answer((gateway, job): (&Gateway, &mut Job), hands: Hands<'_>, ledger: &mut Ledger) -> Outcome {
     let (served, tenant) = (Arc::clone(&job.served), Arc::clone(&job.tenant));
     let whose = (job.tenant_id, &*tenant);
     let entered = served.upstream.enter(whose, &job.prompt.model);
-    let prepared = entered.and_then(|pass| {
-        let launch = prepare(gateway, job, command::launch)?;
-        let system = system_prompt(&job.prompt, &served.skill_text, &tenant);
-        let input = input::lines(&job.prompt, &system).map_err(unwritable)?;
-        Ok(((launch, input), pass))
-    });
-    match prepared {
-        Ok((start, pass)) => execute((&served, pass), job, hands, start, ledger),
+    match entered.and_then(|pass| Ok((pass, Ways::of(gateway, job)?))) {
+        Ok((pass, ways)) => {
+            let watch = (hands.wake, hands.cancel);
+            let progress = Progress::new((&served, &ways), &job.prompt, watch, pass);
+            execute((gateway, job), ways, (progress, hands.keeper), ledger)
+        }
         Err(error) => failed(job, error),
     }
+}
+
+/// What a job's process is started with.
+pub(super) struct Prepared {
+    pub(super) launch: Launch,
+    /// The directory with the tenant's skills.
+    pub(super) skills: Option<PathBuf>,
 }
 
 /// The command line for a job, made by `launch`.
@@ -89,7 +149,7 @@ pub(super) fn prepare(
     gateway: &Gateway,
     job: &Job,
     launch: fn(&Recipe<'_>, &Prompt) -> Launch,
-) -> Result<Launch, ApiError> {
+) -> Result<Prepared, ApiError> {
     let place = gateway.place_of((&job.served, &job.tenant))?;
     let safe = gateway.cli.ensure_safe();
     safe.map_err(|why| ApiError::new(ErrorKind::Unavailable, why))?;
@@ -102,7 +162,10 @@ pub(super) fn prepare(
         base_env: &gateway.base_env,
         tenant_env: &job.tenant.env,
     };
-    Ok(launch(&recipe, &job.prompt))
+    Ok(Prepared {
+        launch: launch(&recipe, &job.prompt),
+        skills: place.skills_plugin.as_ref().map(|it| it.join("skills")),
+    })
 }
 
 pub(super) fn unwritable(error: serde_json::Error) -> ApiError {
@@ -111,43 +174,81 @@ pub(super) fn unwritable(error: serde_json::Error) -> ApiError {
 }
 
 /// The request's own system prompt, then how to reach the tenant's OpenClaw, then whose run it is.
-fn system_prompt(prompt: &Prompt, skill_text: &str, tenant: &Tenant) -> String {
+pub(super) fn system_prompt(prompt: &Prompt, skill_text: &str, tenant: &Tenant) -> String {
     let tag = format!("<!-- openclaw-tenant: {} -->", tenant.name);
     let parts = [prompt.system.as_str(), skill_text.trim_end(), &tag];
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     parts.join("\n\n")
 }
 
-fn execute(
-    (served, pass): (&Served, Pass<'_>),
-    job: &mut Job,
-    hands: Hands<'_>,
-    (launch, input): Start,
+fn execute<'a>(
+    (gateway, job): (&Gateway, &mut Job),
+    mut ways: Ways,
+    (mut progress, keeper): (Progress<'a>, &mut Option<Keeper>),
     ledger: &mut Ledger,
 ) -> Outcome {
-    let mut worker = match Worker::start(hands.keeper, &launch, input) {
-        Ok(worker) => worker,
-        Err(error) => return failed(job, cannot_start(&error)),
-    };
-    ledger.pid.store(worker.pid(), Ordering::Relaxed);
-    let mut progress = Progress::new(served, &job.prompt, (hands.wake, hands.cancel), pass);
-    let ending = loop {
-        if let Some(reason) = hands.cancel.reason() {
-            break Ending::Stopped(reason);
+    loop {
+        let mut begun = match ways.begin((gateway, job), keeper) {
+            Ok(begun) => begun,
+            Err(error) => return failed(job, error),
+        };
+        ledger.begin(&begun);
+        job.answer.continues(begun.continuity);
+        let mut run = (&ways, &mut begun);
+        let ending = loop {
+            progress.look_at_client(job);
+            if let Some(reason) = progress.cancel.reason() {
+                break Ending::Stopped(reason);
+            }
+            if let Some(ending) = progress.step((gateway, job), &mut run, ledger) {
+                break ending;
+            }
+        };
+        if let Ending::Lost = ending {
+            LOST.info(
+                "a session was not to be had after all; the next way is tried",
+                &[
+                    ("request", &job.answer.request_id()),
+                    ("tenant", &job.tenant.name),
+                    ("was", &begun.continuity.name()),
+                ],
+            );
+            let (_, given_back) = begun.worker.end();
+            keeper.get_or_insert(given_back);
+            progress = progress.once_more((&ways, &job.prompt));
+            continue;
         }
-        if let Some(ending) = progress.step(&mut worker, job, ledger) {
-            break ending;
+        // The client is told before the process tree is cleared away: that may take seconds.
+        let ending = match ending {
+            Ending::Failed(error) => Ending::Failed(progress.work.failed(error)),
+            other => other,
+        };
+        let outcome = conclude(job, ending);
+        gateway.conversations.count(begun.continuity);
+        // What a run started in the background ends with it, as without sessions.
+        let may_stay = progress.task == Task::Done
+            && matches!(outcome, Outcome::Answered)
+            && begun.worker.is_alone();
+        match progress.key.take() {
+            Some(key) if may_stay => {
+                ways.keep((gateway, job), begun, key);
+            }
+            key => {
+                key.iter()
+                    .for_each(|key| gateway.conversations.pool.expected_no_more(*key));
+                let (left_over, given_back) = stop(begun.worker, progress.task);
+                ledger.left_over = left_over;
+                keeper.get_or_insert(given_back);
+            }
         }
-    };
-    // The client is told before the process tree is cleared away: that may take seconds.
-    let ending = match ending {
-        Ending::Failed(error) => Ending::Failed(progress.work.failed(error)),
-        other => other,
-    };
-    let outcome = conclude(job, ending);
-    ledger.left_over = stop(worker, progress.task);
-    outcome
+        if ways.began_anew() && matches!(outcome, Outcome::Answered) {
+            ways.start_ahead((gateway, job));
+        }
+        return outcome;
+    }
 }
+
+static LOST: log::Sparing = log::Sparing::new();
 
 /// Tells a client that has no whole answer why not.
 pub(super) fn conclude(job: &mut Job, ending: Ending) -> Outcome {
@@ -157,6 +258,7 @@ pub(super) fn conclude(job: &mut Job, ending: Ending) -> Outcome {
         Ending::Failed(error) => failed(job, error),
         Ending::Stopped(Reason::Shutdown) => failed(job, shutting_down()),
         Ending::Stopped(Reason::Operator) => failed(job, scheduler::cancelled()),
+        Ending::Lost => failed(job, lost()),
     }
 }
 
@@ -170,6 +272,12 @@ fn shutting_down() -> ApiError {
     ApiError::new(ErrorKind::Unavailable, text).retry_after(Duration::from_secs(5))
 }
 
+/// Nobody sees it: the last way is never lost.
+fn lost() -> ApiError {
+    let text = "the conversation's session was lost";
+    ApiError::new(ErrorKind::Internal, text)
+}
+
 /// What the CLI is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Task {
@@ -179,7 +287,7 @@ enum Task {
 }
 
 /// Ends the process tree, gently where there is something to be gentle with.
-fn stop(mut worker: Worker<'_>, task: Task) -> usize {
+fn stop(mut worker: Worker, task: Task) -> (usize, Keeper) {
     if worker.exit().is_none() {
         match task {
             Task::Done => {
@@ -193,7 +301,8 @@ fn stop(mut worker: Worker<'_>, task: Task) -> usize {
             }
         }
     }
-    worker.end().left_over
+    let (ended, keeper) = worker.end();
+    (ended.left_over, keeper)
 }
 
 pub(super) enum Ending {
@@ -201,13 +310,15 @@ pub(super) enum Ending {
     ClientGone,
     Failed(ApiError),
     Stopped(Reason),
+    /// The process could not go on from where it was to; the model was not asked.
+    Lost,
 }
 
 /// Where a run stands between two steps.
 struct Progress<'a> {
     served: &'a Served,
     wake: &'a OwnedFd,
-    cancel: &'a Cancel,
+    cancel: &'a Arc<Cancel>,
     /// Hears how the credential fares.
     pass: Pass<'a>,
     turns: Turns,
@@ -217,13 +328,34 @@ struct Progress<'a> {
     answered: bool,
     task: Task,
     work: Work,
+    /// What the client will send back as the answer; none once it is remembered.
+    said: Option<Said>,
+    /// The last line of the model's own.
+    leaf: Option<Uuid>,
+    /// Under what the answer was remembered.
+    key: Option<Key>,
+    /// How long the client that left may take to come back.
+    alone_until: Option<Instant>,
+    asked: Asked,
 }
+
+/// Whether the model was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    NotYet,
+    /// The CLI says that there is no such session, or line of one.
+    NoSession,
+    Yes,
+}
+
+/// A process that answers, and the ways that are left should it not.
+type Run<'r> = (&'r Ways, &'r mut Begun);
 
 impl<'a> Progress<'a> {
     fn new(
-        served: &'a Served,
+        (served, ways): (&'a Served, &Ways),
         prompt: &Prompt,
-        (wake, cancel): (&'a OwnedFd, &'a Cancel),
+        (wake, cancel): (&'a OwnedFd, &'a Arc<Cancel>),
         pass: Pass<'a>,
     ) -> Self {
         let stream = served.config.cli.stream;
@@ -246,26 +378,66 @@ impl<'a> Progress<'a> {
             answered: false,
             task: Task::Working,
             work: Work::None,
+            said: Some(ways.said()),
+            leaf: None,
+            key: None,
+            alone_until: None,
+            asked: Asked::NotYet,
+        }
+    }
+
+    /// Clients that leave and may come back, and those that come in their place.
+    fn look_at_client(&mut self, job: &mut Job) {
+        if !job.answer.may_be_repeated() {
+            return;
+        }
+        // What woke the run must not call off the first write to a new client; an order to stop stands in
+        // `cancel`.
+        clear(self.wake);
+        match job.answer.adopt(self.write_limit()) {
+            Ok(false) => {}
+            Ok(true) => {
+                self.alone_until = None;
+                watch_client(job, self.cancel);
+            }
+            Err(_) => job.answer.detach(),
+        }
+        if self.alone_until.is_none() && job.answer.is_unread() {
+            job.answer.detach();
+            self.alone_until = Some(Instant::now() + COMES_BACK);
+        }
+    }
+
+    /// The same, with another process: nothing was said, but time has passed.
+    fn once_more(self, (ways, prompt): (&Ways, &Prompt)) -> Self {
+        let (started, deadline) = (self.started, self.deadline);
+        let watch = (self.wake, self.cancel);
+        let fresh = Progress::new((self.served, ways), prompt, watch, self.pass);
+        Progress {
+            started,
+            deadline,
+            ..fresh
         }
     }
 
     /// Waits for one thing and deals with it; tells how the run ended when it did.
     fn step(
         &mut self,
-        worker: &mut Worker<'_>,
-        job: &mut Job,
+        (gateway, job): (&Gateway, &mut Job),
+        run: &mut Run<'_>,
         ledger: &mut Ledger,
     ) -> Option<Ending> {
         let idle_deadline = self.idle_since + self.served.config.cli.idle_timeout;
         let limit = self.deadline.min(idle_deadline);
+        let limit = self.alone_until.map_or(limit, |it| it.min(limit));
         // Before anything else: a CLI that never stops talking would never let the wait time out.
         if let Some(ending) = self.on_time(job, limit) {
             return Some(ending);
         }
         let until = job.answer.next_beat().map_or(limit, |beat| beat.min(limit));
-        match worker.wait(self.wake.as_fd(), until) {
-            Ok(Step::Output) => self.read(worker, job, ledger),
-            Ok(Step::Ended) => Some(self.ended(worker, job)),
+        match run.1.worker.wait(self.wake.as_fd(), until) {
+            Ok(Step::Output) => self.read((gateway, job), run, ledger),
+            Ok(Step::Ended) => Some(self.ended(run, job)),
             Ok(Step::Woken) => {
                 clear(self.wake);
                 None
@@ -285,7 +457,10 @@ impl<'a> Progress<'a> {
             let kept = job
                 .answer
                 .keep_alive(now, Patience::Within(self.write_limit()));
-            return kept.is_err().then(|| self.cannot_write());
+            return kept.err().and_then(|_| self.cannot_write(job));
+        }
+        if self.alone_until.is_some_and(|it| now >= it) {
+            return Some(Ending::ClientGone);
         }
         Some(self.out_of_time(now))
     }
@@ -298,13 +473,18 @@ impl<'a> Progress<'a> {
         }
     }
 
-    /// Why a write failed: the client, or one of the limits it was given.
-    fn cannot_write(&self) -> Ending {
+    /// Why a write failed: the client, or one of the limits it was given. A client that may come back does not
+    /// end the run.
+    fn cannot_write(&self, job: &mut Job) -> Option<Ending> {
         let now = Instant::now();
         match self.cancel.reason() {
-            Some(reason) => Ending::Stopped(reason),
-            None if now >= self.deadline => self.out_of_time(now),
-            None => Ending::ClientGone,
+            Some(reason) => Some(Ending::Stopped(reason)),
+            None if now >= self.deadline => Some(self.out_of_time(now)),
+            None if job.answer.may_be_repeated() => {
+                job.answer.detach();
+                None
+            }
+            None => Some(Ending::ClientGone),
         }
     }
 
@@ -321,14 +501,14 @@ impl<'a> Progress<'a> {
 
     fn read(
         &mut self,
-        worker: &mut Worker<'_>,
-        job: &mut Job,
+        (gateway, job): (&Gateway, &mut Job),
+        run: &mut Run<'_>,
         ledger: &mut Ledger,
     ) -> Option<Ending> {
         self.idle_since = Instant::now();
         let mut verdict = Verdict::More;
         while matches!(verdict, Verdict::More) {
-            match worker.next_line() {
+            match run.1.worker.next_line() {
                 Ok(Some(line)) => verdict = self.line(line, job, ledger),
                 Ok(None) => break,
                 Err(LineTooLong) => {
@@ -337,8 +517,16 @@ impl<'a> Progress<'a> {
                 }
             }
         }
-        if job.answer.flush(self.write_limit()).is_err() {
-            return Some(self.cannot_write());
+        if self.asked == Asked::NoSession && run.0.has_more() {
+            return Some(Ending::Lost);
+        }
+        if matches!(verdict, Verdict::Done) && self.task == Task::Done {
+            self.remember(gateway, run);
+        }
+        if job.answer.flush(self.write_limit()).is_err()
+            && let Some(ending) = self.cannot_write(job)
+        {
+            return Some(ending);
         }
         // Writing may have waited for a slow client; that is not the CLI's silence.
         self.idle_since = Instant::now();
@@ -360,15 +548,29 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Before the client hears of the end, since it may go on at once.
+    fn remember(&mut self, gateway: &Gateway, (ways, begun): &Run<'_>) {
+        if let Some(said) = self.said.take() {
+            self.key = ways.remember(gateway, begun, (said, self.leaf));
+        }
+    }
+
     fn line(&mut self, line: &[u8], job: &mut Job, ledger: &mut Ledger) -> Verdict {
         let event = match event::parse(line) {
             Ok(event) => event,
             Err(_) => return self.odd_line(line, job, ledger),
         };
         match &event {
-            Event::Stream(Stream::MessageStart { .. }) => self.pass.worked(),
+            Event::Stream(Stream::MessageStart { .. }) => {
+                self.asked = Asked::Yes;
+                self.pass.worked();
+            }
+            Event::Assistant(assistant) => self.leaf = assistant.uuid.or(self.leaf),
             Event::RateLimit(limit) => job.answer.limits(limit),
             Event::Result(result) => {
+                if self.asked == Asked::NotYet && result.finds_no_session() {
+                    self.asked = Asked::NoSession;
+                }
                 self.task = Task::Done;
                 ledger.note_result(result);
             }
@@ -377,13 +579,24 @@ impl<'a> Progress<'a> {
         }
         let answer = &mut job.answer;
         let started = self.started;
-        let answered = &mut self.answered;
+        let (answered, said) = (&mut self.answered, &mut self.said);
         self.turns
             .feed(&event, line, &mut |event: AnswerEvent<'_>| {
                 if !std::mem::replace(answered, true) {
                     ledger.first_event = Some(started.elapsed());
                 }
                 ledger.note_answer(&event);
+                if let (
+                    AnswerEvent::Delta {
+                        kind: DeltaKind::Text,
+                        value,
+                        ..
+                    },
+                    Some(said),
+                ) = (&event, &mut *said)
+                {
+                    said.delta(value);
+                }
                 answer.event(&event);
             })
     }
@@ -401,7 +614,11 @@ impl<'a> Progress<'a> {
         }
     }
 
-    fn ended(&mut self, worker: &mut Worker<'_>, job: &Job) -> Ending {
+    fn ended(&mut self, (ways, begun): &mut Run<'_>, job: &Job) -> Ending {
+        if self.asked != Asked::Yes && ways.has_more() {
+            return Ending::Lost;
+        }
+        let worker = &mut begun.worker;
         // Its output is closed; how it exits says why.
         worker.wait_exit(EXIT_WAIT);
         let said = redacted(&String::from_utf8_lossy(worker.stderr_tail()), &job.tenant);

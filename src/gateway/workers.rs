@@ -182,7 +182,7 @@ impl CliWorkers {
     }
 }
 
-fn no_keeper() -> ApiError {
+pub(super) fn no_keeper() -> ApiError {
     let text = "cannot start the process that looks after a run; the machine is short of processes or descriptors";
     ApiError::new(ErrorKind::Unavailable, text).retry_after(Duration::from_secs(5))
 }
@@ -204,22 +204,11 @@ fn work(
             },
             recv(retired) -> _ => return,
         };
-        if keeper.is_none() {
-            keeper = Keeper::start().ok();
-        }
-        let Some(keeper) = &mut keeper else {
-            let refusal = Refusal {
-                job,
-                error: no_keeper(),
-            };
-            refusal.answer();
-            continue;
-        };
         let cancel = Cancel::new(Arc::clone(wake));
         let set = |value| *current.lock().unwrap_or_else(PoisonError::into_inner) = value;
         set(Some(Arc::clone(&cancel)));
         let hands = Hands {
-            keeper,
+            keeper: &mut keeper,
             wake,
             cancel: &cancel,
         };
@@ -229,5 +218,7 @@ fn work(
             log::error("a run panicked and was answered 500", &[]);
         }
         set(None);
+        // The one it had may look after a process that waits now.
+        keeper = keeper.or_else(|| Keeper::start().ok());
     }
 }

@@ -41,7 +41,10 @@ printf '%s\n' "$@" > "$here/$$.argv"
 tr '\0' '\n' < /proc/$$/environ > "$here/$$.env"
 pwd > "$here/$$.cwd"
 wait_for_user_line
-printf '%s\n' "$line" > "$here/$$.prompt"
+for argument in "$@"; do
+  case $argument in *.jsonl) cat "$argument" > "$here/$$.prompt" ;; esac
+done
+printf '%s\n' "$line" >> "$here/$$.prompt"
 "#;
 
 /// The script, its records and its gate, in a directory below the test's own.
@@ -98,7 +101,7 @@ impl FakeCli {
         self.records("cwd")
     }
 
-    /// The user lines that reached a run so far, as JSON.
+    /// What reached a run so far, as JSON lines: a transcript, where it was given one, and the user's line.
     pub(crate) fn prompts(&self) -> Vec<String> {
         self.records("prompt")
     }

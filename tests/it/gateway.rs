@@ -40,6 +40,7 @@ pub(crate) fn prompt(text: &str) -> Value {
 /// A running daemon; dropping it kills it.
 pub(crate) struct Gateway {
     pub(crate) dir: TempDir,
+    command: Command,
     mark: String,
     child: Child,
     addr: SocketAddr,
@@ -60,6 +61,7 @@ impl Gateway {
         // Made before the wait, so that a daemon that never listens is killed like any other.
         let mut gateway = Gateway {
             dir,
+            command,
             mark,
             child,
             addr,
@@ -67,6 +69,29 @@ impl Gateway {
         };
         gateway.addr = address_in(&gateway.log.wait_for("listening on http://", START_DEADLINE));
         gateway
+    }
+
+    /// Ends the daemon by a signal, and starts it again as it was started.
+    #[track_caller]
+    pub(crate) fn restart_after(&mut self, name: &str) {
+        signal(self.pid(), name);
+        self.wait();
+        self.start_again();
+    }
+
+    /// Ends the daemon in good order, for a while.
+    #[track_caller]
+    pub(crate) fn stop_only(&mut self) {
+        signal(self.pid(), "TERM");
+        self.wait();
+    }
+
+    /// Starts the daemon once more, after its end.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self) {
+        self.child = self.command.spawn().unwrap();
+        self.log = Log::follow(self.child.stderr.take().unwrap());
+        self.addr = address_in(&self.log.wait_for("listening on http://", START_DEADLINE));
     }
 
     pub(crate) fn client(&self) -> Client {

@@ -251,7 +251,7 @@ fn grandchildren_end_when_the_daemon_is_killed() {
 #[test]
 fn background_task_does_not_hold_the_answer() {
     let api = ScriptedApi::start();
-    let gateway = start(&api);
+    let gateway = Setup::with_real_cli(&api).set("cli", "warm: off").start();
     let answer = gateway.ask(
         "alpha",
         &prompt("[[bash:setsid tail -f /dev/null >/dev/null 2>&1 & echo started]]"),

@@ -26,6 +26,7 @@ fn check(program: &Path, script: &str) {
     let api = ScriptedApi::start();
     let gateway = Setup::with_real_cli(&api)
         .set("cli", "max_per_tenant: 2")
+        .set("cli", "warm: off")
         .start();
     let output = run_to_end(&mut command(program, script, &gateway));
     let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

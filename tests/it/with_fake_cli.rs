@@ -290,7 +290,11 @@ fn cli_that_may_not_be_run_any_more_is_the_gateways_error() {
 
 #[test]
 fn process_that_outlives_the_result_does_not_hold_the_answer() {
-    let (gateway, _fake) = start("setsid sleep 1000 & answer done; wait");
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "setsid sleep 1000 & answer done; wait");
+    let gateway = Setup::with_cli(dir, fake.path())
+        .set("cli", "warm: off")
+        .start();
     assert_eq!(gateway.ask("alpha", &prompt("hi")).answer_text(), "done");
     assert_eq!(
         text_of(&gateway.stream("alpha", &prompt("hi")).events()),

@@ -113,6 +113,8 @@ struct Wire<'a> {
     mcp_servers: Option<&'a RawValue>,
     #[serde(borrow)]
     context_management: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
 }
 
 impl Wire<'_> {
@@ -157,6 +159,7 @@ impl Wire<'_> {
             parameters,
             thinking,
             tools: optional("tool_choice", self.tool_choice, tools)?.unwrap_or(BuiltInTools::On),
+            conversation: self.metadata.and_then(field::user_id),
         };
         Ok(Request { prompt, delivery })
     }

@@ -112,6 +112,10 @@ struct Wire<'a> {
     verbosity: Option<&'a RawValue>,
     #[serde(borrow)]
     web_search_options: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt_cache_key: Option<&'a RawValue>,
+    #[serde(borrow)]
+    user: Option<&'a RawValue>,
 }
 
 impl Wire<'_> {
@@ -131,6 +135,7 @@ impl Wire<'_> {
             // The format has no place for it.
             thinking: Thinking::Hidden,
             tools: built_in_tools(self.tool_choice),
+            conversation: field::conversation([self.prompt_cache_key, self.user]),
         };
         Ok(Request {
             prompt,

@@ -138,6 +138,8 @@ struct Wire<'a> {
     #[serde(borrow)]
     user: Option<&'a RawValue>,
     #[serde(borrow)]
+    prompt_cache_key: Option<&'a RawValue>,
+    #[serde(borrow)]
     top_logprobs: Option<&'a RawValue>,
     #[serde(borrow)]
     service_tier: Option<&'a RawValue>,
@@ -169,6 +171,7 @@ impl Wire<'_> {
             // Of thinking the format has summaries only.
             thinking: Thinking::Hidden,
             tools: built_in_tools(self.tool_choice),
+            conversation: field::conversation([self.prompt_cache_key, self.user]),
         };
         let delivery = delivery(self.stream)?;
         Ok(Request {

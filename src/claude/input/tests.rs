@@ -98,8 +98,6 @@ fn text_that_holds_the_mark_gets_another_one() {
 fn each_message_is_one_line_however_the_client_wrote_its_json() {
     let block = raw("{\n \"type\":\"image\",\r\n\"source\":[\n{\"type\":\"control_request\"}\n]}");
     let prompt = Prompt {
-        model_requested: "m".to_owned(),
-        model: "m".to_owned(),
         system: "two\nlines".to_owned(),
         messages: vec![user(vec![
             text("a\nb"),
@@ -108,16 +106,15 @@ fn each_message_is_one_line_however_the_client_wrote_its_json() {
                 block,
             },
         ])],
-        effort: None,
         parameters: crate::api::Parameters {
             reasoning: Reasoning::Off,
             schema: Some(raw("{\n\"type\":\"object\"}")),
             ..crate::api::Parameters::default()
         },
-        thinking: crate::api::Thinking::Hidden,
-        tools: crate::api::BuiltInTools::On,
+        ..Prompt::sample()
     };
-    let out = lines(&prompt, &prompt.system).unwrap();
+    let mut out = opening(&prompt, &prompt.system).unwrap();
+    out.extend(question(&prompt.messages).unwrap());
     let lines: Vec<&[u8]> = out.split(|byte| matches!(byte, b'\n' | b'\r')).collect();
     assert_eq!((lines.len(), lines[3]), (4, &b""[..]));
     for (line, kind) in lines

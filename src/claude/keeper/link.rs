@@ -60,6 +60,10 @@ impl Link {
         self.socket.as_fd()
     }
 
+    pub(super) fn pid(&self) -> Pid {
+        Pid::from_child(&self.process)
+    }
+
     pub(super) fn send_start(&self, frame: &[u8], stdio: [BorrowedFd<'_>; 3]) -> io::Result<()> {
         wire::send_start(&self.socket, frame, stdio)
     }

@@ -86,17 +86,18 @@ pub(crate) struct Ended {
     pub(crate) left_over: usize,
 }
 
-/// A keeper process, which runs one program after the other. Dropping it ends the process.
+/// A keeper process, which runs one program after the other. Dropping it ends the process, and
+/// whatever it runs.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     link: Link,
 }
 
-/// A program that runs. [`Running::end`] is how it should end; dropping it does the same as a last
-/// line of defence.
+/// A program that runs, with its keeper. [`Running::end`] is how it should end, and gives the keeper
+/// back; dropping it ends both.
 #[derive(Debug)]
-pub(crate) struct Running<'keeper> {
-    link: &'keeper mut Link,
+pub(crate) struct Running {
+    link: Link,
     /// Does not block. Take it to close it.
     pub(crate) stdin: Option<PipeWriter>,
     /// Does not block.
@@ -105,13 +106,13 @@ pub(crate) struct Running<'keeper> {
     pub(crate) stderr: PipeReader,
     pid: i32,
     exit: Option<Exit>,
-    state: State,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum State {
-    Started,
-    Ended,
+/// A program that could not be started, and the keeper, which can start another.
+#[derive(Debug)]
+pub(crate) struct NotStarted {
+    pub(crate) keeper: Keeper,
+    pub(crate) error: SpawnError,
 }
 
 impl Keeper {
@@ -127,24 +128,35 @@ impl Keeper {
 
     /// Runs a program; returns when it has been executed. A keeper that was killed meanwhile is
     /// replaced.
-    pub(crate) fn spawn(&mut self, launch: &Launch) -> Result<Running<'_>, SpawnError> {
+    ///
+    /// # Errors
+    /// When it cannot be executed, with the keeper.
+    pub(crate) fn spawn(mut self, launch: &Launch) -> Result<Running, Box<NotStarted>> {
+        match self.started(launch) {
+            Ok((pid, pipes)) => Ok(Running {
+                link: self.link,
+                stdin: Some(pipes.stdin),
+                stdout: pipes.stdout,
+                stderr: pipes.stderr,
+                pid,
+                exit: None,
+            }),
+            Err(error) => Err(Box::new(NotStarted {
+                keeper: self,
+                error,
+            })),
+        }
+    }
+
+    fn started(&mut self, launch: &Launch) -> Result<(i32, Pipes), SpawnError> {
         let frame = wire::start_frame(launch).map_err(|errno| SpawnError::new(launch, errno))?;
-        let (pid, pipes) = match self.try_spawn(launch, &frame)? {
-            Some(started) => started,
+        match self.try_spawn(launch, &frame)? {
+            Some(started) => Ok(started),
             // Twice in a row is no accident, and a third try would not help.
             None => self
                 .try_spawn(launch, &frame)?
-                .ok_or_else(|| SpawnError::keeper_gone(launch))?,
-        };
-        Ok(Running {
-            link: &mut self.link,
-            stdin: Some(pipes.stdin),
-            stdout: pipes.stdout,
-            stderr: pipes.stderr,
-            pid,
-            exit: None,
-            state: State::Started,
-        })
+                .ok_or_else(|| SpawnError::keeper_gone(launch)),
+        }
     }
 
     /// `None` when the keeper is gone. Nothing of the program is left then, and it has not read a
@@ -178,9 +190,15 @@ impl Keeper {
     }
 }
 
-impl Running<'_> {
+impl Running {
     pub(crate) fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// Whether nothing that the program started lives on beside it.
+    pub(crate) fn is_alone(&self) -> bool {
+        let below = tree::below(self.link.pid(), &[]);
+        below.iter().all(|it| it.as_raw_nonzero().get() == self.pid)
     }
 
     /// Readable when [`Running::try_exit`] may have something new. Nothing new comes after an
@@ -211,21 +229,17 @@ impl Running<'_> {
 
     /// Kills the program and everything it started, and waits until all of it is gone: at once when
     /// nothing is left, milliseconds otherwise, and seconds at most.
-    pub(crate) fn end(mut self) -> Ended {
-        self.end_tree()
-    }
-
-    fn end_tree(&mut self) -> Ended {
-        self.state = State::Ended;
+    pub(crate) fn end(mut self) -> (Ended, Keeper) {
         let left = match self.link.send(&wire::end_frame()) {
             Ok(()) => self.await_clean(),
             Err(_) => None,
         };
         let left_over = left.unwrap_or_else(|| self.link.bury());
-        Ended {
+        let ended = Ended {
             exit: self.exit.unwrap_or(Exit::Unknown),
             left_over,
-        }
+        };
+        (ended, Keeper { link: self.link })
     }
 
     /// How many the keeper could not end; `None` when it is gone or does not answer.
@@ -237,14 +251,6 @@ impl Running<'_> {
                 Ok(Some(News::Clean(left))) => return Some(usize::try_from(left).unwrap_or(0)),
                 Ok(Some(_) | None) | Err(Gone) => return None,
             }
-        }
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        if self.state == State::Started {
-            self.end_tree();
         }
     }
 }

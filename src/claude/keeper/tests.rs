@@ -101,7 +101,7 @@ fn watch(pid: i32) -> OwnedFd {
 }
 
 #[track_caller]
-fn await_exit(running: &mut Running<'_>) -> Exit {
+fn await_exit(running: &mut Running) -> Exit {
     loop {
         if let Some(exit) = running.try_exit() {
             return exit;
@@ -112,7 +112,7 @@ fn await_exit(running: &mut Running<'_>) -> Exit {
 
 #[test]
 fn a_program_talks_through_its_pipes_and_its_exit_is_told() {
-    let mut keeper = Keeper::start().unwrap();
+    let keeper = Keeper::start().unwrap();
     let mut running = keeper
         .spawn(&sh("read x; echo got $x; echo bad >&2; exit 7"))
         .unwrap();
@@ -128,7 +128,7 @@ fn a_program_talks_through_its_pipes_and_its_exit_is_told() {
     assert_eq!(await_exit(&mut running), Exit::Code(7));
     assert_eq!(running.try_exit(), Some(Exit::Code(7)));
     assert_eq!(
-        running.end(),
+        running.end().0,
         Ended {
             exit: Exit::Code(7),
             left_over: 0
@@ -138,7 +138,7 @@ fn a_program_talks_through_its_pipes_and_its_exit_is_told() {
 
 #[test]
 fn our_ends_of_the_pipes_do_not_block() {
-    let mut keeper = Keeper::start().unwrap();
+    let keeper = Keeper::start().unwrap();
     let mut running = keeper.spawn(&launch("/bin/sleep", &["1000"])).unwrap();
     let mut byte = [0];
     assert_eq!(
@@ -156,14 +156,15 @@ fn our_ends_of_the_pipes_do_not_block() {
 
 #[test]
 fn end_is_what_a_dropped_run_gets_too() {
-    let mut keeper = Keeper::start().unwrap();
+    let keeper = Keeper::start().unwrap();
     let running = keeper.spawn(&launch("/bin/sleep", &["1000"])).unwrap();
     let sleep = watch(running.pid());
     drop(running);
     await_readable(&sleep);
+    let keeper = Keeper::start().unwrap();
     let running = keeper.spawn(&launch("/bin/sleep", &["1000"])).unwrap();
     assert_eq!(
-        running.end(),
+        running.end().0,
         Ended {
             exit: Exit::Signal(9),
             left_over: 0
@@ -173,19 +174,20 @@ fn end_is_what_a_dropped_run_gets_too() {
 
 #[test]
 fn a_polite_request_reaches_the_program() {
-    let mut keeper = Keeper::start().unwrap();
+    let keeper = Keeper::start().unwrap();
     let script = "trap 'echo INT; exit 0' INT; sleep 1000 & echo ready; wait";
     let mut running = keeper.spawn(&sh(script)).unwrap();
     assert_eq!(line(&mut running.stdout), "ready");
     running.interrupt();
     assert_eq!(line(&mut running.stdout), "INT");
-    assert_eq!(running.end().left_over, 0);
+    assert_eq!(running.end().0.left_over, 0);
 }
 
 #[track_caller]
 fn check_failure(launch: &Launch, expect: &str) {
-    let mut keeper = Keeper::start().unwrap();
-    let error = keeper.spawn(launch).map(|_| ()).unwrap_err().to_string();
+    let keeper = Keeper::start().unwrap();
+    let NotStarted { keeper, error } = *keeper.spawn(launch).map(|_| ()).unwrap_err();
+    let error = error.to_string();
     assert!(error.contains(expect), "{error:?} does not say {expect:?}");
     // It costs neither the keeper nor the next run.
     let mut running = keeper.spawn(&sh("exit 3")).unwrap();
@@ -250,7 +252,8 @@ fn errors_and_debug_output_hold_no_secret() {
         .unwrap()
         .spawn(&launch)
         .map(|_| ())
-        .unwrap_err();
+        .unwrap_err()
+        .error;
     for text in [
         format!("{launch:?}"),
         format!("{error:?}"),
@@ -262,7 +265,7 @@ fn errors_and_debug_output_hold_no_secret() {
 
 #[test]
 fn a_keeper_shows_neither_our_name_nor_anything_of_a_run() {
-    let mut keeper = Keeper::start().unwrap();
+    let keeper = Keeper::start().unwrap();
     let secret = vec![("TOKEN".into(), "s3cr3t".into())];
     let running = keeper
         .spawn(&Launch {
@@ -283,22 +286,23 @@ fn a_keeper_shows_neither_our_name_nor_anything_of_a_run() {
 
 #[test]
 fn a_run_whose_keeper_was_killed_says_so_and_the_next_one_works() {
-    let mut keeper = Keeper::start().unwrap();
+    let keeper = Keeper::start().unwrap();
     // Nobody adopts the orphan in this process; it ends with its stdin.
     let mut running = keeper.spawn(&launch("/bin/cat", &[])).unwrap();
     kill_process(parent_of(running.pid()), Signal::KILL).unwrap();
     assert_eq!(await_exit(&mut running), Exit::Unknown);
-    assert_eq!(running.end().exit, Exit::Unknown);
+    let (ended, keeper) = running.end();
+    assert_eq!(ended.exit, Exit::Unknown);
     let mut running = keeper.spawn(&sh("exit 4")).unwrap();
     assert_eq!(await_exit(&mut running), Exit::Code(4));
 }
 
 #[test]
 fn an_idle_keeper_that_was_killed_is_replaced_unseen() {
-    let mut keeper = Keeper::start().unwrap();
+    let keeper = Keeper::start().unwrap();
     let running = keeper.spawn(&launch("/bin/cat", &[])).unwrap();
     let keeper_pid = parent_of(running.pid());
-    running.end();
+    let (_, keeper) = running.end();
     let pidfd = pidfd_open(keeper_pid, PidfdFlags::empty()).unwrap();
     kill_process(keeper_pid, Signal::KILL).unwrap();
     await_readable(&pidfd);
@@ -308,11 +312,10 @@ fn an_idle_keeper_that_was_killed_is_replaced_unseen() {
 
 #[test]
 fn a_dropped_keeper_is_reaped() {
-    let mut keeper = Keeper::start().unwrap();
+    let keeper = Keeper::start().unwrap();
     let running = keeper.spawn(&launch("/bin/cat", &[])).unwrap();
     let keeper_pid = parent_of(running.pid());
     drop(running);
-    drop(keeper);
     let gone = rustix::process::test_kill_process(keeper_pid);
     assert_eq!(gone, Err(Errno::SRCH));
 }
@@ -327,17 +330,18 @@ fn what_a_killed_keeper_leaves_behind_dies_with_the_run() {
         return;
     }
     adopt_orphans().unwrap();
-    let mut bystander = Keeper::start().unwrap();
+    let bystander = Keeper::start().unwrap();
     let mut undisturbed = bystander.spawn(&launch("/bin/cat", &[])).unwrap();
-    let mut keeper = Keeper::start().unwrap();
+    let keeper = Keeper::start().unwrap();
     let script = "setsid sh -c 'sleep 1000 & echo $!; wait' & wait";
     let mut running = keeper.spawn(&sh(script)).unwrap();
     let grandchild = watch(line(&mut running.stdout).parse().unwrap());
     let cli = watch(running.pid());
 
     kill_process(parent_of(running.pid()), Signal::KILL).unwrap();
+    let (ended, keeper) = running.end();
     assert_eq!(
-        running.end(),
+        ended,
         Ended {
             exit: Exit::Unknown,
             left_over: 0
@@ -380,7 +384,7 @@ fn nothing_survives_a_killed_daemon() {
 
 /// Tells the pids of a keeper, its CLI and a grandchild on stderr.
 fn play_a_daemon_until_killed() -> ! {
-    let mut keeper = Keeper::start().unwrap();
+    let keeper = Keeper::start().unwrap();
     let mut running = keeper
         .spawn(&sh("setsid nohup sleep 1000 >/dev/null & echo $!; wait"))
         .unwrap();

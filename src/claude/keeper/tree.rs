@@ -64,8 +64,13 @@ impl Round {
 /// Every process below this one, parents first, without the `spared` and what is below them.
 /// Zombies are among them until they are reaped.
 pub(super) fn descendants(spared: &[Pid]) -> Vec<Pid> {
+    below(getpid(), spared)
+}
+
+/// Every process below another one, as [`descendants`].
+pub(super) fn below(root: Pid, spared: &[Pid]) -> Vec<Pid> {
     let source = Source::choose();
-    let mut found = source.children(getpid());
+    let mut found = source.children(root);
     found.retain(|pid| !spared.contains(pid));
     let mut next = 0;
     while next < found.len() && found.len() < SEEN_MAX {

@@ -22,7 +22,7 @@ const LINE_MAX: usize = 64 << 20;
 const READ_SIZE: usize = 64 << 10;
 
 /// Bytes into lines. Each byte is looked at once, however the pipe cuts it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Lines {
     buffer: Vec<u8>,
     /// Where the first line not yet handed out begins.

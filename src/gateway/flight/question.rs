@@ -1,0 +1,187 @@
+//! Whether one request repeats another.
+
+use hmac_sha256::Hash;
+
+use crate::{
+    api::{Block, Prompt},
+    http::Head,
+    session::{Key, Lineage, newest_user_messages, openclaw_session},
+};
+
+/// What a request asks, as far as a repeat asks the same.
+pub(crate) struct Question {
+    id: [u8; 32],
+    same: Same,
+}
+
+enum Same {
+    /// The newest text, which a repeat of OpenClaw's has in it.
+    Within(String),
+    /// All that was said.
+    Exactly(Key),
+}
+
+/// Longer keys are not remembered.
+const KEY_MAX: usize = 256;
+
+/// What a request asks; `None` where nothing says that it may be a repeat.
+pub(in crate::gateway) fn question(
+    (tenant, conversation): (&str, Option<&str>),
+    (head, prompt): (&Head, &Prompt),
+    streams: bool,
+) -> Option<Question> {
+    let (history, newest) = prompt
+        .messages
+        .split_at(newest_user_messages(&prompt.messages));
+    let mut hash = Hash::new();
+    let mut add = |part: &[u8]| {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    };
+    add(tenant.as_bytes());
+    add(head.path().as_bytes());
+    add(&[u8::from(streams)]);
+    add(prompt.model.as_bytes());
+    let lineage = Lineage::begin(tenant, conversation).then(history);
+    let key = head.header("idempotency-key");
+    if let Some(key) = key.filter(|it| !it.is_empty() && it.len() <= KEY_MAX) {
+        add(b"key");
+        add(key.as_bytes());
+        return Some(Question {
+            id: hash.finalize(),
+            same: Same::Exactly(lineage.then(newest).key()),
+        });
+    }
+    // Others use one trace for requests that mean the same and want different answers.
+    let is_openclaw = openclaw_session(prompt).is_some();
+    let trace = head
+        .header("traceparent")
+        .and_then(trace_id)
+        .filter(|_| is_openclaw)?;
+    add(b"trace");
+    add(trace.as_bytes());
+    add(&lineage.key().bytes());
+    let rounds = prompt.messages.iter().flat_map(|it| &it.blocks);
+    let rounds = rounds
+        .filter(|it| matches!(it, Block::ToolResult { .. }))
+        .count();
+    add(&rounds.to_le_bytes());
+    let text = newest
+        .iter()
+        .flat_map(|it| &it.blocks)
+        .find_map(|it| match it {
+            Block::Text(text) => Some(without_time(text)),
+            _ => None,
+        });
+    Some(Question {
+        id: hash.finalize(),
+        same: Same::Within(text?.to_owned()),
+    })
+}
+
+impl Question {
+    pub(super) fn id(&self) -> &[u8; 32] {
+        &self.id
+    }
+
+    /// Whether this asks the same once more.
+    pub(super) fn is_repeated_by(&self, other: &Question) -> bool {
+        match (&self.same, &other.same) {
+            (Same::Within(text), Same::Within(repeat)) => repeat.contains(text),
+            (Same::Exactly(key), Same::Exactly(repeat)) => key == repeat,
+            _ => false,
+        }
+    }
+
+    /// Whether the client chose the id itself, for exactly this request.
+    pub(in crate::gateway) fn has_key(&self) -> bool {
+        matches!(self.same, Same::Exactly(_))
+    }
+}
+
+/// `00-TRACE-PARENT-FLAGS` (W3C Trace Context, section 3.2); zeros stand for none.
+fn trace_id(header: &str) -> Option<&str> {
+    let mut parts = header.trim().split('-');
+    let (version, trace) = (parts.next()?, parts.next()?);
+    let is_hex = trace.len() == 32 && trace.bytes().all(|it| it.is_ascii_hexdigit());
+    let is_one = version.len() == 2 && is_hex && trace.bytes().any(|it| it != b'0');
+    is_one.then_some(trace)
+}
+
+/// OpenClaw begins a message with its time in brackets, and a repeat with more after it.
+fn without_time(text: &str) -> &str {
+    let text = text.trim();
+    let rest = text.strip_prefix('[').and_then(|it| it.split_once("] "));
+    match rest {
+        Some((time, rest)) if time.len() < 40 && time.ends_with("UTC") => rest.trim(),
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Message, Role};
+
+    const OPENCLAW: &str = "Runtime: agent=main | session=s | sessionId=1";
+
+    fn ask(header: &str, text: &str) -> Option<Question> {
+        let head = Head::parse_for_tests(&format!(
+            "POST /v1/messages HTTP/1.1\r\nhost: x\r\n{header}\r\n\r\n"
+        ));
+        let message = Message {
+            role: Role::User,
+            blocks: vec![Block::Text(text.to_owned())],
+        };
+        let prompt = Prompt {
+            system: OPENCLAW.to_owned(),
+            messages: vec![message],
+            ..Prompt::sample()
+        };
+        question(("t", None), (&head, &prompt), true)
+    }
+
+    #[track_caller]
+    fn check(first: (&str, &str), second: (&str, &str), expect: bool) {
+        let (first, second) = (
+            ask(first.0, first.1).unwrap(),
+            ask(second.0, second.1).unwrap(),
+        );
+        let same = first.id == second.id && first.is_repeated_by(&second);
+        assert_eq!(same, expect);
+    }
+
+    #[test]
+    fn a_repeat_is_known_by_its_trace_and_text_or_by_its_key() {
+        let trace = "traceparent: 00-cfbdb4194fa4f6e922026b3b68e33353-cd7c1ba67895c4df-01";
+        let later = "traceparent: 00-cfbdb4194fa4f6e922026b3b68e33353-0000000000000001-01";
+        let other = "traceparent: 00-aaaab4194fa4f6e922026b3b68e33353-0000000000000001-01";
+        let text = "[Mon 2026-11-23 03:12 UTC] hello there";
+        let rewritten = "[Mon 2026-11-23 03:17 UTC] [Queued user message from a previous active turn]\nhello there\n\nContinue";
+        check((trace, text), (later, text), true);
+        check((trace, text), (later, rewritten), true);
+        check((trace, text), (other, text), false);
+        check(
+            (trace, text),
+            (later, "[Mon 2026-11-23 03:17 UTC] summarise"),
+            false,
+        );
+        let key = "idempotency-key: stainless-node-retry-1";
+        check((key, text), (key, text), true);
+        check((key, text), (key, rewritten), false);
+        check((key, text), ("idempotency-key: 2", text), false);
+    }
+
+    #[test]
+    fn what_has_no_id_is_no_repeat() {
+        for header in [
+            "x: y",
+            "traceparent: 00-00000000000000000000000000000000-cd7c1ba67895c4df-01",
+            "traceparent: 00-xyz-cd7c1ba67895c4df-01",
+            "traceparent: nonsense",
+            "idempotency-key: ",
+        ] {
+            assert!(ask(header, "hi").is_none(), "{header}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! A conversation's identity: a hash over who had it and what was said, message by message.
+//!
+//! What clients change in a history without meaning to is left out: blank space at the ends of lines
+//! (all of it in answers, which formats join in different ways), punctuation in tool ids, cache marks,
+//! the split of a text into blocks, and messages that OpenClaw puts in for one turn only. Thinking is no
+//! part of it, since clients may drop it.
+
+use std::borrow::Cow;
+
+use hmac_sha256::Hash;
+use serde_json::{Value, value::RawValue};
+
+use super::Key;
+use crate::api::{Block, Message, Role};
+
+/// What was said so far.
+#[derive(Clone, Copy)]
+pub(crate) struct Lineage([u8; 32]);
+
+/// How OpenClaw marks a message that it adds to the newest turn and leaves out of later histories
+/// (2026.9.6).
+const INTERNAL_CONTEXT: &str = "<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>";
+
+/// How the line begins that names OpenClaw's session; in OpenAI's format it stands in the first user
+/// message, and changes with the model.
+pub(super) const RUNTIME_LINE: &str = "Runtime: agent=";
+
+/// Ends a piece of what is hashed: no UTF-8 text holds this byte.
+const END: [u8; 1] = [0xff];
+
+impl Lineage {
+    /// A conversation of a tenant in which nothing was said yet.
+    pub(crate) fn begin(tenant: &str, conversation: Option<&str>) -> Lineage {
+        let mut hash = Hash::new();
+        hash.update(tenant.as_bytes());
+        hash.update(END);
+        match conversation {
+            Some(id) => hash.update(id.as_bytes()),
+            None => hash.update(END),
+        }
+        hash.update(END);
+        Lineage(hash.finalize())
+    }
+
+    /// With these messages said after it.
+    pub(crate) fn then(mut self, messages: &[Message]) -> Lineage {
+        // Some clients join messages of one role, and some cut them.
+        for group in messages.chunk_by(|a, b| a.role == b.role) {
+            let blocks = group.iter().filter(|it| !is_internal(it));
+            let blocks = blocks.flat_map(|it| &it.blocks);
+            self = match group[0].role {
+                Role::User => self.then_user(blocks),
+                Role::Assistant => self.then_assistant(blocks),
+            };
+        }
+        self
+    }
+
+    fn then_user<'a>(self, blocks: impl Iterator<Item = &'a Block>) -> Lineage {
+        let mut pieces = Pieces::after(self, Role::User);
+        blocks.for_each(|block| pieces.block(block));
+        pieces.lineage()
+    }
+
+    fn then_assistant<'a>(self, blocks: impl Iterator<Item = &'a Block>) -> Lineage {
+        let mut said = Said::after(self);
+        let mut others = Vec::new();
+        for block in blocks {
+            match block {
+                Block::Text(text) => said.text(text),
+                other => others.push(other),
+            }
+        }
+        for block in others {
+            said.pieces.block(block);
+        }
+        said.lineage()
+    }
+
+    /// What finds a session in which exactly this was said.
+    pub(crate) fn key(self) -> Key {
+        let mut key = [0; 16];
+        key.copy_from_slice(&self.0[..16]);
+        Key(key)
+    }
+}
+
+/// An answer that is being given, as the client will send it back.
+pub(crate) struct Said {
+    pieces: Pieces,
+}
+
+impl Said {
+    /// Nothing yet, after this.
+    pub(crate) fn after(lineage: Lineage) -> Said {
+        Said {
+            pieces: Pieces::after(lineage, Role::Assistant),
+        }
+    }
+
+    /// Some text; where it is cut does not matter.
+    pub(crate) fn text(&mut self, text: &str) {
+        for part in text.split_whitespace() {
+            self.pieces.hash.update(part.as_bytes());
+        }
+    }
+
+    /// The JSON string of a delta.
+    pub(crate) fn delta(&mut self, literal: &RawValue) {
+        let text: Result<Cow<'_, str>, _> = serde_json::from_str(literal.get());
+        // What is no string is no text.
+        self.text(&text.unwrap_or_default());
+    }
+
+    pub(crate) fn lineage(mut self) -> Lineage {
+        self.pieces.hash.update(END);
+        self.pieces.lineage()
+    }
+}
+
+/// One message's pieces on their way into the hash.
+struct Pieces {
+    hash: Hash,
+    /// Texts that follow each other, which are one.
+    text: String,
+}
+
+impl Pieces {
+    fn after(lineage: Lineage, role: Role) -> Pieces {
+        let mut hash = Hash::new();
+        hash.update(lineage.0);
+        hash.update(match role {
+            Role::User => b"u",
+            Role::Assistant => b"a",
+        });
+        Pieces {
+            hash,
+            text: String::new(),
+        }
+    }
+
+    fn block(&mut self, block: &Block) {
+        match block {
+            Block::Text(text) => {
+                self.text.push_str(text);
+                self.text.push('\n');
+            }
+            Block::Media { block, .. } => self.json("media", block),
+            Block::SearchResult(block) => self.json("search", block),
+            Block::Other(block) => self.json("other", block),
+            Block::ToolUse { id, name, input } => {
+                self.piece("call", &plain_id(id));
+                self.piece("name", name);
+                self.json("input", input);
+            }
+            Block::ToolResult {
+                tool_use_id,
+                is_error,
+                blocks,
+            } => {
+                self.piece("result", &plain_id(tool_use_id));
+                self.piece("error", if *is_error { "yes" } else { "no" });
+                blocks.iter().for_each(|it| self.block(it));
+                self.piece("end", "");
+            }
+        }
+    }
+
+    fn json(&mut self, kind: &str, raw: &RawValue) {
+        match serde_json::from_str::<Value>(raw.get()) {
+            Ok(mut value) => {
+                if let Value::Object(fields) = &mut value {
+                    fields.remove("cache_control");
+                }
+                // Written with its keys in order.
+                self.piece(kind, &value.to_string());
+            }
+            Err(_) => self.piece(kind, raw.get()),
+        }
+    }
+
+    fn piece(&mut self, kind: &str, text: &str) {
+        self.flush();
+        self.hash.update(kind.as_bytes());
+        self.hash.update(END);
+        self.hash.update(text.as_bytes());
+        self.hash.update(END);
+    }
+
+    fn flush(&mut self) {
+        let text = std::mem::take(&mut self.text);
+        let lines = text.trim().lines().map(str::trim_end);
+        for line in lines.filter(|it| !it.starts_with(RUNTIME_LINE)) {
+            self.hash.update(line.as_bytes());
+            self.hash.update(b"\n");
+        }
+        self.hash.update(END);
+    }
+
+    fn lineage(mut self) -> Lineage {
+        self.flush();
+        Lineage(self.hash.finalize())
+    }
+}
+
+/// OpenClaw sends `toolu_1` back as `toolu1`.
+fn plain_id(id: &str) -> String {
+    id.chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
+fn is_internal(message: &Message) -> bool {
+    let internal = |block: &Block| match block {
+        Block::Text(text) => text.starts_with(INTERNAL_CONTEXT),
+        _ => false,
+    };
+    message.role == Role::User && message.blocks.iter().all(internal)
+}
+
+/// The user's messages after the last answer; what is before them is the history.
+pub(crate) fn newest_user_messages(messages: &[Message]) -> usize {
+    let last = messages.iter().rposition(|it| it.role == Role::Assistant);
+    last.map_or(0, |at| at + 1)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,318 @@
+//! What the daemon remembers of conversations: for each answer, under the lineage that the next request
+//! will begin with, the CLI session that holds it and the line of it that ends it.
+//!
+//! On disk it is a log of JSON lines, appended to with each answer and written anew, without what is
+//! forgotten, at start and when most of it is old. A line that cannot be read is skipped: its conversation
+//! goes on from the client's own history. Nothing a client said is in it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{File, OpenOptions},
+    io::{self, BufRead, BufReader, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Key, Uuid};
+use crate::{
+    log,
+    replace::{self, Owner},
+};
+
+/// More are never remembered; the oldest go first.
+const TURNS_MAX: usize = 100_000;
+
+/// A log with fewer superfluous lines is not worth writing anew.
+const SUPERFLUOUS_MIN: usize = 1000;
+
+/// A line is some 250 bytes; one that is longer than this is none of ours.
+const LINE_MAX: u64 = 8 << 10;
+
+/// An answer that can be gone on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub(crate) place: Place,
+    /// The line that ends it.
+    pub(crate) leaf: Uuid,
+}
+
+/// Where a CLI session is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    pub(crate) session: Uuid,
+    /// The directory of the CLI in which it keeps its sessions, `~/.claude/projects` by default.
+    pub(crate) projects: Arc<Path>,
+}
+
+/// All of it; shared by all threads.
+pub(crate) struct Store {
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    turns: HashMap<Key, Remembered>,
+    /// Each directory once.
+    directories: Vec<Arc<Path>>,
+    log: Option<Log>,
+}
+
+/// One turn, small.
+#[derive(Clone, Copy)]
+struct Remembered {
+    session: Uuid,
+    leaf: Uuid,
+    /// Seconds since 1970.
+    at: u32,
+    directory: u16,
+}
+
+struct Log {
+    file: File,
+    path: PathBuf,
+    lines: usize,
+}
+
+/// A line of the log.
+#[derive(Serialize, Deserialize)]
+struct Line<'a> {
+    turn: Key,
+    session: Uuid,
+    leaf: Uuid,
+    at: u32,
+    projects: std::borrow::Cow<'a, str>,
+}
+
+impl Store {
+    /// Reads what an earlier life remembered, but what is older than `forget_before` (seconds since 1970),
+    /// and goes on writing there. Without a disk it remembers all the same, until it ends.
+    pub(crate) fn open(path: &Path, forget_before: u64) -> Store {
+        let mut inner = Inner {
+            turns: HashMap::new(),
+            directories: Vec::new(),
+            log: None,
+        };
+        if let Err(error) = inner.read(path, forget_before) {
+            cannot("read", path, &error);
+        }
+        match inner.written_anew(path) {
+            Ok(log) => inner.log = Some(log),
+            Err(error) => cannot("write", path, &error),
+        }
+        Store {
+            inner: Mutex::new(inner),
+        }
+    }
+
+    /// The turn that ended with this said.
+    pub(crate) fn find(&self, key: Key) -> Option<Turn> {
+        let inner = self.lock();
+        let found = inner.turns.get(&key)?;
+        Some(Turn {
+            place: inner.place(found),
+            leaf: found.leaf,
+        })
+    }
+
+    /// Remembers a turn. `now` is in seconds since 1970.
+    pub(crate) fn remember(&self, key: Key, turn: &Turn, now: u64) {
+        let mut inner = self.lock();
+        let Some(directory) = inner.directory(&turn.place.projects) else {
+            return;
+        };
+        let remembered = Remembered {
+            session: turn.place.session,
+            leaf: turn.leaf,
+            at: seconds(now),
+            directory,
+        };
+        inner.turns.insert(key, remembered);
+        inner.append(key);
+    }
+
+    /// Forgets what is older than this, in seconds since 1970, and what is too much; tells the sessions that
+    /// nothing remembered leads to any more.
+    pub(crate) fn forget_before(&self, time: u64) -> Vec<Place> {
+        self.lock().forget_before(time)
+    }
+
+    /// How many turns are remembered.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().turns.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // What a panic could leave half done is a cache.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn read(&mut self, path: &Path, forget_before: u64) -> io::Result<()> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        let mut reader = BufReader::with_capacity(64 << 10, file);
+        let (mut line, mut unreadable) = (Vec::new(), 0_usize);
+        loop {
+            line.clear();
+            let read = io::Read::take(&mut reader, LINE_MAX).read_until(b'\n', &mut line)?;
+            if read == 0 {
+                break;
+            }
+            match serde_json::from_slice(&line) {
+                Ok(line) => self.take(&line, forget_before),
+                Err(_) => unreadable += 1,
+            }
+        }
+        if unreadable > 0 {
+            log::warn(
+                "lines of the sessions' log cannot be read; these conversations go on from what the client sends",
+                &[("path", &path.display()), ("lines", &unreadable)],
+            );
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, line: &Line<'_>, forget_before: u64) {
+        if u64::from(line.at) < forget_before || self.turns.len() >= 2 * TURNS_MAX {
+            return;
+        }
+        if let Some(directory) = self.directory(Path::new(&*line.projects)) {
+            let remembered = Remembered {
+                session: line.session,
+                leaf: line.leaf,
+                at: line.at,
+                directory,
+            };
+            self.turns.insert(line.turn, remembered);
+        }
+    }
+
+    fn place(&self, turn: &Remembered) -> Place {
+        Place {
+            session: turn.session,
+            projects: Arc::clone(&self.directories[usize::from(turn.directory)]),
+        }
+    }
+
+    /// The number of a directory; `None` when there are more than anybody has.
+    fn directory(&mut self, path: &Path) -> Option<u16> {
+        let known = self.directories.iter().position(|it| &**it == path);
+        let number = known.unwrap_or_else(|| {
+            self.directories.push(path.into());
+            self.directories.len() - 1
+        });
+        u16::try_from(number).ok()
+    }
+
+    fn line(&self, key: Key, turn: &Remembered) -> Vec<u8> {
+        let line = Line {
+            turn: key,
+            session: turn.session,
+            leaf: turn.leaf,
+            at: turn.at,
+            projects: self.directories[usize::from(turn.directory)].to_string_lossy(),
+        };
+        // Nothing in it can fail to be written.
+        let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+
+    fn append(&mut self, key: Key) {
+        let superfluous = |log: &Log| log.lines.saturating_sub(self.turns.len());
+        let is_old = |log: &Log| superfluous(log) > self.turns.len() + SUPERFLUOUS_MIN;
+        let Some(turn) = self.turns.get(&key).copied() else {
+            return;
+        };
+        if let Some(path) = self
+            .log
+            .as_ref()
+            .filter(|it| is_old(it))
+            .map(|it| it.path.clone())
+        {
+            return self.write_anew(&path);
+        }
+        let line = self.line(key, &turn);
+        if let Some(log) = &mut self.log {
+            log.lines += 1;
+            if let Err(error) = log.file.write_all(&line) {
+                let path = log.path.display();
+                let fields: [log::Field<'_>; 2] = [("path", &path), ("why", &error)];
+                FULL.warn(&cannot_text("write"), &fields);
+            }
+        }
+    }
+
+    fn write_anew(&mut self, path: &Path) {
+        match self.written_anew(path) {
+            Ok(log) => self.log = Some(log),
+            Err(error) => cannot("write", path, &error),
+        }
+    }
+
+    fn written_anew(&self, path: &Path) -> io::Result<Log> {
+        let lines = self.turns.iter().map(|(key, turn)| self.line(*key, turn));
+        let bytes: Vec<u8> = lines.flatten().collect();
+        let owner = Owner {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            mode: 0o600,
+        };
+        replace::atomically(path, &bytes, owner)?;
+        let file = OpenOptions::new().append(true).mode(0o600).open(path)?;
+        Ok(Log {
+            file,
+            path: path.to_owned(),
+            lines: self.turns.len(),
+        })
+    }
+
+    fn forget_before(&mut self, time: u64) -> Vec<Place> {
+        let before = self.turns.len();
+        let mut oldest = seconds(time);
+        if before > TURNS_MAX {
+            let mut times: Vec<u32> = self.turns.values().map(|it| it.at).collect();
+            times.sort_unstable();
+            oldest = oldest.max(times[before - TURNS_MAX]);
+        }
+        let gone = self.turns.extract_if(|_, it| it.at < oldest);
+        let gone: Vec<Remembered> = gone.map(|(_, turn)| turn).collect();
+        if gone.is_empty() {
+            return Vec::new();
+        }
+        let kept: HashSet<Uuid> = self.turns.values().map(|it| it.session).collect();
+        let places: HashSet<Place> = gone
+            .iter()
+            .filter(|it| !kept.contains(&it.session))
+            .map(|it| self.place(it))
+            .collect();
+        if let Some(path) = self.log.as_ref().map(|it| it.path.clone()) {
+            self.write_anew(&path);
+        }
+        places.into_iter().collect()
+    }
+}
+
+/// 136 years from 1970 on.
+fn seconds(unix: u64) -> u32 {
+    u32::try_from(unix).unwrap_or(u32::MAX)
+}
+
+static FULL: log::Sparing = log::Sparing::new();
+
+fn cannot(what: &str, path: &Path, error: &io::Error) {
+    let fields: [log::Field<'_>; 2] = [("path", &path.display()), ("why", error)];
+    log::warn(&cannot_text(what), &fields);
+}
+
+fn cannot_text(what: &str) -> String {
+    format!("cannot {what} the sessions' log; conversations will not survive a restart")
+}
+
+#[cfg(test)]
+mod tests;

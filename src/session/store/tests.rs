@@ -1,0 +1,127 @@
+use std::fs;
+
+use super::*;
+use crate::session::Lineage;
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Dir {
+        let name = format!("ccgw-store-{}", crate::ids::random_hex::<8>());
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir(&dir).unwrap();
+        Dir(dir)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.0.join("sessions.jsonl")
+    }
+
+    fn open(&self) -> Store {
+        Store::open(&self.log(), 0)
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+fn key(number: u32) -> Key {
+    Lineage::begin("t", Some(&number.to_string())).key()
+}
+
+fn turn(session: Uuid) -> Turn {
+    Turn {
+        place: Place {
+            session,
+            projects: Path::new("/c/projects").into(),
+        },
+        leaf: Uuid::random(),
+    }
+}
+
+#[test]
+fn what_was_remembered_survives_a_restart_and_damage_costs_only_its_own() {
+    let dir = Dir::new();
+    let turns: Vec<Turn> = (0..9).map(|_| turn(Uuid::random())).collect();
+    let store = dir.open();
+    for (number, turn) in turns.iter().enumerate() {
+        store.remember(key(number as u32), turn, 1000);
+    }
+    drop(store);
+    // As it was written, half a line at the end, garbage in the middle.
+    let whole = fs::read(dir.log()).unwrap();
+    let middle = whole.len() / 2;
+    let mut damaged = whole.clone();
+    damaged[middle..middle + 20].fill(0xff);
+    for (content, missing_max) in [
+        (&whole[..], 0),
+        (&whole[..whole.len() - 9], 1),
+        (&damaged, 2),
+    ] {
+        fs::write(dir.log(), content).unwrap();
+        let store = dir.open();
+        let found = |(number, turn): (usize, &Turn)| match store.find(key(number as u32)) {
+            Some(found) => {
+                assert_eq!(&found, turn);
+                true
+            }
+            None => false,
+        };
+        let missing = turns.iter().enumerate().filter(|it| !found(*it)).count();
+        assert!(missing <= missing_max, "{missing}");
+        // What is read is written anew, so that the next line begins a line.
+        store.remember(key(99), &turns[0], 1000);
+        drop(store);
+        assert_eq!(dir.open().find(key(99)).as_ref(), Some(&turns[0]));
+    }
+}
+
+#[test]
+fn what_is_old_is_forgotten_with_its_session() {
+    let dir = Dir::new();
+    let store = dir.open();
+    let (old, new) = (turn(Uuid::random()), turn(Uuid::random()));
+    let later = Turn {
+        leaf: Uuid::random(),
+        ..old.clone()
+    };
+    store.remember(key(1), &old, 100);
+    store.remember(key(2), &later, 300);
+    store.remember(key(3), &new, 200);
+    assert_eq!(store.forget_before(150), []);
+    assert_eq!((store.find(key(1)), store.len()), (None, 2));
+    assert_eq!(store.forget_before(250), [new.place]);
+    assert_eq!(store.forget_before(301), [old.place]);
+    assert_eq!(store.len(), 0);
+    drop(store);
+    assert_eq!(dir.open().len(), 0);
+}
+
+#[test]
+fn the_log_does_not_grow_without_end() {
+    let dir = Dir::new();
+    let store = dir.open();
+    let again = turn(Uuid::random());
+    for _ in 0..5000 {
+        store.remember(key(1), &again, 100);
+    }
+    let lines = fs::read_to_string(dir.log()).unwrap().lines().count();
+    assert!(lines <= SUPERFLUOUS_MIN + 3, "{lines}");
+    assert_eq!(store.find(key(1)), Some(again));
+}
+
+#[test]
+fn too_many_make_the_oldest_go() {
+    let store = Store::open(Path::new("/nonexistent/log"), 0);
+    let same = turn(Uuid::random());
+    let count = TURNS_MAX as u32 + 10;
+    for number in 0..count {
+        store.remember(key(number), &same, 1000 + u64::from(number));
+    }
+    store.forget_before(0);
+    assert_eq!(store.len(), TURNS_MAX);
+    assert!(store.find(key(9)).is_none() && store.find(key(10)).is_some());
+}

@@ -1,0 +1,196 @@
+//! Repeats of a request: they attach to its run, or get its answer, and run nothing a second time.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    client::{Response, text_of},
+    fake_cli::FakeCli,
+    gateway::{Gateway, MODEL, key_of, streaming},
+    process::wait_until,
+    setup::Setup,
+    temp::TempDir,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const TRACE: &str = "00-cfbdb4194fa4f6e922026b3b68e33353-cd7c1ba67895c4df-01";
+/// As OpenClaw ends its system prompt.
+const RUNTIME: &str = "Runtime: agent=main | session=agent:main:main | sessionId=2c | host=vm";
+const FIRST: &str = "[Mon 2026-11-23 03:12 UTC] do it";
+/// How OpenClaw repeats that.
+const AGAIN: &str = "[Mon 2026-11-23 03:13 UTC] [Queued user message from a previous active turn]\ndo it\n\nContinue the current task";
+
+/// A CLI that waits at the gate in the middle of its answer.
+fn start(max_per_tenant: usize) -> (Gateway, FakeCli) {
+    let dir = TempDir::new();
+    let body = "begin hello; read -r _ < \"$here/gate\"; end hello; idle";
+    let fake = FakeCli::script(&dir, body);
+    let gateway = Setup::with_cli(dir, fake.path())
+        .set("cli", "stream: live")
+        .set("cli", "warm: off")
+        .set("cli", format!("max_per_tenant: {max_per_tenant}"))
+        .start();
+    (gateway, fake)
+}
+
+fn body(text: &str) -> Value {
+    json!({"model": MODEL, "max_tokens": 100, "system": RUNTIME,
+           "messages": [{"role": "user", "content": text}]})
+}
+
+type Header = (&'static str, &'static str);
+
+#[track_caller]
+fn ask(gateway: &Gateway, header: Header, body: &Value) -> Response {
+    let key = key_of("alpha");
+    gateway
+        .client()
+        .post("/v1/messages", &[("x-api-key", &key), header], body)
+}
+
+#[track_caller]
+fn check_client_that_comes_back(header: Header, again: &str) {
+    let (gateway, fake) = start(1);
+    let mut gate = fake.gate();
+    let key = key_of("alpha");
+    let headers = [("x-api-key", key.as_str()), header];
+    let first = gateway.client().open(
+        "POST",
+        "/v1/messages",
+        &headers,
+        Some(&streaming(&body(FIRST))),
+    );
+    let answer = first.answer();
+    wait_until(PATIENCE, "the run", || fake.prompts().len() == 1);
+    drop(answer);
+    let repeat = gateway
+        .client()
+        .stream("/v1/messages", &headers, &streaming(&body(again)));
+    gateway.log_contains("a repeat, attached");
+    gate.let_through(1);
+    assert_eq!(text_of(&repeat.events()), "hello");
+    // And once more, when it is over.
+    let stored = gateway
+        .client()
+        .stream("/v1/messages", &headers, &streaming(&body(again)));
+    assert_eq!(text_of(&stored.events()), "hello");
+    assert_eq!(fake.prompts().len(), 1);
+}
+
+#[test]
+fn client_that_comes_back_gets_its_answer_from_the_first_event() {
+    check_client_that_comes_back(("traceparent", TRACE), FIRST);
+    check_client_that_comes_back(("traceparent", TRACE), AGAIN);
+    check_client_that_comes_back(("idempotency-key", "retry-1"), FIRST);
+}
+
+#[test]
+fn answer_is_kept_for_a_repeat_of_the_same_request_only() {
+    let (gateway, fake) = start(1);
+    let mut gate = fake.gate();
+    let header = ("idempotency-key", "one");
+    gate.let_through(1);
+    let first = ask(&gateway, header, &body(FIRST));
+    assert_eq!(
+        (first.answer_text().as_str(), first.header("x-ccgw-repeat")),
+        ("hello", None)
+    );
+    let second = ask(&gateway, header, &body(FIRST));
+    assert_eq!(second.header("x-ccgw-repeat"), Some("stored"));
+    assert_eq!((second.json(), fake.prompts().len()), (first.json(), 1));
+    let other = ask(&gateway, header, &body("something else"));
+    other.assert_error(400, "invalid_request_error");
+    // Another tenant's key is its own.
+    gate.let_through(1);
+    let key = key_of("beta");
+    let foreign =
+        gateway
+            .client()
+            .post("/v1/messages", &[("x-api-key", &key), header], &body(FIRST));
+    assert_eq!(
+        (foreign.answer_text().as_str(), fake.prompts().len()),
+        ("hello", 2)
+    );
+    // The same trace with another text, and the same text without an id, are asked anew.
+    for header in [
+        ("traceparent", TRACE),
+        ("traceparent", TRACE),
+        ("x-nothing", "x"),
+        ("x-nothing", "x"),
+    ] {
+        gate.let_through(1);
+        let runs = fake.prompts().len();
+        let text = format!("text {runs}");
+        assert_eq!(
+            ask(&gateway, header, &body(&text)).header("x-ccgw-repeat"),
+            None
+        );
+        assert_eq!(fake.prompts().len(), runs + 1);
+    }
+}
+
+#[test]
+fn repeat_beside_its_first_request_takes_its_place() {
+    let (gateway, fake) = start(2);
+    let mut gate = fake.gate();
+    let send = |text: &str| {
+        let (gateway, text) = (gateway.client(), text.to_owned());
+        std::thread::spawn(move || {
+            let key = key_of("alpha");
+            let headers = [("x-api-key", key.as_str()), ("idempotency-key", "two")];
+            gateway.post("/v1/messages", &headers, &body(&text))
+        })
+    };
+    let first = send(FIRST);
+    wait_until(PATIENCE, "the run", || fake.prompts().len() == 1);
+    let second = send(FIRST);
+    first
+        .join()
+        .unwrap()
+        .assert_error(400, "invalid_request_error");
+    gate.let_through(1);
+    assert_eq!(second.join().unwrap().answer_text(), "hello");
+    assert_eq!(fake.prompts().len(), 1);
+}
+
+#[test]
+fn repeats_that_wait_in_the_queue_run_nothing() {
+    let (gateway, fake) = start(1);
+    let mut gate = fake.gate();
+    let key = key_of("alpha");
+    let blocker = gateway.send("alpha", &body("something else"));
+    wait_until(PATIENCE, "the first run", || fake.prompts().len() == 1);
+    let headers = [("x-api-key", key.as_str()), ("traceparent", TRACE)];
+    let queued: Vec<_> = [FIRST, AGAIN, AGAIN]
+        .iter()
+        .map(|text| {
+            gateway
+                .client()
+                .open("POST", "/v1/messages", &headers, Some(&body(text)))
+        })
+        .collect();
+    wait_until(PATIENCE, "three in the queue", || {
+        gateway.health()["queued"] == 3
+    });
+    gate.let_through(2);
+    assert_eq!(blocker.response().answer_text(), "hello");
+    for connection in queued {
+        assert_eq!(connection.response().answer_text(), "hello");
+    }
+    assert_eq!(fake.prompts().len(), 2);
+}
+
+#[test]
+fn failed_run_may_be_asked_for_again() {
+    let dir = TempDir::new();
+    let body_of_script =
+        "[ -e \"$here/failed\" ] && { answer fine; idle; exit 0; }; : > \"$here/failed\"; exit 3";
+    let fake = FakeCli::script(&dir, body_of_script);
+    let gateway = Setup::with_cli(dir, fake.path()).start();
+    for header in [("idempotency-key", "three"), ("traceparent", TRACE)] {
+        let _ = std::fs::remove_file(fake.file("failed"));
+        assert_eq!(ask(&gateway, header, &body(FIRST)).status, 500);
+        assert_eq!(ask(&gateway, header, &body(FIRST)).answer_text(), "fine");
+    }
+}
