@@ -159,11 +159,8 @@ impl Engine {
                 continue;
             }
             if files.len() >= limits.files || entry.size() > left {
-                let (most, bytes) = (limits.files, limits.bytes);
-                return Err(odd(
-                    dir,
-                    &format!("more than {most} files or {bytes} bytes"),
-                ));
+                let (most, mib) = (limits.files, limits.bytes >> 20);
+                return Err(odd(dir, &format!("more than {most} files or {mib} MiB")));
             }
             left -= entry.size();
             let path = entry.path().map_err(unreadable)?.into_owned();

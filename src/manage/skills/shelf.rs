@@ -43,7 +43,8 @@ pub(crate) fn local_tree(dir: &Path, limits: TreeLimits) -> io::Result<Option<Ve
             let metadata = entry.metadata()?;
             entries += 1;
             if entries > limits.entries() {
-                return Err(too_much(limits));
+                let most = limits.entries();
+                return Err(io::Error::other(format!("it has more than {most} entries")));
             }
             if metadata.is_dir() && path.components().count() <= DEPTH_MAX {
                 open.push(path);

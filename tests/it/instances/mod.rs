@@ -7,6 +7,7 @@ mod served;
 mod skills;
 mod skills_containers;
 mod skills_disks;
+mod skills_hostile;
 mod skills_killed;
 mod skills_many;
 mod skills_progress;
