@@ -5,7 +5,10 @@ use std::path::PathBuf;
 
 use argh::FromArgs;
 
-use crate::manage::setup::{self, Mode, Skills};
+use crate::manage::{
+    say::Volume,
+    setup::{self, Mode, Skills},
+};
 
 /// What `argv`, without the program's name, asks for.
 pub(crate) fn parse(argv: &[OsString]) -> Result<Command, UsageError> {
@@ -126,6 +129,10 @@ struct Arguments {
     #[argh(switch)]
     no_skills: bool,
 
+    /// with --setup: say only what is not right
+    #[argh(switch)]
+    quiet: bool,
+
     /// print the version and exit
     #[argh(switch)]
     version: bool,
@@ -148,9 +155,9 @@ impl Arguments {
         if self.setup {
             return self.setup_options().map(Command::Setup);
         }
-        if self.dry_run || self.yes || self.skills || self.no_skills {
+        if self.dry_run || self.yes || self.skills || self.no_skills || self.quiet {
             return Err(UsageError::new(
-                "--dry-run, --yes, --skills and --no-skills mean something with --setup only; add it.",
+                "--dry-run, --yes, --skills, --no-skills and --quiet mean something with --setup only; add it.",
             ));
         }
         let config = self.config;
@@ -198,6 +205,7 @@ impl Arguments {
             config: self.config,
             skills,
             mode,
+            volume: Volume::of(self.quiet),
         })
     }
 }
@@ -265,6 +273,7 @@ mod tests {
                 config: config.map(PathBuf::from),
                 skills,
                 mode,
+                volume: Volume::Usual,
             })
         };
         check(&["--setup"], setup(None, Skills::AsConfigured, Mode::Ask));

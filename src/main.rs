@@ -68,6 +68,7 @@ fn is_called(name: &str) -> bool {
 
 fn manage(argv: &[OsString]) -> ExitCode {
     use manage::args::Command;
+    manage::progress::enable();
     let done = match manage::args::parse(argv) {
         Ok(Command::Doctor(options)) => manage::doctor::run(&options),
         Ok(Command::Apply(options)) => manage::apply_command::run(&options),
@@ -91,6 +92,7 @@ fn manage(argv: &[OsString]) -> ExitCode {
 }
 
 fn set_up(options: &manage::setup::Options) -> ExitCode {
+    manage::progress::enable();
     match manage::setup::run(options) {
         Ok(manage::setup::Outcome::Good) => ExitCode::SUCCESS,
         Ok(manage::setup::Outcome::Incomplete) => ExitCode::from(1),

@@ -33,7 +33,7 @@ impl Engine {
         let query = archive_path(container, path);
         let stream = match self.stream(&what, &query) {
             Ok(stream) => stream,
-            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if error.is_no_such_file() => return Ok(None),
             Err(error) => return Err(error),
         };
         let mut archive = tar::Archive::new(stream);
@@ -70,7 +70,7 @@ impl Engine {
         let what = format!("look for {}", path.display());
         match self.head(&what, &archive_path(container, path)) {
             Ok(()) => Ok(true),
-            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) if error.is_no_such_file() => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -143,7 +143,7 @@ impl Engine {
         let query = archive_path(container, &dir.join("."));
         let stream = match self.stream(&what, &query) {
             Ok(stream) => stream,
-            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) if error.is_no_such_file() => return Ok(None),
             Err(error) => return Err(error),
         };
         let unreadable = |error: std::io::Error| odd(dir, &error.to_string());
@@ -159,14 +159,16 @@ impl Engine {
                 continue;
             }
             if files.len() >= limits.files || entry.size() > left {
-                let (most, bytes) = (limits.files, limits.bytes);
-                return Err(odd(
-                    dir,
-                    &format!("more than {most} files or {bytes} bytes"),
-                ));
+                let (most, mib) = (limits.files, limits.bytes >> 20);
+                return Err(odd(dir, &format!("more than {most} files or {mib} MiB")));
             }
             left -= entry.size();
             let path = entry.path().map_err(unreadable)?.into_owned();
+            if !has_whole_name(&mut entry) {
+                let shown = path.display();
+                let why = format!("the name of {shown:?} has a line break; give it another");
+                return Err(odd(dir, &why));
+            }
             let path = path.strip_prefix(".").unwrap_or(&path).to_owned();
             let mode = entry.header().mode().unwrap_or(0);
             let mut bytes = Vec::new();
@@ -217,6 +219,15 @@ impl Engine {
         let tar = packed.map_err(|error: std::io::Error| odd(dir, &error.to_string()))?;
         let what = format!("write {}", dir.join(below).display());
         self.put(&what, &archive_path(container, dir), &tar)
+    }
+}
+
+/// Names with a line break get lost on the way through the archive's reader, which has them cut then.
+fn has_whole_name(entry: &mut tar::Entry<'_, impl Read>) -> bool {
+    match entry.pax_extensions() {
+        Ok(Some(mut extensions)) => extensions.all(|it| it.is_ok()),
+        Ok(None) => true,
+        Err(_) => false,
     }
 }
 

@@ -65,4 +65,41 @@ impl DockerError {
     pub(crate) fn is_not_found(&self) -> bool {
         matches!(self, DockerError::Refused { status: 404, .. })
     }
+
+    /// Whether it said so of a file, in a container that is there: a container that is gone must never look
+    /// like one without files.
+    fn is_no_such_file(&self) -> bool {
+        let DockerError::Refused { message, .. } = self else {
+            return false;
+        };
+        let message = message.to_lowercase();
+        // Docker's and Podman's words.
+        let is_container = ["no such container", "no container with"]
+            .iter()
+            .any(|it| message.contains(it));
+        self.is_not_found() && !is_container
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DockerError;
+
+    #[test]
+    fn a_container_that_is_gone_is_no_missing_file() {
+        #[track_caller]
+        fn check(status: u16, message: &str, expect: bool) {
+            let error = DockerError::Refused {
+                what: "read /x".to_owned(),
+                status,
+                message: message.to_owned(),
+            };
+            assert_eq!(error.is_no_such_file(), expect, "{message}");
+        }
+        check(404, "Could not find the file /x in container 0123", true);
+        check(404, "", true);
+        check(404, "No such container: 0123", false);
+        check(404, "no container with name or ID \"0123\" found", false);
+        check(500, "Could not find the file /x in container 0123", false);
+    }
 }

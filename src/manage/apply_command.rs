@@ -10,6 +10,7 @@ use super::{
     found::Found,
     given_key::GivenKey,
     identities::Identities,
+    progress,
     prove::Finding,
     reach::Answering,
     say::{Mark, Say, plain},
@@ -25,6 +26,7 @@ use crate::{
 /// # Errors
 /// What keeps it from doing anything.
 pub(crate) fn run(options: &Apply) -> Result<bool, String> {
+    options.volume.set();
     let say = Say::new();
     let given = options.key.as_ref().map(GivenKey::read);
     let given = given.transpose()?;
@@ -105,6 +107,7 @@ fn connect(
         identities: &identities,
         given,
     };
+    let _step = progress::step("pointing the instances here, and asking the gateway from inside");
     let connected = side_by_side(chosen, |instance| {
         let candidate = Candidate::look(found, instance, &with);
         let backups = Backups::of(&state, &instance.name);

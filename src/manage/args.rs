@@ -9,7 +9,9 @@ use super::{
     completions::{CompletionsArguments, Shell},
     doctor::{self, Depth, Output},
     given_key::GivenKey,
-    operator, skills, tenants,
+    operator,
+    say::Volume,
+    skills, tenants,
 };
 use crate::config;
 
@@ -38,6 +40,7 @@ pub(crate) struct Apply {
     pub(crate) env_files: EnvFiles,
     /// Of the tenant, where the configuration has only its hash.
     pub(crate) key: Option<GivenKey>,
+    pub(crate) volume: Volume,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +146,10 @@ struct DoctorArguments {
     #[argh(switch)]
     quick: bool,
 
+    /// say only what is not right
+    #[argh(switch)]
+    quiet: bool,
+
     /// print a JSON array of tenant, check, status, text and mend
     #[argh(switch)]
     json: bool,
@@ -163,6 +170,10 @@ struct ApplyArguments {
     /// leave .env alone
     #[argh(switch)]
     no_env_file: bool,
+
+    /// say only what is not right
+    #[argh(switch)]
+    quiet: bool,
 
     /// the tenant's key, where the configuration has only its SHA-256; `-` reads it from stdin
     #[argh(option, arg_name = "KEY")]
@@ -218,6 +229,7 @@ impl DoctorArguments {
                 true => Output::Json,
                 false => Output::Text,
             },
+            volume: Volume::of(self.quiet),
         })
     }
 }
@@ -241,6 +253,7 @@ impl ApplyArguments {
                 false => EnvFiles::Update,
             },
             key: self.key.as_deref().map(GivenKey::parse).transpose()?,
+            volume: Volume::of(self.quiet),
         }))
     }
 }
@@ -262,6 +275,7 @@ mod tests {
                 tenant: tenant.map(str::to_owned),
                 depth: Depth::Whole,
                 output,
+                volume: Volume::Usual,
             }))
         };
         assert_eq!(
@@ -273,13 +287,14 @@ mod tests {
             doctor("/x.yaml", Some("a"), Output::Json)
         );
         assert_eq!(
-            words(&["apply", "a", "--revert", "--no-env-file"]),
+            words(&["apply", "a", "--revert", "--no-env-file", "--quiet"]),
             Ok(Command::Apply(Apply {
                 config: "config.yaml".into(),
                 tenant: Some("a".to_owned()),
                 direction: Direction::Back,
                 env_files: EnvFiles::LeaveAlone,
                 key: None,
+                volume: Volume::Quiet,
             }))
         );
         assert_eq!(words(&["--version"]), Ok(Command::Version));

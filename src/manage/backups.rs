@@ -6,12 +6,12 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
 
-use crate::{docker, ids, log::Timestamp};
+use super::stamp;
+use crate::{docker, ids};
 
 /// The backups of one tenant's instance.
 #[derive(Debug)]
@@ -51,6 +51,9 @@ const MANIFEST: &str = "files.json";
 
 /// So many are kept; the oldest goes first.
 const KEPT: usize = 50;
+
+/// Commands that keep something at the same moment are few.
+const TRIES: u32 = 100;
 
 impl Backups {
     pub(crate) fn of(state_dir: &Path, tenant: &str) -> Backups {
@@ -97,16 +100,10 @@ impl Backups {
     }
 
     fn fresh(&self) -> io::Result<PathBuf> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let stamp = Timestamp(now.map_or(0, |it| it.as_millis())).to_string();
-        let stamp = stamp.replace(':', "-");
-        for number in 1.. {
-            let name = match number {
-                1 => stamp.clone(),
-                _ => format!("{stamp}-{number}"),
-            };
-            let dir = self.dir.join(name);
+        for _ in 0..TRIES {
+            let dir = stamp::free(&self.dir);
             match DirBuilder::new().mode(0o700).create(&dir) {
+                // Another command's of just now.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 made => return made.map(|()| dir),
             }
@@ -129,12 +126,8 @@ impl Backups {
 
     /// Finished backups, oldest first.
     fn all(&self) -> Vec<PathBuf> {
-        // A directory that is not there holds none.
-        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let mut dirs: Vec<PathBuf> = entries.map(|it| it.path()).collect();
-        dirs.retain(|dir| dir.join(MANIFEST).is_file());
-        dirs.sort();
-        dirs
+        let all = stamp::named(&self.dir).into_iter().map(|(_, dir)| dir);
+        all.filter(|dir| dir.join(MANIFEST).is_file()).collect()
     }
 
     fn forget_old(&self) {
@@ -242,7 +235,7 @@ mod tests {
         assert_eq!(copy.permissions().mode() & 0o777, 0o600);
         backups.keep("here", &second).unwrap();
         // One that was cut off while it was written does not count.
-        fs::create_dir(root.join("backups/a/9999")).unwrap();
+        fs::create_dir(root.join("backups/a/99991231-000000")).unwrap();
         let newest = backups.newest().unwrap().unwrap();
         assert_eq!((newest.of.as_str(), &newest.files), ("here", &second));
         newest.keep_present(&first).unwrap();

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, path::Path, time::Duration};
 
-use super::local_command;
+use super::{local_command, progress};
 use crate::{
     claude::program::{self, is_safe},
     config::{Config, ConfigDir},
@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) fn version(config: &Config) -> Result<String, String> {
     let path = program::find(&config.cli.bin, std::env::var_os("PATH").as_ref())?;
     let name = path.to_string_lossy();
+    let _step = progress::step(&format!("asking {name} for its version"));
     let ran = local_command::run(&name, &["--version"], &[], (b"", PATIENCE))?;
     let ran = ran.ok_or_else(|| format!("{name} is gone"))?;
     let version = ran.stdout.trim().to_owned();
@@ -45,6 +46,7 @@ pub(crate) fn signed_in(config: &Config, dir: &ConfigDir) -> Result<bool, String
         ConfigDir::Path(path) => vec![("CLAUDE_CONFIG_DIR", Path::as_os_str(path))],
         ConfigDir::Shared | ConfigDir::Private => Vec::new(),
     };
+    let _step = progress::step(&format!("asking {name} whether it is signed in"));
     let ran = local_command::run(&name, &["auth", "status", "--json"], &env, (b"", PATIENCE))?;
     let ran = ran.ok_or_else(|| format!("{name} is gone"))?;
     let said: serde_json::Value = serde_json::from_str(ran.stdout.trim())

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::access::Access;
+use super::{access::Access, progress};
 use crate::{
     config::Tenant,
     docker::Engine,
@@ -38,6 +38,7 @@ impl Found {
 
     /// As [`Found::search`], where one more container is some tenant's: each by its name.
     pub(crate) fn search_with(tenants: &[Tenant], former: Option<(String, String)>) -> Found {
+        let _step = progress::step("looking for OpenClaw instances");
         let claims = tenants.iter().filter_map(|tenant| {
             let container = tenant.container.clone()?;
             Some((container, tenant.name.clone()))

@@ -120,33 +120,32 @@ fn wait(child: &mut Child, timeout: Duration) -> io::Result<Option<i32>> {
 mod tests {
     use super::*;
 
-    fn sh(script: &str, stdin: &[u8], timeout: Duration) -> Result<Option<Ran>, String> {
-        run(
-            "env",
-            &["-S", &format!("sh -c '{script}'")],
-            &[],
-            (stdin, timeout),
-        )
-    }
-
     #[test]
     fn nobody_holds_it_up() {
         let long = Duration::from_secs(600);
-        // Somebody who keeps the output open, and an input that nobody reads.
-        let ran = sh("sleep 600 & echo $!; exit 3", &[b'x'; 1 << 20], long);
-        let ran = ran.unwrap().unwrap();
-        assert_eq!(ran.code, 3);
-        let left: i32 = ran.stdout.trim().parse().unwrap();
-        rustix::process::kill_process(Pid::from_raw(left).unwrap(), Signal::KILL).unwrap();
+        let start = Instant::now();
+        // An input that nobody reads, and somebody who keeps the output open, for longer than this may take.
+        let held = run(
+            "setsid",
+            &["--fork", "sleep", "20"],
+            &[],
+            (&[b'x'; 1 << 20], long),
+        );
+        assert_eq!(held.unwrap().unwrap().code, 0);
+        assert!(start.elapsed() < Duration::from_secs(15));
 
-        let late = sh("sleep 600 & wait", b"", Duration::from_millis(50));
-        assert_eq!(late.unwrap_err(), "env did not end within 0 s");
+        // A child of the same group goes with it.
+        let words = ["--foreground", "600", "sleep", "600"];
+        let late = run("timeout", &words, &[], (b"", Duration::from_millis(50)));
+        assert_eq!(late.unwrap_err(), "timeout did not end within 0 s");
         assert!(
             run("no-such-program", &[], &[], (b"", long))
                 .unwrap()
                 .is_none()
         );
-        let echoed = sh("cat", b"words", long).unwrap().unwrap();
+        let failed = run("false", &[], &[], (b"", long)).unwrap().unwrap();
+        assert_eq!((failed.code, failed.stdout.as_str()), (1, ""));
+        let echoed = run("cat", &[], &[], (b"words", long)).unwrap().unwrap();
         assert_eq!((echoed.code, echoed.stdout.as_str()), (0, "words"));
     }
 }

@@ -1,6 +1,44 @@
 //! What a command tells the person who ran it: lines with a mark, on stdout.
 
-use std::io::{IsTerminal, Write};
+use std::{
+    io::{IsTerminal, Write},
+    sync::{Mutex, PoisonError},
+};
+
+use super::progress;
+
+/// How much a command says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Volume {
+    #[default]
+    Usual,
+    /// Only what it was asked for, and what is not right.
+    Quiet,
+}
+
+impl Volume {
+    pub(crate) fn of(is_quiet: bool) -> Volume {
+        match is_quiet {
+            true => Volume::Quiet,
+            false => Volume::Usual,
+        }
+    }
+
+    /// For the rest of the process's life.
+    pub(crate) fn set(self) {
+        if self == Volume::Quiet {
+            progress::disable();
+            *quiet() = Some(String::new());
+        }
+    }
+}
+
+/// When it is quiet, the head that nothing was said below yet.
+static QUIET: Mutex<Option<String>> = Mutex::new(None);
+
+fn quiet() -> std::sync::MutexGuard<'static, Option<String>> {
+    QUIET.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,8 +83,16 @@ impl Say {
 
     /// A line of its own.
     pub(crate) fn line(self, text: &str) {
+        progress::erase();
         // A reader that left, `head` for one, is no failure.
         let _ = writeln!(std::io::stdout(), "{text}");
+    }
+
+    /// A line that is of interest to who looks on.
+    pub(crate) fn detail(self, text: &str) {
+        if quiet().is_none() {
+            self.line(text);
+        }
     }
 
     /// For a script.
@@ -57,6 +103,14 @@ impl Say {
 
     /// A line below another: how something went.
     pub(crate) fn mark(self, mark: Mark, text: &str) {
+        let head = match &mut *quiet() {
+            Some(_) if mark == Mark::Ok => return,
+            Some(head) => std::mem::take(head),
+            None => String::new(),
+        };
+        if !head.is_empty() {
+            self.line(&head);
+        }
         let name = mark.name();
         let text = &plain(text);
         match self.colours {
@@ -67,7 +121,12 @@ impl Say {
 
     /// The head of a part, with a blank line before it.
     pub(crate) fn head(self, text: &str) {
-        self.line(&format!("\n{}", plain(text)));
+        let head = format!("\n{}", plain(text));
+        if let Some(waiting) = &mut *quiet() {
+            *waiting = head;
+            return;
+        }
+        self.line(&head);
     }
 
     pub(crate) fn ok(self, text: &str) {
@@ -85,6 +144,7 @@ impl Say {
 
 /// A question before an answer is read. On stderr, so that what a script reads stays clean.
 pub(crate) fn prompt(text: &str) {
+    progress::erase();
     // A terminal that is gone has nobody who waits for this.
     let _ = write!(std::io::stderr(), "{}", plain(text));
 }
@@ -99,6 +159,7 @@ pub(crate) fn prompt_end() {
 /// # Errors
 /// When it cannot be written.
 pub(crate) fn must_line(text: &str) -> Result<(), String> {
+    progress::erase();
     let mut stdout = std::io::stdout().lock();
     let written = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
     match written {

@@ -2,7 +2,6 @@
 //! gateway. Running it twice changes nothing.
 
 use std::{
-    io::{BufRead, IsTerminal, Write},
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -15,8 +14,9 @@ use super::{
     connect::{Candidate, Changed, Connected, Gateway, Look, Tenant},
     found::Found,
     identities::Identities,
+    progress, question,
     reach::Answering,
-    say::Say,
+    say::{Say, Volume},
     skills,
     store::Store,
 };
@@ -33,6 +33,7 @@ pub(crate) struct Options {
     pub(crate) config: Option<PathBuf>,
     pub(crate) skills: Skills,
     pub(crate) mode: Mode,
+    pub(crate) volume: Volume,
 }
 
 /// Whether skills are copied from the instances.
@@ -66,11 +67,14 @@ pub(crate) enum Outcome {
 /// Instances are tried out side by side: each waits for its own container most of the time.
 const SIDE_BY_SIDE: usize = 8;
 
+const QUESTION: &str = "Write config.yaml and point these instances at the gateway?";
+
 /// Finds, shows, asks, writes, points, proves.
 ///
 /// # Errors
 /// What keeps it from doing anything at all.
 pub(crate) fn run(options: &Options) -> Result<Outcome, String> {
+    options.volume.set();
     let say = Say::new();
     let path = options
         .config
@@ -78,7 +82,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, String> {
         .unwrap_or_else(|| "config.yaml".into());
     let config = load(&path)?;
     let version = cli_check::version(&config)?;
-    say.line("Claude Code CLI");
+    say.head("Claude Code CLI");
     say.ok(&version);
     if let Ok(false) = cli_check::signed_in(&config, &ConfigDir::Shared) {
         say.warn("it is not signed in: run `claude` as the user that runs ccgw, or give each tenant a credential of its own");
@@ -89,6 +93,7 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, String> {
     }
     let answering = Answering::open(&config)?;
     let identities = Identities::load(&state_path()?)?;
+    let step = progress::step("looking into the instances, and asking from inside");
     let mut candidates = side_by_side(&found.instances, |instance| {
         let with = Look {
             config: &config,
@@ -98,12 +103,13 @@ pub(crate) fn run(options: &Options) -> Result<Outcome, String> {
         };
         Candidate::look(&found, instance, &with)
     });
+    drop(step);
     preview(say, &candidates);
     if options.mode == Mode::Look {
         say.line("\nNothing was changed (--dry-run).");
         return Ok(outcome(candidates.iter().all(|it| it.preview().is_ok())));
     }
-    if options.mode == Mode::Ask && !agreed(say) {
+    if options.mode == Mode::Ask && !question::agreed_unless_refused(QUESTION)? {
         say.line("Nothing was changed.");
         return Ok(Outcome::Incomplete);
     }
@@ -138,6 +144,7 @@ pub(crate) fn first() -> Result<First, String> {
         config: None,
         skills: Skills::AsConfigured,
         mode: Mode::Ask,
+        volume: Volume::Usual,
     })?;
     match outcome {
         Outcome::Incomplete if !Path::new("config.yaml").exists() => Ok(First::Declined),
@@ -165,7 +172,7 @@ fn load(path: &Path) -> Result<Config, String> {
 
 /// Tells what there is; false when there is nothing to connect.
 fn show(say: Say, found: &Found) -> bool {
-    say.line("\nOpenClaw instances");
+    say.head("OpenClaw instances");
     for engine in &found.engines {
         say.ok(&format!(
             "Docker Engine {} at {}",
@@ -232,20 +239,6 @@ fn variables(names: &[&str]) -> String {
     }
 }
 
-/// Asks a person; where nobody sits, starting the command was the answer.
-fn agreed(say: Say) -> bool {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        return true;
-    }
-    say.line("\nWrite config.yaml and point these instances at the gateway? [Y/n]");
-    // Without an answer nothing is changed.
-    let _ = std::io::stdout().flush();
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    let is_yes = matches!(answer.trim().to_lowercase().as_str(), "" | "y" | "yes");
-    matches!(read, Ok(length) if length > 0) && is_yes
-}
-
 /// Writes what the candidates need. Those that cannot be connected get their tenant all the same when
 /// it is known what it needs: mending them is then one more run of setup. One whose place in the file
 /// cannot be edited is told, and the others are written.
@@ -306,6 +299,7 @@ fn connect_all(
             (Some(Companion::start(path, config)?), Gateway::OurOwn)
         }
     };
+    let _step = progress::step("pointing the instances here, and asking the gateway from inside");
     let connected = side_by_side(candidates, |candidate| {
         let backups = Backups::of(&state, candidate.name());
         candidate.connect(&backups, (EnvFiles::Update, gateway))
@@ -347,11 +341,11 @@ fn copy_skills(
     if !wanted {
         return;
     }
-    say.line("\nSkills");
+    say.head("Skills");
     for candidate in candidates {
         let access = found.access(candidate.access.instance);
         let dir = config.skills.dir.join(candidate.name());
-        match skills::pull_new(access, &dir) {
+        match skills::pull_new(access, (candidate.name(), &dir)) {
             Ok(copied) => say.ok(&format!("{}: {copied}", candidate.name())),
             Err(why) => say.warn(&format!("{}: {why}", candidate.name())),
         }
@@ -359,10 +353,10 @@ fn copy_skills(
 }
 
 fn next_steps(say: Say, path: &Path, is_running: bool) {
-    say.line("\nNext");
+    say.detail("\nNext");
     match is_running {
-        true => say.line("  The gateway runs. `ccgw-manage doctor` looks after it."),
-        false => say.line(&format!(
+        true => say.detail("  The gateway runs. `ccgw-manage doctor` looks after it."),
+        false => say.detail(&format!(
             "  Start the gateway: ccgw {}\n  Then `ccgw-manage doctor` looks after it; until it runs, the instances get no answers.",
             path.display()
         )),

@@ -295,7 +295,8 @@ fn check(path: &Path, text: &str) -> Result<(), Problems> {
     })
 }
 
-fn failed(path: &Path, what: &str, error: &io::Error) -> String {
+/// What went wrong with a file, and the way out.
+pub(super) fn failed(path: &Path, what: &str, error: &io::Error) -> String {
     let advice = match error.kind() {
         ErrorKind::NotFound => ", check the path",
         ErrorKind::PermissionDenied => ", do it as its owner or as root",

@@ -2,6 +2,8 @@
 
 use argh::{ArgsInfo, FromArgs};
 
+use crate::manage::say::Volume;
+
 /// Skills, between instances and skills/TENANT here.
 #[derive(FromArgs, ArgsInfo, Debug, PartialEq, Eq)]
 #[argh(
@@ -43,6 +45,10 @@ pub(crate) struct List {
     /// print JSON
     #[argh(switch)]
     pub(crate) json: bool,
+
+    /// say only what is not right
+    #[argh(switch)]
+    pub(crate) quiet: bool,
 }
 
 /// Compare by content: only here, only there, same, changed.
@@ -60,6 +66,10 @@ pub(crate) struct Diff {
     /// print JSON
     #[argh(switch)]
     pub(crate) json: bool,
+
+    /// say only what is not right
+    #[argh(switch)]
+    pub(crate) quiet: bool,
 }
 
 /// Take an instance's skills into skills/TENANT.
@@ -81,6 +91,10 @@ pub(crate) struct Pull {
     /// remove those that the instance does not have; a backup is kept
     #[argh(switch)]
     pub(crate) delete: bool,
+
+    /// say only what is not right
+    #[argh(switch)]
+    pub(crate) quiet: bool,
 }
 
 /// Give skills/TENANT to the instance's workspace.
@@ -98,6 +112,10 @@ pub(crate) struct Push {
     /// remove those of its workspace that are not here; a backup is kept
     #[argh(switch)]
     pub(crate) delete: bool,
+
+    /// say only what is not right
+    #[argh(switch)]
+    pub(crate) quiet: bool,
 }
 
 /// Both ways, new skills only: nothing is replaced or removed.
@@ -115,6 +133,10 @@ pub(crate) struct Bisync {
     /// only from here to the instance
     #[argh(switch)]
     pub(crate) push: bool,
+
+    /// say only what is not right
+    #[argh(switch)]
+    pub(crate) quiet: bool,
 }
 
 /// Remove what killed commands left, and name skills of tenants that are gone.
@@ -124,4 +146,21 @@ pub(crate) struct Clean {
     /// only this tenant
     #[argh(positional, arg_name = "TENANT")]
     pub(crate) tenant: Option<String>,
+
+    /// say only what is not right
+    #[argh(switch)]
+    pub(crate) quiet: bool,
+}
+
+impl Action {
+    pub(super) fn volume(&self) -> Volume {
+        Volume::of(match self {
+            Action::List(it) => it.quiet,
+            Action::Diff(it) => it.quiet,
+            Action::Pull(it) => it.quiet,
+            Action::Push(it) => it.quiet,
+            Action::Bisync(it) => it.quiet,
+            Action::Clean(it) => it.quiet,
+        })
+    }
 }

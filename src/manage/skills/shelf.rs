@@ -10,7 +10,6 @@ use std::{
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
-use super::skill::Skill;
 use crate::{
     docker::{TreeFile, TreeLimits},
     ids,
@@ -44,7 +43,8 @@ pub(crate) fn local_tree(dir: &Path, limits: TreeLimits) -> io::Result<Option<Ve
             let metadata = entry.metadata()?;
             entries += 1;
             if entries > limits.entries() {
-                return Err(too_much(limits));
+                let most = limits.entries();
+                return Err(io::Error::other(format!("it has more than {most} entries")));
             }
             if metadata.is_dir() && path.components().count() <= DEPTH_MAX {
                 open.push(path);
@@ -82,34 +82,57 @@ fn too_much(limits: TreeLimits) -> io::Error {
 /// Whose the files become; the process's own where it cannot give them away.
 pub(super) type Owner = Option<(u32, u32)>;
 
-/// Puts a skill into a directory, in the place of one of its name.
+/// What is where a skill is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    Nothing,
+    /// An old one, which is kept somewhere.
+    Old,
+}
+
+/// Puts a skill's files at a path below a directory.
 ///
 /// # Errors
-/// When it cannot be written; then the old one is as it was.
-pub(super) fn put(dir: &Path, name: &str, skill: &Skill, owner: Owner) -> io::Result<()> {
+/// When it cannot be written; then what was there is as it was. [`io::ErrorKind::AlreadyExists`] when
+/// something is there and should not be.
+pub(super) fn put(
+    dir: &Path,
+    (at, over): (&Path, Over),
+    (files, owner): (&[TreeFile], Owner),
+) -> io::Result<()> {
     if !dir.exists() {
         DirBuilder::new().recursive(true).mode(0o755).create(dir)?;
         own(dir, owner)?;
     }
-    let aside = dir.join(format!(".{name}{ASIDE}{}", ids::random_hex::<6>()));
-    let done = write_files(&aside, &skill.files, owner).and_then(|()| {
-        let place = dir.join(name);
-        match place.symlink_metadata() {
-            Ok(_) => renameat_with(CWD, &aside, CWD, &place, RenameFlags::EXCHANGE)?,
-            Err(_) => fs::rename(&aside, &place)?,
-        }
-        Ok(())
-    });
+    let name = at.file_name().unwrap_or_default().to_string_lossy();
+    let aside = aside(dir, &name);
+    let how = match over {
+        Over::Nothing => RenameFlags::NOREPLACE,
+        Over::Old => RenameFlags::EXCHANGE,
+    };
+    let done = write_files(&aside, files, owner)
+        .and_then(|()| Ok(renameat_with(CWD, &aside, CWD, dir.join(at), how)?));
     // The old one after an exchange, what there is of the new one after an error.
     let _ = fs::remove_dir_all(&aside);
     done
 }
 
-/// Writes a skill's files into a directory that is not there yet.
+/// Removes a skill. Who is killed at it leaves it whole, or what the next command removes.
 ///
 /// # Errors
-/// When any of it cannot be written.
-pub(super) fn write_files(dir: &Path, files: &[TreeFile], owner: Owner) -> io::Result<()> {
+/// When it cannot be moved; then it is as it was.
+pub(super) fn remove(dir: &Path, (name, at): (&str, &Path)) -> io::Result<()> {
+    let aside = aside(dir, name);
+    fs::rename(dir.join(at), &aside)?;
+    fs::remove_dir_all(aside)
+}
+
+fn aside(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!(".{name}{ASIDE}{}", ids::random_hex::<6>()))
+}
+
+/// Writes a skill's files into a directory that is not there yet.
+fn write_files(dir: &Path, files: &[TreeFile], owner: Owner) -> io::Result<()> {
     make_dir(dir, owner)?;
     for file in files {
         let mut at = dir.to_owned();
@@ -185,16 +208,14 @@ mod tests {
         bytes: 1000,
     };
 
-    fn skill(text: &str) -> Skill {
+    fn skill(text: &str) -> Vec<TreeFile> {
         let file = |path: &str| TreeFile {
             path: path.into(),
             bytes: text.into(),
             is_executable: path.ends_with(".sh"),
             mtime: 1_000_000_000,
         };
-        Skill {
-            files: vec![file("SKILL.md"), file("bin/run.sh")],
-        }
+        vec![file("SKILL.md"), file("bin/run.sh")]
     }
 
     fn names(dir: &Path) -> Vec<String> {
@@ -210,8 +231,13 @@ mod tests {
     fn skill_is_replaced_whole_and_read_as_it_was_written() {
         let root = std::env::temp_dir().join(format!("ccgw-shelf-{}", std::process::id()));
         let dir = root.join("skills");
-        put(&dir, "a", &skill("old"), None).unwrap();
-        put(&dir, "a", &skill("new"), None).unwrap();
+        let put_at = |at: &str, over, files: &[TreeFile]| {
+            put(&dir, (Path::new(at), over), (files, None)).map_err(|it| it.kind())
+        };
+        let taken = Err(io::ErrorKind::AlreadyExists);
+        put_at("a", Over::Nothing, &skill("old")).unwrap();
+        assert_eq!(put_at("a", Over::Nothing, &skill("other")), taken);
+        put_at("a", Over::Old, &skill("new")).unwrap();
         let mode = |path: &str| fs::metadata(dir.join(path)).unwrap().permissions().mode();
         assert_eq!(
             (mode("a/SKILL.md") & 0o111, mode("a/bin/run.sh") & 0o111),
@@ -219,12 +245,12 @@ mod tests {
         );
         let mut files = local_tree(&dir.join("a"), LIMITS).unwrap().unwrap();
         files.sort_by(|a, b| a.path.cmp(&b.path));
-        assert_eq!(files, skill("new").files);
-        let twice = Skill {
-            files: [skill("x").files, skill("x").files].concat(),
-        };
-        assert!(put(&dir, "a", &twice, None).is_err());
-        assert!(put(&dir, "b", &twice, None).is_err());
+        assert_eq!(files, skill("new"));
+        let twice = [skill("x"), skill("x")].concat();
+        assert_eq!(put_at("a", Over::Old, &twice), taken);
+        assert_eq!(put_at("b", Over::Nothing, &twice), taken);
+        put_at("c", Over::Nothing, &skill("x")).unwrap();
+        remove(&dir, ("c", Path::new("c"))).unwrap();
         assert_eq!(names(&dir), ["a"]);
 
         fs::create_dir(dir.join(".a.ccgw-0123")).unwrap();

@@ -12,6 +12,8 @@ use crate::{config, docker::TreeFile};
 /// A directory with a SKILL.md.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Skill {
+    /// Where it was found, below the directory of all: a skill can be in a group of others.
+    pub(super) at: PathBuf,
     /// By path, below the skill's directory.
     pub(super) files: Vec<TreeFile>,
 }
@@ -34,6 +36,8 @@ pub(super) struct Found {
     pub(super) skills: BTreeMap<String, Skill>,
     /// What was left out, a sentence each; names in it are somebody else's text.
     pub(super) left_out: Vec<String>,
+    /// Under which names: these are there, whatever they are.
+    pub(super) odd: BTreeSet<String>,
 }
 
 /// Sorts files by the skill that they are of; others are no skill's. A skill is called like its directory.
@@ -81,6 +85,11 @@ pub(super) fn by_skill(files: Vec<TreeFile>) -> Found {
 }
 
 impl Found {
+    /// Whether there is such a skill, if only one that is left out.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.skills.contains_key(name) || self.odd.contains(name)
+    }
+
     fn take(&mut self, root: &Path, mut files: Vec<TreeFile>) {
         let name = root
             .file_name()
@@ -102,9 +111,11 @@ impl Found {
             format!("`{other}` has that name already; rename one of them")
         } else {
             files.sort_by(|a, b| a.path.cmp(&b.path));
-            self.skills.insert(name, Skill { files });
+            let at = root.to_owned();
+            self.skills.insert(name, Skill { at, files });
             return;
         };
+        self.odd.insert(name);
         self.left_out.push(format!("{shown}: {why}"));
     }
 }
@@ -115,7 +126,7 @@ fn is_inside(path: &Path) -> bool {
     parts.all(|it| matches!(it, Component::Normal(_))) && path.components().count() <= DEPTH_MAX
 }
 
-fn is_plain(name: &str) -> bool {
+pub(super) fn is_plain(name: &str) -> bool {
     let is_char = |char: char| char.is_ascii_alphanumeric() || matches!(char, '-' | '_' | '.');
     !name.is_empty()
         && name.len() <= NAME_MAX
@@ -270,16 +281,19 @@ mod tests {
         let names: Vec<_> = found.skills.keys().map(String::as_str).collect();
         assert_eq!(names, ["Good"]);
         assert_eq!(found.left_out.len(), odd.len() + 2, "{:?}", found.left_out);
+        assert!(found.has("Good") && found.has("good") && found.has("big") && !found.has("x"));
     }
 
     #[test]
     fn content_is_compared_and_not_its_time() {
         let skill = |files: &[TreeFile]| Skill {
+            at: "x".into(),
             files: files.to_vec(),
         };
         let one = skill(&[with("SKILL.md", "x")]);
         let mut later = one.clone();
         later.files[0].mtime = 99;
+        later.at = "group/x".into();
         assert_eq!(one.hash(), later.hash());
         assert_eq!((one.written(), later.written()), (7, 99));
         for other in [
@@ -296,6 +310,7 @@ mod tests {
     fn front_matter_is_read_as_yaml() {
         let about = |text: &str| {
             Skill {
+                at: "x".into(),
                 files: vec![with("SKILL.md", text)],
             }
             .about()

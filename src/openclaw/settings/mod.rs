@@ -4,6 +4,7 @@ mod edit;
 mod include;
 mod patch;
 mod plan;
+mod plugins;
 mod source;
 mod variables;
 
@@ -16,6 +17,7 @@ use include::{Merged, Mount};
 use source::{Comments, Source};
 
 pub(crate) use plan::{GatewayUrl, Plan, ProviderChange, Refusal};
+pub(crate) use plugins::Plugin;
 
 /// Gives a file's bytes by the path that the instance knows it by; `None` when it does not exist.
 /// An error says why it cannot be read, without the path.

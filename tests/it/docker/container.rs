@@ -211,6 +211,12 @@ impl Container<'_> {
         self.post("stop?t=30");
     }
 
+    /// Calls it otherwise, while it runs.
+    #[track_caller]
+    pub(crate) fn rename(&self, name: &str) {
+        self.post(&format!("rename?name={name}"));
+    }
+
     /// What the engine says about the container.
     #[track_caller]
     pub(crate) fn inspect(&self) -> Value {

@@ -5,6 +5,14 @@ mod engines;
 mod local;
 mod served;
 mod skills;
+mod skills_containers;
+mod skills_disks;
+mod skills_hostile;
+mod skills_killed;
+mod skills_many;
+mod skills_progress;
+mod skills_served;
+mod skills_sources;
 mod tenants;
 
 use std::{

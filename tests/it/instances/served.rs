@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A machine with the real CLI, whose model is scripted.
-fn host(api: &ScriptedApi) -> Host {
+pub(super) fn host(api: &ScriptedApi) -> Host {
     let dir = TempDir::new();
     // What a tenant's `env` would hold; here one script gives it to all.
     let script = format!(

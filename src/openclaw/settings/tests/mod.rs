@@ -3,6 +3,7 @@
 mod edit;
 mod include;
 mod plan;
+mod plugins;
 mod random;
 mod read;
 

@@ -1,0 +1,132 @@
+//! What must be right of this machine, whatever instances there are.
+
+use std::{
+    path::Path,
+    time::{Duration, SystemTime},
+};
+
+use super::{Options, Report};
+use crate::{
+    config::{Config, ConfigDir, Loaded},
+    manage::{cli_check, found::Found, prove::Finding, reach::Answering, setup::state_dir},
+};
+
+pub(super) fn this_machine(options: &Options, loaded: &Loaded, report: &mut Report) {
+    let config = &loaded.config;
+    for notice in &loaded.notices {
+        report.all("config", Finding::warn(notice, ""));
+    }
+    if loaded.notices.is_empty() {
+        let tenants = config.tenants.len();
+        let text = format!(
+            "{} is valid and private, {tenants} tenants",
+            options.config.display()
+        );
+        report.all("config", Finding::ok(text));
+    }
+    match cli_check::version(config) {
+        Ok(version) => {
+            report.all("cli", Finding::ok(version));
+            report.all("login", login(config, &ConfigDir::Shared));
+        }
+        Err(why) => report.all("cli", Finding::fail(why, "")),
+    }
+    report.all("clock", clock(&options.config));
+    report.all("disk", disk());
+    report.all("memory", memory(config));
+}
+
+pub(super) fn login(config: &Config, dir: &ConfigDir) -> Finding {
+    match cli_check::signed_in(config, dir) {
+        Ok(true) => Finding::ok("the CLI says that it is signed in (only a request proves it)"),
+        Ok(false) => Finding::warn(
+            "the CLI is not signed in",
+            "run `claude` as the user that runs ccgw; tenants with a credential in env do not need it",
+        ),
+        Err(why) => Finding::warn(why, ""),
+    }
+}
+
+fn clock(file: &Path) -> Finding {
+    let changed = std::fs::metadata(file).and_then(|it| it.modified());
+    let ahead = changed
+        .ok()
+        .and_then(|it| it.duration_since(SystemTime::now()).ok());
+    match ahead {
+        Some(ahead) if ahead > Duration::from_secs(60) => Finding::warn(
+            format!(
+                "the clock is behind: config.yaml was changed {} s from now",
+                ahead.as_secs()
+            ),
+            "set the clock, for example with `timedatectl set-ntp true`; logins and limits depend on it",
+        ),
+        _ => Finding::ok("not behind its own files"),
+    }
+}
+
+/// A run writes transcripts and its own files; below this it soon fails.
+const DISK_MIN: u64 = 512 << 20;
+
+fn disk() -> Finding {
+    let dir = match state_dir() {
+        Ok(dir) => dir,
+        Err(why) => return Finding::fail(why, ""),
+    };
+    match rustix::fs::statvfs(&dir) {
+        Ok(stat) => {
+            let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+            let text = format!("{} MiB free in {}", free >> 20, dir.display());
+            match free < DISK_MIN {
+                true => Finding::warn(text, "make room: runs write there"),
+                false => Finding::ok(text),
+            }
+        }
+        Err(error) => Finding::warn(format!("{}: {error}", dir.display()), ""),
+    }
+}
+
+/// What one run takes when it works: 150 to 300 MB, measured.
+const RUN_MIB: u64 = 300;
+
+fn memory(config: &Config) -> Finding {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|it| it.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|it| it.split_whitespace().next()?.parse::<u64>().ok());
+    let runs = config.cli.max_concurrent as u64;
+    let Some(mib) = kib.map(|it| it / 1024) else {
+        return Finding::warn("how much memory is free is not told here", "");
+    };
+    let text = format!("{mib} MiB available for {runs} runs of up to {RUN_MIB} MiB");
+    match mib < runs * RUN_MIB {
+        true => Finding::warn(
+            text,
+            "lower cli.max_concurrent, or the machine will swap or kill",
+        ),
+        false => Finding::ok(text),
+    }
+}
+
+pub(super) fn docker(found: &Found, report: &mut Report) {
+    for engine in &found.engines {
+        let text = format!("Engine {} at {}", engine.release, engine.address());
+        report.all("docker", Finding::ok(text));
+    }
+    for problem in &found.engine_problems {
+        let mend = "start Docker, or let this user reach its socket (group docker), if instances run in it";
+        report.all("docker", Finding::warn(problem, mend));
+    }
+    if found.engines.is_empty() && found.engine_problems.is_empty() {
+        report.all("docker", Finding::ok("none here"));
+    }
+}
+
+pub(super) fn gateway(answering: &Result<Answering, String>) -> Finding {
+    match answering {
+        Ok(Answering::Gateway { port }) => Finding::ok(format!("runs at port {port}")),
+        Ok(Answering::Beacon(beacon)) => Finding::fail(
+            format!("does not run; port {} is free", beacon.port),
+            "start it: ccgw config.yaml, or systemctl start ccgw",
+        ),
+        Err(why) => Finding::fail(why, ""),
+    }
+}
