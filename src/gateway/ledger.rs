@@ -85,7 +85,14 @@ impl Ledger {
             ("tenant", &job.tenant.name),
             ("model", &job.prompt.model),
             ("outcome", &name),
-            ("session", &self.session),
+            (
+                "session",
+                if self.session.is_empty() {
+                    &"-"
+                } else {
+                    &self.session
+                },
+            ),
             ("pid", &self.pid.load(Ordering::Relaxed)),
             ("queued_ms", &queued.as_millis()),
             ("first_ms", &first),
