@@ -1,9 +1,11 @@
 //! The configuration file's bytes: read under a bound, checked to be text, with the file's mode.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use super::problems::{Place, Problems, Reported};
 
@@ -48,8 +50,20 @@ pub(super) fn read(path: &Path, problems: &mut Problems) -> Result<Content, Repo
 }
 
 fn read_bytes(path: &Path) -> io::Result<(Vec<u8>, u32)> {
-    let file = File::open(path)?;
-    let mode = file.metadata()?.permissions().mode() & 0o7777;
+    // A pipe would hold up whoever opens it, until somebody writes to it.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
     let mut bytes = Vec::new();
     // One byte more tells a file of just this size from a larger one.
     file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;

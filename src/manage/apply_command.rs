@@ -74,11 +74,10 @@ pub(crate) fn point(
 ) -> Result<Connected, String> {
     let config = load(config)?;
     let found = Found::search(&config.tenants);
-    let instance = found.named(tenant).ok_or_else(|| not_found(tenant))?;
-    let chosen = [instance];
+    let chosen = [found.own(tenant)?];
     let connected = connect(&config, &found, (&chosen, given, EnvFiles::Update))?;
     let connected = connected.into_iter().next();
-    connected.ok_or_else(|| not_found(tenant))
+    connected.ok_or_else(|| format!("{tenant} was not connected"))
 }
 
 fn load(path: &Path) -> Result<Config, String> {
@@ -128,19 +127,15 @@ fn chosen<'f>(
     let Some(name) = &options.tenant else {
         let mut chosen = Vec::new();
         for tenant in &config.tenants {
-            match found.named(&tenant.name) {
-                Some(instance) => chosen.push(instance),
-                None => Say::new().warn(&format!(
-                    "{}: no running OpenClaw is called so; start its container, if it has one",
-                    tenant.name
-                )),
+            match found.own(&tenant.name) {
+                Ok(instance) => chosen.push(instance),
+                Err(why) => Say::new().warn(&format!("{}: {why}", tenant.name)),
             }
         }
         return Ok(chosen);
     };
     let tenant = config.tenant(name)?;
-    let instance = found.named(&tenant.name);
-    Ok(vec![instance.ok_or_else(|| not_found(name))?])
+    Ok(vec![found.own(&tenant.name)?])
 }
 
 /// The container of a tenant that was removed, as far as something was kept of it, and the tenant.
@@ -168,16 +163,12 @@ fn chosen_to_revert<'f>(
     found: &'f Found,
 ) -> Result<Vec<&'f Instance>, String> {
     match &options.tenant {
-        Some(name) => match found.named(name) {
-            Some(instance) => Ok(vec![instance]),
-            None => config.tenant(name).and(Err(not_found(name))),
+        Some(name) => match found.own(name) {
+            Ok(instance) => Ok(vec![instance]),
+            Err(why) => config.tenant(name).and(Err(why)),
         },
         None => chosen(options, config, found),
     }
-}
-
-fn not_found(name: &str) -> String {
-    format!("no running OpenClaw is called `{name}`; start its container")
 }
 
 /// Puts an instance's files back as they were before the last change.

@@ -49,7 +49,7 @@ struct Entry {
 
 const MANIFEST: &str = "files.json";
 
-/// So many are kept; the oldest goes first.
+/// So many are kept; the oldest but one goes first.
 const KEPT: usize = 50;
 
 /// Commands that keep something at the same moment are few.
@@ -133,7 +133,8 @@ impl Backups {
     fn forget_old(&self) {
         let all = self.all();
         let surplus = all.len().saturating_sub(KEPT);
-        for dir in &all[..surplus] {
+        // The first is how things were before the gateway: it stays.
+        for dir in all.iter().skip(1).take(surplus) {
             // One that stays takes a little room, no more.
             let _ = fs::remove_dir_all(dir);
         }

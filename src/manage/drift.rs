@@ -38,7 +38,8 @@ pub(crate) fn watch(config: impl Fn() -> Arc<Config> + Send + 'static) {
 /// Tells of each instance once, and again when it is something else.
 fn look(config: &Config, told: &mut BTreeMap<String, String>) {
     let found = Found::search(&config.tenants);
-    for instance in &found.instances {
+    let own = |it: &&Instance| found.stranger(&it.name).is_none();
+    for instance in found.instances.iter().filter(own) {
         let tenant = config.tenants.iter().find(|it| it.name == instance.name);
         let Some(tenant) = tenant else { continue };
         match drifted(&found, instance, (config.server.port, tenant)) {
@@ -83,13 +84,9 @@ pub(super) fn drifted(
         Ok(plan) => plan,
         Err(why) => return Some(why),
     };
-    let has_our_port = |url: &str| {
-        let origin = url.trim_end_matches('/').trim_end_matches("/v1");
-        origin.ends_with(&format!(":{port}"))
-    };
     let elsewhere = plan.providers.iter().find(|it| {
         let now = it.previous_base_url.as_deref();
-        !now.is_some_and(has_our_port)
+        !now.is_some_and(|url| has_port(url, port))
     });
     if let Some(provider) = elsewhere {
         let now = provider.previous_base_url.as_deref().unwrap_or("nothing");
@@ -103,4 +100,27 @@ pub(super) fn drifted(
             }
             None => "its key is not the tenant's".to_owned(),
         })
+}
+
+/// Whether an instance asks the gateway, with whatever key.
+pub(super) fn points_here(found: &Found, instance: &Instance, port: u16) -> bool {
+    let target = Target {
+        origin: "http://ccgw",
+        key: "",
+        env_files: EnvFiles::LeaveAlone,
+    };
+    let settings = apply::settings(&found.access(instance));
+    let plan = settings.and_then(|it| apply::plan(&it, &target));
+    plan.is_ok_and(|plan| {
+        let mut now = plan
+            .providers
+            .iter()
+            .filter_map(|it| it.previous_base_url.as_deref());
+        now.any(|url| has_port(url, port))
+    })
+}
+
+fn has_port(url: &str, port: u16) -> bool {
+    let origin = url.trim_end_matches('/').trim_end_matches("/v1");
+    origin.ends_with(&format!(":{port}"))
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{access::Access, progress};
+use super::{access::Access, identities::Identities, progress, setup::state_path};
 use crate::{
     config::Tenant,
     docker::Engine,
@@ -27,6 +27,8 @@ pub(crate) struct Found {
     pub(crate) unseen: usize,
     /// Which engine holds the container of this id.
     homes: BTreeMap<String, usize>,
+    /// Instances that have the name of a tenant and are not the tenant's: why not.
+    strangers: BTreeMap<String, String>,
 }
 
 impl Found {
@@ -63,8 +65,18 @@ impl Found {
         instances.extend(of_this_machine(env));
         let unseen = notices.len();
         notices.extend(without_doubles(&mut instances));
+        let known = state_path().and_then(|state| Identities::load(&state));
+        let known = known.map_err(|why| notices.push(why)).ok();
+        if let Some(known) = &known {
+            known.give_names(&mut instances);
+        }
         notices.extend(discover::make_unique(&mut instances, claims));
+        let why = |it: &Instance| known.as_ref()?.check(it).err();
+        let strangers = instances
+            .iter()
+            .filter_map(|it| Some((it.name.clone(), why(it)?)));
         Found {
+            strangers: strangers.collect(),
             engines,
             engine_problems,
             instances,
@@ -79,9 +91,26 @@ impl Found {
         Access::new(instance, home.and_then(|index| self.engines.get(*index)))
     }
 
-    /// The instance of a tenant's name.
+    /// The instance of a tenant. One that only has its name gets neither its key nor its skills.
     pub(crate) fn named(&self, name: &str) -> Option<&Instance> {
-        self.instances.iter().find(|it| it.name == name)
+        let named = self.instances.iter().find(|it| it.name == name);
+        named.filter(|_| !self.strangers.contains_key(name))
+    }
+
+    /// The instance of a tenant.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) fn own(&self, name: &str) -> Result<&Instance, String> {
+        self.named(name).ok_or_else(|| match self.stranger(name) {
+            Some(why) => why.to_owned(),
+            None => format!("no running OpenClaw is called `{name}`; start its container"),
+        })
+    }
+
+    /// Why an instance of this name is not the tenant's, where there is one.
+    pub(crate) fn stranger(&self, name: &str) -> Option<&str> {
+        self.strangers.get(name).map(String::as_str)
     }
 }
 

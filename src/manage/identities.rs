@@ -54,6 +54,23 @@ impl Identities {
         }
     }
 
+    /// Gives the instances that are known their tenants' names, and puts them first, so that no other one gets
+    /// their name.
+    pub(crate) fn give_names(&self, instances: &mut [Instance]) {
+        let known = |instance: &Instance| {
+            let identity = instance.identity();
+            let of = self.of_tenant.iter().find(|(_, known)| **known == identity);
+            of.map(|(tenant, _)| tenant.clone())
+        };
+        for instance in instances.iter_mut() {
+            if let Some(tenant) = known(instance) {
+                instance.name = tenant;
+            }
+        }
+        // Stable: the others keep their order.
+        instances.sort_by_key(|it| known(it).is_none());
+    }
+
     /// Notes instances that are connected.
     ///
     /// # Errors

@@ -342,7 +342,9 @@ fn copy_skills(
         return;
     }
     say.head("Skills");
-    for candidate in candidates {
+    // Of another instance, whose skills would run commands for a tenant that is not its own: told above.
+    let own = |it: &&Candidate<'_>| found.stranger(it.name()).is_none();
+    for candidate in candidates.iter().filter(own) {
         let access = found.access(candidate.access.instance);
         let dir = config.skills.dir.join(candidate.name());
         match skills::pull_new(access, (candidate.name(), &dir)) {

@@ -39,6 +39,9 @@ impl Setting<'_> {
         if tenant.config_dir != ConfigDir::Shared {
             add("login", login(self.config, &tenant.config_dir));
         }
+        if let Some(why) = self.found.stranger(name) {
+            return add("instance", Finding::fail(why, ""));
+        }
         let Some(instance) = self.found.named(name) else {
             return add(
                 "instance",

@@ -121,9 +121,7 @@ fn at_desk(
     say: Say,
     act: &impl Fn(&Desk<'_>) -> Result<(), String>,
 ) -> Result<(), String> {
-    let instance = found.named(&tenant.name).ok_or(
-        "no running OpenClaw of this name was found; start its container, or name another tenant",
-    )?;
+    let instance = found.own(&tenant.name)?;
     let access = found.access(instance);
     let _lock = lock(&tenant.name)?;
     let dir = config.skills.dir.join(&tenant.name);

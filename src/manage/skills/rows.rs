@@ -134,9 +134,14 @@ fn rows(config: &Config, name: Option<&str>, scope: Scope) -> Result<(Vec<Row>, 
     let mut good = true;
     for tenant in chosen(config, name)? {
         let here = shelf_of(&config.skills.dir.join(&tenant.name))?;
-        let there = match found.named(&tenant.name) {
-            None => There::default(),
-            Some(instance) => {
+        let there = match found.own(&tenant.name) {
+            // Only what is here can be shown, and that must be said.
+            Err(why) => {
+                say::prompt(&format!("{}: only what is here: {why}", tenant.name));
+                say::prompt_end();
+                There::default()
+            }
+            Ok(instance) => {
                 let access = found.access(instance);
                 let read = Places::of(&access).and_then(|it| it.read(scope));
                 match read {

@@ -96,8 +96,10 @@ impl EnvArguments {
             ("list", false) => return Err("list takes no variables".to_owned()),
             ("set" | "unset", true) => return Err(format!("{}: name a variable", self.verb)),
             (other, _) => {
+                // It may be an assignment, whose value is a secret.
+                let other = other.split_once('=').map_or(other, |(name, _)| name);
                 return Err(format!(
-                    "`{other}` is not something to do, write set, unset or list"
+                    "`{other}` is not something to do, write set, unset or list after the tenant"
                 ));
             }
         };
@@ -182,7 +184,13 @@ fn value((name, value): &(String, Value)) -> Result<(String, Secret), String> {
             if std::io::stdin().is_terminal() {
                 prompt(&format!("The value of {name}, then Enter and Ctrl-D: "));
             }
-            Secret::new(one_line(&from_stdin()?).to_owned())
+            let text = from_stdin()?;
+            if text.is_empty() {
+                return Err(format!(
+                    "nothing came from stdin for {name}; write {name}= for an empty value"
+                ));
+            }
+            Secret::new(one_line(&text).to_owned())
         }
     };
     Ok((name.clone(), value))

@@ -17,6 +17,7 @@ use crate::{
         apply_command::revert,
         backups::Backups,
         doctor::Output,
+        drift,
         found::Found,
         identities::Identities,
         prove::Finding,
@@ -121,7 +122,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<bool, String> {
     }
     let reverted = match options.instance {
         Instance::Leave => None,
-        Instance::Revert => Some(put_back(&found, name)?),
+        Instance::Revert => Some(put_back(&found, name, config.server.port)?),
     };
     lines.findings(reverted.as_slice());
     let edited = edit(path, Missing::Refuse, |before| {
@@ -129,6 +130,9 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<bool, String> {
         Ok(vec![Change::RemoveTenant(name.clone())])
     })?;
     let mut warnings = edited.notes;
+    if config.tenants.len() == 1 {
+        warnings.push(LAST.to_owned());
+    }
     // Whoever gets this name next is another one.
     let forgotten = state_path().and_then(|state| Identities::forget(&state, name));
     warnings.extend(forgotten.err());
@@ -155,6 +159,8 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<bool, String> {
     Ok(true)
 }
 
+const LAST: &str = "that was the last tenant: started without any, the gateway serves all programs of this machine without a key";
+
 /// What a removal does not take away.
 fn left(config: &Config, found: &Found, options: &Options) -> Vec<String> {
     let name = &options.name;
@@ -174,15 +180,24 @@ fn left(config: &Config, found: &Found, options: &Options) -> Vec<String> {
 
 /// # Errors
 /// When it cannot be put back; then nothing else is done either.
-fn put_back(found: &Found, name: &str) -> Result<Finding, String> {
-    let Some(instance) = found.named(name) else {
-        return Err(format!(
-            "no running OpenClaw is called `{name}`, so nothing was put back or removed; start its container, or leave out --revert"
-        ));
-    };
-    let finding = revert(found, instance, &Backups::of(&state_dir()?, name));
+fn put_back(found: &Found, name: &str, port: u16) -> Result<Finding, String> {
+    let none = |why| format!("nothing was put back or removed: {why}, or leave out --revert");
+    let instance = found.own(name).map_err(none)?;
+    let backups = Backups::of(&state_dir()?, name);
+    let mut finding = revert(found, instance, &backups);
+    // Each rotation and each apply kept what was there before it.
+    while finding.mark == Mark::Ok
+        && drift::points_here(found, instance, port)
+        && backups.newest()?.is_some()
+    {
+        finding = revert(found, instance, &backups);
+    }
     match finding.mark {
         Mark::Fail => Err(format!("nothing was removed: {finding}")),
+        Mark::Ok | Mark::Warn if drift::points_here(found, instance, port) => Ok(Finding::warn(
+            format!("{finding}; it still points here"),
+            "give its provider another baseUrl",
+        )),
         Mark::Ok | Mark::Warn => Ok(finding),
     }
 }
