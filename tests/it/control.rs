@@ -1,6 +1,7 @@
 //! The operator's socket and the commands that use it.
 
 mod socket;
+mod top;
 
 use std::{fs, path::PathBuf, process::Output, time::Duration};
 
