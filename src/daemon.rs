@@ -4,42 +4,34 @@
 //! queue is answered 503; a run that finishes within `cli.drain_timeout` is answered in full; what
 //! is left then is told so and ended with all its processes. A second signal skips the waiting.
 
+mod greeting;
+pub(crate) mod parts;
+mod waiting;
+
 use std::{
-    io::{self, Write as _},
-    net::{IpAddr, SocketAddr},
+    io,
+    net::SocketAddr,
     path::Path,
     process::ExitCode,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, bounded, never, select};
-use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
-    iterator::Signals,
-};
+use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use signal_hook::consts::SIGHUP;
 
+use self::waiting::{IDLE, closed_when_idle, signal_name, wait_for_end};
 use crate::{
     args::Demo,
-    claude::{
-        command, keeper,
-        pool::Minder,
-        probe::Cli,
-        program::{self, Kind, Program},
-    },
+    claude::{keeper, pool::Minder},
     config::{self, Config},
     control::{self, Control, Order},
-    gateway::{
-        CliWorkers, Gateway, HttpWorkers, Parts, Reason, Served, WithoutTenants,
-        continuity::{self, Conversations},
-    },
-    http::{self, Listener, ListenerConfig},
+    gateway::{CliWorkers, Gateway, HttpWorkers, Reason, Served, WithoutTenants, continuity},
+    http::{Listener, ListenerConfig, Request},
     log,
     manage::drift,
     reload::Reload,
-    scheduler::{self, Scheduler},
-    state::StateDir,
+    scheduler::Scheduler,
     watch,
 };
 
@@ -68,7 +60,7 @@ pub(crate) fn serve(
     source: &str,
     demo: Demo,
 ) -> Result<ExitCode, String> {
-    let signals = signals().map_err(|it| format!("cannot watch signals: {it}"))?;
+    let signals = waiting::signals().map_err(|it| format!("cannot watch signals: {it}"))?;
     keeper::adopt_orphans().map_err(|it| format!("cannot become a subreaper: {it}"))?;
     let parts = Threads::start((config, file), source, demo)?;
     let changes = watch::start(file, read_at);
@@ -95,59 +87,39 @@ impl Threads {
             true => WithoutTenants::ThisMachine,
             false => WithoutTenants::Nobody,
         };
-        let served = Served::new(
-            Arc::clone(&config),
-            skill_text(&config.cli.skill_file)?,
-            without,
-        );
+        let skill_text = parts::skill_text(&config.cli.skill_file)?;
+        let served = Served::new(Arc::clone(&config), skill_text, without);
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error: io::Error| format!("cannot start {what}: {error}")
         };
         let scheduler = Scheduler::start(served.limits(), runs_in, refusals_in)
             .map_err(failed("the scheduler"))?;
-        let (gateway, minder) = gateway(served, demo, scheduler.handle())?;
+        let (gateway, minder) = parts::gateway(served, demo, scheduler.handle())?;
         let gateway = Arc::new(gateway);
         continuity::forget_in_time(&gateway).map_err(failed("the thread that forgets"))?;
         let cli = CliWorkers::start(&gateway, &runs, config.cli.max_concurrent)
             .map_err(failed("the CLI workers"))?;
         let http = HttpWorkers::start(&gateway, &requests, &refusals)
             .map_err(failed("the http workers"))?;
-        let address = SocketAddr::new(config.bind_address(), config.server.port);
-        let admitting = Arc::clone(&gateway);
-        let heading = Arc::clone(&gateway);
-        let listener = Listener::start(
-            ListenerConfig {
-                addr: address,
-                limits: limits_of(&config.server),
-                error_body: Gateway::listener_error,
-                answer_headers: Box::new(move |head| heading.answer_headers(head)),
-                reserved_fds: OTHER_FDS + FDS_PER_RUN * config.cli.max_concurrent,
-            },
-            move |head, peer| admitting.admit(head, peer),
-            requests_in,
-        )
-        .map_err(|error| {
-            format!("cannot listen on {address}: {error}; choose another server.port (or PORT) or server.host")
-        })?;
-        announce(&gateway, source, listener.local_addr());
-        if demo == Demo::Off {
-            let gateway = Arc::clone(&gateway);
-            drift::watch(move || Arc::clone(&gateway.served().config));
-        }
-        if demo == Demo::Try {
-            print_request_to_try(&gateway, listener.local_addr());
-        }
+        let listener = listen(&gateway, requests_in)?;
+        greeting::announce(&gateway, source, listener.local_addr());
         let connections_max = listener.max_connections();
-        if connections_max < config.server.max_connections {
-            log::warn(
-                "fewer connections than server.max_connections: the limit on open files is too low (ulimit -Hn, LimitNOFILE)",
-                &[
-                    ("wanted", &config.server.max_connections),
-                    ("possible", &connections_max),
-                ],
-            );
+        greeting::warn_of_fewer_connections(config.server.max_connections, connections_max);
+        match demo {
+            Demo::Off => {
+                let gateway = Arc::clone(&gateway);
+                drift::watch(move || Arc::clone(&gateway.served().config));
+            }
+            Demo::Try => greeting::print_request_to_try(&gateway, listener.local_addr()),
+            Demo::On => {}
         }
+        let reload = Reload {
+            file: file.to_owned(),
+            without,
+            connections_max,
+            count: 0,
+        };
         Ok(Threads {
             gateway,
             listener,
@@ -155,12 +127,7 @@ impl Threads {
             http,
             cli,
             minder,
-            reload: Reload {
-                file: file.to_owned(),
-                without,
-                connections_max,
-                count: 0,
-            },
+            reload,
         })
     }
 
@@ -257,229 +224,21 @@ impl Threads {
     }
 }
 
-fn limits_of(server: &config::Server) -> http::Limits {
-    http::Limits {
-        max_body_bytes: server.max_body_bytes,
-        max_connections: server.max_connections,
-        max_connections_per_ip: server.max_connections_per_ip,
-        head_timeout: server.head_timeout,
-        body_timeout: server.body_timeout,
-        write_timeout: server.write_timeout,
-        ..http::Limits::default()
-    }
-}
-
-/// What [`wait_for_end`] returns when the last run is over.
-const IDLE: i32 = 0;
-
-/// Waits for a signal that ends the daemon, for `idle` to close, or for the deadline (`None`).
-fn wait_for_end(
-    signals: &Receiver<i32>,
-    idle: &Receiver<()>,
-    until: Option<Instant>,
-) -> Option<i32> {
-    let deadline = until.map_or_else(never, crossbeam_channel::at);
-    loop {
-        select! {
-            recv(signals) -> signal => match signal {
-                // It would only have been for requests that no longer come.
-                Ok(SIGHUP) => {}
-                Ok(signal) => return Some(signal),
-                Err(_) => return None,
-            },
-            recv(idle) -> _ => return Some(IDLE),
-            recv(deadline) -> _ => return None,
-        }
-    }
-}
-
-/// Closes the scheduler; the channel closes when its last permit is back.
-fn closed_when_idle(scheduler: Scheduler) -> Receiver<()> {
-    scheduler.handle().close();
-    let (idle_in, idle) = bounded::<()>(0);
-    let waiter = thread::Builder::new()
-        .name("drain".to_owned())
-        .spawn(move || {
-            scheduler.join();
-            drop(idle_in);
-        });
-    if let Err(error) = waiter {
-        // The sender went with the thread, so the drain is over at once: harsh, but it ends.
-        log::error("cannot wait for the runs", &[("why", &error)]);
-    }
-    idle
-}
-
-fn signals() -> io::Result<Receiver<i32>> {
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let (sender, receiver) = bounded(8);
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            for signal in signals.forever() {
-                // Eight unread signals say all there is to say.
-                let _ = sender.try_send(signal);
-            }
-        })?;
-    Ok(receiver)
-}
-
-fn signal_name(signal: Option<i32>) -> &'static str {
-    match signal {
-        Some(SIGTERM) => "SIGTERM",
-        Some(SIGINT) => "SIGINT",
-        _ => "none",
-    }
-}
-
-fn gateway(
-    served: Served,
-    demo: Demo,
-    scheduler: scheduler::Handle,
-) -> Result<(Gateway, Minder), String> {
-    let path = StateDir::locate(|name| std::env::var(name).ok())
-        .ok_or("no place for state: set STATE_DIRECTORY, XDG_STATE_HOME or HOME")?;
-    let state = StateDir::open(&path)
-        .map_err(|error| format!("cannot use the state directory {}: {error}", path.display()))?;
-    let base_env = command::base_environment(|name| std::env::var_os(name), &path);
-    let cli = Cli::start(program(&served.config, demo)?, base_env.clone(), &path);
-    let (conversations, minder) = Conversations::start(&served.config, &state)
-        .map_err(|it| format!("cannot start the thread for processes that wait: {it}"))?;
-    let gateway = Gateway::new(Parts {
-        served,
-        cli,
-        state,
-        base_env,
-        scheduler,
-        conversations,
-    });
-    Ok((gateway, minder))
-}
-
-fn program(config: &Config, demo: Demo) -> Result<Program, String> {
-    let found = || program::find(&config.cli.bin, std::env::var_os("PATH").as_ref());
-    let path = match demo {
-        Demo::On => return stand_in(),
-        Demo::Off => found()?,
-        Demo::Try => match found() {
-            Ok(path) => path,
-            Err(why) => {
-                log::warn(&why, &[]);
-                return stand_in();
-            }
-        },
-    };
-    Ok(Program {
-        path,
-        kind: Kind::ClaudeCode,
-    })
-}
-
-fn stand_in() -> Result<Program, String> {
-    let path = std::env::current_exe().map_err(|it| format!("cannot find this program: {it}"))?;
-    log::warn(
-        "DEMO: answers are made up by a built-in stand-in, no model is asked",
-        &[],
-    );
-    Ok(Program {
-        path,
-        kind: Kind::StandIn,
-    })
-}
-
-/// A request for a newcomer to send. Without tools its answer streams as it is made, whatever
-/// `cli.stream` says.
-fn print_request_to_try(gateway: &Gateway, address: SocketAddr) {
-    let host = match address.ip() {
-        ip if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
-        ip => ip,
-    };
-    let address = SocketAddr::new(host, address.port());
-    let mut text = String::from("\n");
-    if gateway.cli.program.kind == Kind::StandIn {
-        text +=
-            "  *** No Claude Code CLI here: a built-in STAND-IN answers, no model is asked. ***\n";
-        text += "  *** Install the real one: npm install -g @anthropic-ai/claude-code           ***\n\n";
-    }
-    text += "  In another terminal:\n\n";
-    let has_tenants = !gateway.served().config.tenants.is_empty();
-    if has_tenants {
-        text += "  KEY=...  # a tenant's api_key from the configuration\n";
-    }
-    text +=
-        &format!("  curl -N http://{address}/v1/messages -H 'content-type: application/json' \\\n");
-    if has_tenants {
-        text += "    -H \"x-api-key: $KEY\" \\\n";
-    }
-    text += r#"    -d '{"model":"sonnet","max_tokens":1024,"stream":true,"tool_choice":{"type":"none"},"messages":[{"role":"user","content":"Say hello"}]}'"#;
-    // A closed stdout has nobody to tell.
-    let _ = writeln!(io::stdout(), "{text}\n");
-}
-
-/// The built-in text, for a daemon that was installed without the file.
-const SKILL_TEXT: &str = include_str!("../openclaw-skill.md");
-
-/// A skill file is a page of text; more than this is a mistake.
-const SKILL_TEXT_MAX: u64 = 1 << 20;
-
-pub(crate) fn skill_text(path: &Path) -> Result<String, String> {
-    let bad = |why: String| format!("cli.skill_file {}: {why}", path.display());
-    match std::fs::metadata(path) {
-        Ok(it) if it.len() > SKILL_TEXT_MAX => return Err(bad("is larger than 1 MiB".to_owned())),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            log::info(
-                "no skill file; the built-in text is used",
-                &[("path", &path.display())],
-            );
-            return Ok(SKILL_TEXT.to_owned());
-        }
-        Err(error) => return Err(bad(error.to_string())),
-    }
-    std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))
-}
-
-fn announce(gateway: &Gateway, source: &str, address: SocketAddr) {
+/// The public listener, which gives every whole request to `requests`.
+fn listen(gateway: &Arc<Gateway>, requests: Sender<Box<Request>>) -> Result<Listener, String> {
     let config = &gateway.served().config;
-    log::info(
-        &format!("listening on http://{address}"),
-        &[
-            ("version", &env!("CARGO_PKG_VERSION")),
-            ("config", &source),
-            ("tenants", &config.tenants.len()),
-            ("max_concurrent", &config.cli.max_concurrent),
-        ],
-    );
-    if config.tenants.is_empty() {
-        log::warn(
-            "no tenants: only programs on this host are served, without a key",
-            &[],
-        );
-    } else if let IpAddr::V4(ip) = address.ip()
-        && ip.is_unspecified()
-    {
-        log::info(
-            "listening on all addresses: keep the port off the public internet (no TLS here)",
-            &[],
-        );
-    }
-    if config.tenants.len() > 1 {
-        log::warn(
-            "runs of different tenants are not isolated from each other or from this host",
-            &[],
-        );
-    }
-    let lent = std::env::var_os("ANTHROPIC_API_KEY").is_some();
-    let used = |tenant: &config::Tenant| {
-        tenant
-            .env
-            .iter()
-            .any(|(name, _)| name == "ANTHROPIC_API_KEY")
+    let address = SocketAddr::new(config.bind_address(), config.server.port);
+    let (admitting, heading) = (Arc::clone(gateway), Arc::clone(gateway));
+    let waiting = config.cli.warm.map_or(0, |it| it.max_processes);
+    let listening = ListenerConfig {
+        addr: address,
+        limits: parts::limits_of(&config.server),
+        error_body: Gateway::listener_error,
+        answer_headers: Box::new(move |head| heading.answer_headers(head)),
+        reserved_fds: OTHER_FDS + FDS_PER_RUN * (config.cli.max_concurrent + waiting),
     };
-    if lent && !config.tenants.iter().any(used) {
-        log::info(
-            "ANTHROPIC_API_KEY of the gateway's environment is not given to runs; set it in a tenant's env",
-            &[],
-        );
-    }
+    let admit = move |head: &_, peer| admitting.admit(head, peer);
+    Listener::start(listening, admit, requests).map_err(|error| {
+        format!("cannot listen on {address}: {error}; choose another server.port (or PORT) or server.host")
+    })
 }

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     config::{self, Changes, Loaded},
-    daemon::{self, FDS_PER_RUN, OTHER_FDS},
+    daemon::{FDS_PER_RUN, OTHER_FDS, parts},
     gateway::{CliWorkers, Gateway, LastReload, WithoutTenants},
     log,
 };
@@ -55,7 +55,7 @@ impl Reload {
         let env = |name: &str| std::env::var(name).ok();
         let Loaded { config, notices } =
             config::load(&self.file, &env).map_err(|problems| problems.to_string())?;
-        let skill_text = daemon::skill_text(&config.cli.skill_file)?;
+        let skill_text = parts::skill_text(&config.cli.skill_file)?;
         let old = gateway.served();
         let changes = Changes::between(&old.config, &config);
         if changes.is_empty() && skill_text == old.skill_text {

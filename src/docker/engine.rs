@@ -252,7 +252,13 @@ pub(crate) fn ask_socket(
     let failed = |error: String| format!("{} does not answer: {error}", socket.display());
     let request = ureq::http::Request::builder()
         .method(method)
-        .uri(format!("http://localhost{path}"))
+        .uri(format!("http://localhost{path}"));
+    let request = match method {
+        // ureq would send an empty body in chunks, and nobody there reads bodies.
+        "POST" => request.header("content-length", "0"),
+        _ => request,
+    };
+    let request = request
         .body(())
         .map_err(|error| failed(error.to_string()))?;
     let agent = agent(&Address::Unix(socket.to_owned()));

@@ -152,7 +152,8 @@ impl Gateway {
 
     /// Ends a request that runs or waits; false when there is none of this id.
     pub(crate) fn cancel(&self, request: &str) -> bool {
-        self.live.cancel(request) || self.scheduler.cancel(request)
+        // It may go from the queue to its run between two looks.
+        self.live.cancel(request) || self.scheduler.cancel(request) || self.live.cancel(request)
     }
 
     /// Decides by the head alone, in the listener's thread, whether a request may send its body.

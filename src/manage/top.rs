@@ -101,15 +101,20 @@ impl Drop for Screen {
 /// Everything in one write, each line cut at the edge and cleared behind, so that nothing flickers.
 fn draw(lines: &[String]) -> io::Result<()> {
     let size = tcgetwinsize(io::stdout())?;
-    let (rows, columns) = (
-        usize::from(size.ws_row).max(2),
-        usize::from(size.ws_col).max(20),
-    );
+    let (rows, columns) = match (size.ws_row, size.ws_col) {
+        // A terminal that does not know its size.
+        (0, _) | (_, 0) => (24, 80),
+        (rows, columns) => (usize::from(rows).max(2), usize::from(columns)),
+    };
     let mut frame = String::from("\x1b[H");
     let shown = lines.iter().take(rows - 1);
     for line in shown {
         frame.extend(line.chars().take(columns));
-        frame += "\x1b[K\r\n";
+        // At the edge it would take the last character away.
+        if line.chars().count() < columns {
+            frame += "\x1b[K";
+        }
+        frame += "\r\n";
     }
     frame += "\x1b[J\x1b[2mq ends this\x1b[0m";
     io::stdout().write_all(frame.as_bytes())?;

@@ -1,23 +1,16 @@
 //! The operator's socket and the commands that use it.
 
-use std::{
-    fs,
-    io::{Read, Write},
-    os::unix::{
-        fs::{FileTypeExt, PermissionsExt},
-        net::UnixStream,
-    },
-    path::PathBuf,
-    process::{Command, Output},
-    time::Duration,
-};
+mod socket;
+mod top;
+
+use std::{fs, path::PathBuf, process::Output, time::Duration};
 
 use serde_json::{Value, json};
 
 use crate::{
     fake_cli::FakeCli,
     gateway::{Gateway, prompt},
-    process::{DEAD_WITHIN, signal, wait_until, wait_until_gone},
+    process::{DEAD_WITHIN, wait_until, wait_until_gone},
     setup::{Setup, manage},
     temp::TempDir,
 };
@@ -160,94 +153,12 @@ fn reload_and_drain_are_ordered_and_answered() {
 }
 
 #[test]
-fn socket_is_private_and_each_life_has_its_own() {
-    let (mut gateway, _fake) = gated();
-    let path = socket(&gateway);
-    let metadata = fs::metadata(&path).unwrap();
-    assert!(metadata.file_type().is_socket());
-    assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
-
-    // A second daemon with the same state leaves the first its socket, and serves.
-    let mut second = Command::new(env!("CARGO_BIN_EXE_ccgw"));
-    let state = path.parent().unwrap();
-    second
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", gateway.dir.path())
-        .env("STATE_DIRECTORY", state)
-        .arg(gateway.dir.path().join("config.yaml"));
-    let second = Gateway::start(second, TempDir::new(), "none".to_owned());
-    second.log_contains("no operator's socket");
-    second.stop();
-    assert!(good(&gateway, &["status"]).contains(&format!("process {}", gateway.pid())));
-
-    // What a killed one leaves is replaced.
-    gateway.kill();
-    assert!(path.exists());
-    let mut third = Command::new(env!("CARGO_BIN_EXE_ccgw"));
-    third
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", gateway.dir.path())
-        .env("STATE_DIRECTORY", state)
-        .arg(gateway.dir.path().join("config.yaml"));
-    let third = Gateway::start(third, TempDir::new(), "none".to_owned());
-    third.log_contains("the operator's socket is open");
-    UnixStream::connect(&path).unwrap();
-    third.stop();
-}
-
-#[test]
-fn garbage_and_silence_on_the_socket_harm_nobody() {
-    let (gateway, fake) = gated();
-    let path = socket(&gateway);
-    let mut gate = fake.gate();
-    let mut silent: Vec<UnixStream> = (0..50)
-        .map(|_| UnixStream::connect(&path).unwrap())
-        .collect();
-    for garbage in [
-        &b"\0\xff\r\n\r\n"[..],
-        b"GET\r\n\r\n",
-        b"POST /drain HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\n",
-        b"GET /status HTTP/9.9\r\n\r\n",
-    ] {
-        let mut stream = UnixStream::connect(&path).unwrap();
-        stream.write_all(&garbage[..garbage.len().min(30)]).unwrap();
-        silent.push(stream);
-    }
-    gate.let_through(1);
-    assert_eq!(gateway.ask("alpha", &prompt("x")).answer_text(), "hello");
-    // tiny_http may leave others waiting behind connections that say nothing; callers are not touched by it.
-    drop(silent);
-    let mut odd = UnixStream::connect(&path).unwrap();
-    odd.write_all(b"DELETE /status HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    odd.read_to_string(&mut answer).unwrap();
-    assert!(
-        answer.contains("404") && answer.contains("GET /status"),
-        "{answer}"
-    );
-
-    assert!(good(&gateway, &["status"]).contains("0 of 1 runs"));
-    signal(gateway.pid(), "HUP");
-    gateway.log_contains("configuration reloaded");
-    gateway.stop();
-}
-
-#[test]
 fn no_route_of_the_operators_is_on_the_public_port() {
     let (gateway, _fake) = gated();
     // The table as the program itself tells it.
-    let mut stream = UnixStream::connect(socket(&gateway)).unwrap();
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
-    let table = body["error"]
-        .as_str()
-        .unwrap()
-        .strip_prefix("there are ")
-        .unwrap();
+    let (status, table) = socket::said(&socket::sent(&gateway, b"GET / HTTP/1.0\r\n\r\n"));
+    assert_eq!(status, 404);
+    let table = table.strip_prefix("there are ").unwrap();
     let routes: Vec<(&str, &str)> = table
         .split(", ")
         .map(|it| it.split_once(' ').unwrap())

@@ -1,0 +1,110 @@
+//! What a daemon makes of its configuration and its surroundings: the gateway, the program that answers, the
+//! listener's limits, the skill text.
+
+use std::{io, path::Path};
+
+use crate::{
+    args::Demo,
+    claude::{
+        command,
+        pool::Minder,
+        probe::Cli,
+        program::{self, Kind, Program},
+    },
+    config::{self, Config},
+    gateway::{Gateway, Parts, Served, continuity::Conversations},
+    http, log, scheduler,
+    state::StateDir,
+};
+
+pub(super) fn gateway(
+    served: Served,
+    demo: Demo,
+    scheduler: scheduler::Handle,
+) -> Result<(Gateway, Minder), String> {
+    let path = StateDir::locate(|name| std::env::var(name).ok())
+        .ok_or("no place for state: set STATE_DIRECTORY, XDG_STATE_HOME or HOME")?;
+    let state = StateDir::open(&path)
+        .map_err(|error| format!("cannot use the state directory {}: {error}", path.display()))?;
+    let base_env = command::base_environment(|name| std::env::var_os(name), &path);
+    let cli = Cli::start(program(&served.config, demo)?, base_env.clone(), &path);
+    let (conversations, minder) = Conversations::start(&served.config, &state)
+        .map_err(|it| format!("cannot start the thread for processes that wait: {it}"))?;
+    let gateway = Gateway::new(Parts {
+        served,
+        cli,
+        state,
+        base_env,
+        scheduler,
+        conversations,
+    });
+    Ok((gateway, minder))
+}
+
+fn program(config: &Config, demo: Demo) -> Result<Program, String> {
+    let found = || program::find(&config.cli.bin, std::env::var_os("PATH").as_ref());
+    let path = match demo {
+        Demo::On => return stand_in(),
+        Demo::Off => found()?,
+        Demo::Try => match found() {
+            Ok(path) => path,
+            Err(why) => {
+                log::warn(&why, &[]);
+                return stand_in();
+            }
+        },
+    };
+    Ok(Program {
+        path,
+        kind: Kind::ClaudeCode,
+    })
+}
+
+fn stand_in() -> Result<Program, String> {
+    let path = std::env::current_exe().map_err(|it| format!("cannot find this program: {it}"))?;
+    log::warn(
+        "DEMO: answers are made up by a built-in stand-in, no model is asked",
+        &[],
+    );
+    Ok(Program {
+        path,
+        kind: Kind::StandIn,
+    })
+}
+
+pub(super) fn limits_of(server: &config::Server) -> http::Limits {
+    http::Limits {
+        max_body_bytes: server.max_body_bytes,
+        max_connections: server.max_connections,
+        max_connections_per_ip: server.max_connections_per_ip,
+        head_timeout: server.head_timeout,
+        body_timeout: server.body_timeout,
+        write_timeout: server.write_timeout,
+        ..http::Limits::default()
+    }
+}
+
+/// The built-in text, for a daemon that was installed without the file.
+const SKILL_TEXT: &str = include_str!("../../openclaw-skill.md");
+
+/// A skill file is a page of text; more than this is a mistake.
+const SKILL_TEXT_MAX: u64 = 1 << 20;
+
+pub(crate) fn skill_text(path: &Path) -> Result<String, String> {
+    let bad = |why: String| format!("cli.skill_file {}: {why}", path.display());
+    match std::fs::metadata(path) {
+        // A device or a pipe has no end, or none that it tells.
+        Ok(it) if !it.is_file() => return Err(bad("is no regular file".to_owned())),
+        Ok(it) if it.len() > SKILL_TEXT_MAX => return Err(bad("is larger than 1 MiB".to_owned())),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            log::info(
+                "no skill file; the built-in text is used",
+                &[("path", &path.display())],
+            );
+            return Ok(SKILL_TEXT.to_owned());
+        }
+        Err(error) => return Err(bad(error.to_string())),
+    }
+    std::fs::read_to_string(path).map_err(|error| bad(error.to_string()))
+}
