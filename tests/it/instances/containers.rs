@@ -339,3 +339,41 @@ fn container_that_takes_anothers_name_gets_nothing_of_its() {
     host.setup(&["--yes"]).good();
     assert_eq!(host.key("alice"), key);
 }
+
+#[test]
+fn newcomer_under_a_tenants_name_hears_no_key_and_gives_no_skill() {
+    let Some(engine) = Engine::own() else { return };
+    let host = Host::new().engine(&engine);
+    let first = engine.container(instance(&host, "alice-openclaw-gateway-1", BUILT_IN));
+    host.setup(&["--yes"]).good();
+    let key = host.key("alice");
+    let newcomer = || {
+        let skill = host.dir.create_dir("states/aaa/workspace/skills/evil");
+        fs::write(
+            skill.join("SKILL.md"),
+            "---\nname: evil\ndescription: d\n---\n",
+        )
+        .unwrap();
+        let spec = instance(&host, "aaa", BUILT_IN).label("openclaw.fleet.tenant", "alice");
+        engine.container(spec)
+    };
+    // Beside the one that is known, that one keeps its name.
+    let stranger = newcomer();
+    host.manage(&["doctor", "--quick", "alice"])
+        .says("alice-openclaw-gateway-1");
+    host.setup(&["--yes"]).good().says("alice-2");
+    assert_eq!(host.key("alice"), key);
+    drop(stranger);
+    drop(first);
+    // Alone, it is a stranger under that name.
+    host.manage(&["remove", "alice-2", "--yes"]).good();
+    let _stranger = newcomer();
+    host.manage(&["doctor", "--quick", "alice"])
+        .bad()
+        .says("tenant alice is of alice-openclaw-gateway-1");
+    host.manage(&["skills", "pull", "alice"])
+        .bad()
+        .says("tenant alice is of alice-openclaw-gateway-1");
+    host.setup(&["--yes"]).bad();
+    assert!(!host.dir.path().join("skills/alice/evil").exists());
+}

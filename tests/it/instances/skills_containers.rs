@@ -116,7 +116,7 @@ fn container_with_a_new_name_is_read_to_its_end_and_then_unknown() {
     // It had been found by then, or had not.
     match output.status.success() {
         true => assert!(said.contains("100 new"), "{said}"),
-        false => assert!(said.contains("no running OpenClaw of this name"), "{said}"),
+        false => assert!(said.contains("no running OpenClaw is called"), "{said}"),
     }
     let pull = ["skills", "pull", "eve", "--delete"];
     let before = names(&place.here);

@@ -198,3 +198,19 @@ fn container_of_any_name_is_a_tenants_when_it_is_named() {
     assert_eq!(fs::read_to_string(&file).unwrap(), BUILT_IN);
     gateway.stop();
 }
+
+#[test]
+fn removal_goes_back_to_before_the_gateway_over_every_rotation() {
+    let host = Host::new();
+    let file = host.openclaw("", BUILT_IN);
+    host.setup(&["--yes"]).good();
+    let _gateway = host.serve();
+    for _ in 0..2 {
+        host.manage(&["rotate", "local", "--apply"]).good();
+    }
+    assert!(fs::read_to_string(&file).unwrap().contains("baseUrl"));
+    host.manage(&["remove", "local", "--revert", "--yes"])
+        .good()
+        .says("that was the last tenant");
+    assert_eq!(fs::read_to_string(&file).unwrap(), BUILT_IN);
+}
