@@ -58,6 +58,35 @@ pub(crate) fn atomically(path: &Path, bytes: &[u8], owner: Owner) -> io::Result<
     put(path, (bytes, owner), |aside| fs::rename(aside, path))
 }
 
+/// As [`atomically`], but only in the place of what was read: a file that somebody else has saved
+/// meanwhile, in the last moment too, stays.
+///
+/// # Errors
+/// As [`atomically`]; `ResourceBusy` when something else is there.
+pub(crate) fn in_place_of(
+    path: &Path,
+    (read, bytes): (&[u8], &[u8]),
+    owner: Owner,
+) -> io::Result<()> {
+    let is_still = |at: &Path| fs::read(at).is_ok_and(|now| now == read);
+    let swap = |aside: &Path| renameat_with(CWD, aside, CWD, path, RenameFlags::EXCHANGE);
+    put(path, (bytes, owner), |aside| match swap(aside) {
+        Ok(()) if is_still(aside) => {
+            // It was read, and is in the backup; what cannot be removed now is removed by the next edit.
+            let _ = fs::remove_file(aside);
+            Ok(())
+        }
+        Ok(()) => {
+            swap(aside)?;
+            Err(io::ErrorKind::ResourceBusy.into())
+        }
+        // Some file systems do not know it.
+        Err(Errno::INVAL | Errno::NOSYS) if is_still(path) => fs::rename(aside, path),
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOENT) => Err(io::ErrorKind::ResourceBusy.into()),
+        Err(error) => Err(error.into()),
+    })
+}
+
 /// Makes a file where there is none, at once too.
 ///
 /// # Errors
@@ -147,6 +176,13 @@ mod tests {
         assert_eq!(Owner::of(&fs::metadata(&path).unwrap()), before);
         assert_eq!(names(&dir), ["x.json"]);
 
+        in_place_of(&path, (b"new", b"newer"), before).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
+        let late = in_place_of(&path, (b"new", b"lost"), before).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::ResourceBusy);
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
+        assert_eq!(names(&dir), ["x.json"]);
+        atomically(&path, b"new", before).unwrap();
         assert!(write_new(&path, b"other", before).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert!(is_aside(

@@ -101,12 +101,22 @@ impl Store {
             None => owner_of_folder(path).map_err(|error| failed(path, "written", &error))?,
         };
         let backup = self.back_up(owner)?;
-        if let Err(error) = replace::atomically(path, text.as_bytes(), owner) {
+        let replaced = match &self.before {
+            Some(before) => {
+                let bytes = (before.text.as_bytes(), text.as_bytes());
+                replace::in_place_of(path, bytes, owner)
+            }
+            None => replace::write_new(path, text.as_bytes(), owner),
+        };
+        if let Err(error) = replaced {
             if let Some(backup) = &backup {
                 // Nothing was changed, so there is nothing to go back to.
                 let _ = fs::remove_file(backup);
             }
-            return Err(failed(path, "written", &error));
+            return Err(match error.kind() {
+                ErrorKind::ResourceBusy | ErrorKind::AlreadyExists => changed(path),
+                _ => failed(path, "written", &error),
+            });
         }
         backups::prune(path, backup.as_deref());
         Ok(Replaced { backup })
@@ -134,15 +144,18 @@ impl Store {
 
     /// Editors do not ask for our lock.
     fn check_unchanged(&self) -> Result<(), String> {
-        let path = self.path.display();
-        let changed = || format!("{path} was changed by somebody else meanwhile, try again");
-        let now = resolved(&self.asked).map_err(|_| changed())?;
+        let now = resolved(&self.asked).map_err(|_| changed(&self.path))?;
         let text = read(&now)?.map(|before| before.text);
         if now != self.path || text.as_deref() != self.text() {
-            return Err(changed());
+            return Err(changed(&self.path));
         }
         Ok(())
     }
+}
+
+fn changed(path: &Path) -> String {
+    let path = path.display();
+    format!("{path} was changed by somebody else meanwhile, try again")
 }
 
 /// The file that `path` leads to, which need not be there; its folder must.
