@@ -81,6 +81,7 @@ fn manage(argv: &[OsString]) -> ExitCode {
         Err(error) => return fail(USAGE, &manage::say::escaped_lines(&error)),
     };
     match done {
+        Ok(_) if let Some(why) = manage::say::unsaid() => fail(1, &format!("ccgw-manage: {why}")),
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         // Some of it may be an instance's words.
@@ -96,7 +97,8 @@ fn set_up(options: &manage::setup::Options) -> ExitCode {
     match manage::setup::run(options) {
         Ok(manage::setup::Outcome::Good) => ExitCode::SUCCESS,
         Ok(manage::setup::Outcome::Incomplete) => ExitCode::from(1),
-        Err(error) => fail(1, &format!("ccgw: {error}")),
+        // Some of it may be an instance's words.
+        Err(error) => fail(1, &manage::say::escaped_lines(&format!("ccgw: {error}"))),
     }
 }
 

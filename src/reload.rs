@@ -81,7 +81,7 @@ impl Reload {
         if !changes.at_restart.is_empty() {
             let settings = changes.at_restart.join(", ");
             log::warn(
-                "some of the new configuration applies with the next start: systemctl restart ccgw",
+                "some of the new configuration applies with the gateway's next start",
                 &[("settings", &settings)],
             );
         }

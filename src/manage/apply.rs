@@ -99,11 +99,15 @@ pub(crate) fn apply(
     seen.keys().for_each(|path| access.sweep(path));
     access.sweep(&access.instance.state_dir.join(".env"));
     let plan = plan(&settings, target)?;
+    let mut notices = plan.notices.clone();
     let env_files = match target.env_files {
-        EnvFiles::Update => changed_env_files(access, target)?,
+        // It decides nothing that openclaw.json does not say, so it keeps nobody from being connected.
+        EnvFiles::Update => changed_env_files(access, target).unwrap_or_else(|why| {
+            notices.push(format!("its .env was left alone: {why}"));
+            Vec::new()
+        }),
         EnvFiles::LeaveAlone => Vec::new(),
     };
-    let notices = plan.notices.clone();
     if plan.is_empty() && env_files.is_empty() {
         return Ok(Applied::Unchanged { notices });
     }

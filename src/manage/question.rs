@@ -38,7 +38,7 @@ pub(super) fn agreed_or(question: &str) -> Result<bool, String> {
 /// # Errors
 /// When the answer cannot be read.
 pub(super) fn agreed_unless_refused(question: &str) -> Result<bool, String> {
-    match io::stdin().is_terminal() && io::stdout().is_terminal() {
+    match io::stdin().is_terminal() && io::stderr().is_terminal() {
         true => ask(question, Usual::Yes),
         false => Ok(true),
     }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{IsTerminal, Write},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use super::progress;
@@ -84,8 +84,10 @@ impl Say {
     /// A line of its own.
     pub(crate) fn line(self, text: &str) {
         progress::erase();
-        // A reader that left, `head` for one, is no failure.
-        let _ = writeln!(std::io::stdout(), "{text}");
+        if let Err(error) = must_line(text) {
+            // The first error is the cause of all others.
+            let _ = UNSAID.set(error);
+        }
     }
 
     /// A line that is of interest to who looks on.
@@ -168,6 +170,13 @@ pub(crate) fn must_line(text: &str) -> Result<(), String> {
         }
         _ => Ok(()),
     }
+}
+
+static UNSAID: OnceLock<String> = OnceLock::new();
+
+/// Why not all that was to be said could be, a full disk for example. A reader that left, `head` for one, is no failure.
+pub(crate) fn unsaid() -> Option<&'static str> {
+    UNSAID.get().map(String::as_str)
 }
 
 /// So much of one line is shown: what containers say may be megabytes.

@@ -156,9 +156,7 @@ fn read_local(path: &Path) -> io::Result<Option<docker::File>> {
     let file = match opened {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
-            return Err(io::Error::other(
-                "it is a link; OpenClaw wants a regular file here",
-            ));
+            return Err(io::Error::other("it is a link, and not a regular file"));
         }
         opened => opened?,
     };

@@ -125,7 +125,7 @@ pub(super) fn gateway(answering: &Result<Answering, String>) -> Finding {
         Ok(Answering::Gateway { port }) => Finding::ok(format!("runs at port {port}")),
         Ok(Answering::Beacon(beacon)) => Finding::fail(
             format!("does not run; port {} is free", beacon.port),
-            "start it: ccgw config.yaml, or systemctl start ccgw",
+            "start it: `ccgw config.yaml`, or its service where it has one",
         ),
         Err(why) => Finding::fail(why, ""),
     }
