@@ -92,6 +92,10 @@ impl Changes {
                 "session.cleanup_interval",
                 old.session.cleanup_interval != new.session.cleanup_interval,
             ),
+            (
+                "session.parallel",
+                old.session.parallel != new.session.parallel,
+            ),
             ("skills.dir", old.skills.dir != new.skills.dir),
             ("skills.sync", old.skills.sync != new.skills.sync),
         ];

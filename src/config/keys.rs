@@ -54,7 +54,7 @@ pub(super) const WARM: Keys = Keys {
 
 pub(super) const SESSION: Keys = Keys {
     section: "session",
-    names: &["ttl", "cleanup_interval"],
+    names: &["ttl", "cleanup_interval", "parallel"],
 };
 
 pub(super) const SKILLS: Keys = Keys {

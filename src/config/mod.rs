@@ -39,7 +39,7 @@ pub(crate) use problems::Problems;
 pub(crate) use secret::Secret;
 pub(crate) use server::DockerHostIp;
 pub(crate) use server::Server;
-pub(crate) use session::Session;
+pub(crate) use session::{Parallel, Session};
 pub(crate) use skills::{Skills, SkillsSync};
 pub(crate) use tenant::{
     ConfigDir, KEY_BYTES_MAX, Tenant, is_variable_name, parse_container, parse_key, parse_name,

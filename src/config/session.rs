@@ -6,7 +6,7 @@ use super::keys;
 use super::problems::Reported;
 use super::section::Reader;
 use super::tree::Node;
-use super::value::seconds;
+use super::value::{choice, seconds};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Session {
@@ -14,7 +14,19 @@ pub(crate) struct Session {
     pub(crate) ttl: Duration,
     /// How often forgotten conversations are looked for.
     pub(crate) cleanup_interval: Duration,
+    pub(crate) parallel: Parallel,
 }
+
+/// What becomes of a request whose conversation is being answered already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parallel {
+    /// It goes on from where its history ends, at once.
+    Fork,
+    /// It waits for its turn.
+    Wait,
+}
+
+const PARALLEL: [(&str, Parallel); 2] = [("fork", Parallel::Fork), ("wait", Parallel::Wait)];
 
 const DAY_SECS: u64 = 24 * 60 * 60;
 
@@ -30,8 +42,10 @@ pub(super) fn read<'t>(
     let cleanup_interval = s.get("cleanup_interval", Duration::from_secs(900), |text| {
         seconds(text, DAY_SECS)
     });
+    let parallel = s.get("parallel", Parallel::Fork, |text| choice(text, &PARALLEL));
     Ok(Session {
         ttl: ttl?,
         cleanup_interval: cleanup_interval?,
+        parallel: parallel?,
     })
 }

@@ -27,6 +27,7 @@ mod served;
 mod target;
 mod upstream;
 mod workers;
+mod writers;
 
 use std::{
     ffi::OsString,
@@ -45,6 +46,7 @@ use self::{
     flight::Flights,
     live::Live,
     route::{Format, Route},
+    writers::Writers,
 };
 pub(crate) use self::{
     cancel::Reason,
@@ -77,6 +79,7 @@ pub(crate) struct Gateway {
     live: Live,
     pub(crate) conversations: Conversations,
     flights: Arc<Flights>,
+    writers: Writers,
     last_reload: Mutex<Option<LastReload>>,
     started: Instant,
     draining: AtomicBool,
@@ -119,6 +122,7 @@ impl Gateway {
             live: Live::default(),
             conversations: parts.conversations,
             flights: Arc::default(),
+            writers: Writers::default(),
             last_reload: Mutex::default(),
             started: Instant::now(),
             draining: AtomicBool::new(false),

@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     Gateway,
+    answer::Patience,
     attach::{Attached, attach, log_attached, watch_client},
     cancel::{Cancel, Reason, clear},
     continuity::Ways,
@@ -15,12 +16,15 @@ use super::{
     job::Job,
     ledger::{Ledger, Outcome},
     progress::{Ending, Progress, Task},
+    writers::Writer,
 };
 use crate::{
     api::{ApiError, ErrorKind},
     claude::{keeper::Keeper, worker::Worker},
+    config::Parallel,
     log,
     scheduler::{self, Permit},
+    session::Lineage,
 };
 
 /// How long an interrupted CLI may take to end its turn before its process tree is killed. It
@@ -43,6 +47,7 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
     watch_client(&job, hands.cancel);
     let listed = gateway.live.enter(&job, hands.cancel);
     let mut ledger = Ledger::of(&listed);
+    let _writer = alone_in_conversation(gateway, &mut job, hands.cancel);
     let outcome = match job.task.take() {
         Some(countable) => count(gateway, &mut job, hands, &countable),
         None => answer((gateway, &mut job), hands, &mut ledger),
@@ -50,6 +55,22 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
     drop(permit);
     ledger.log(&job, &outcome, queued, started.elapsed());
 }
+/// Waits for other runs of the conversation, where it is to.
+fn alone_in_conversation<'g>(
+    gateway: &'g Gateway,
+    job: &mut Job,
+    cancel: &Cancel,
+) -> Option<Writer<'g>> {
+    let waits = job.served.config.session.parallel == Parallel::Wait;
+    let id = job.conversation.as_deref().filter(|_| waits)?;
+    let key = Lineage::begin(&job.tenant.name, Some(id)).key();
+    let answer = &mut job.answer;
+    gateway.writers.enter((key, cancel), || {
+        // Who is gone is heard of by the run.
+        let _ = answer.keep_alive(Instant::now(), Patience::None);
+    })
+}
+
 /// What a CLI worker thread lends to a run.
 pub(crate) struct Hands<'a> {
     /// None while the process that it ran waits for its next turn.

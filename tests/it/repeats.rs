@@ -194,3 +194,33 @@ fn failed_run_may_be_asked_for_again() {
         assert_eq!(ask(&gateway, header, &body(FIRST)).answer_text(), "fine");
     }
 }
+
+#[test]
+fn requests_of_one_conversation_wait_for_each_other_where_they_are_to() {
+    for (parallel, at_once) in [("wait", 1), ("fork", 2)] {
+        let dir = TempDir::new();
+        let fake = FakeCli::script(&dir, "read -r _ < \"$here/gate\"; answer hello; idle");
+        let gateway = Setup::with_cli(dir, fake.path())
+            .set("cli", "max_per_tenant: 2")
+            .set("session", format!("parallel: {parallel}"))
+            .start();
+        let mut gate = fake.gate();
+        let key = key_of("alpha");
+        let headers = [("x-api-key", key.as_str()), ("x-ccgw-conversation", "one")];
+        let send = |text: &str| {
+            let body = body(text);
+            gateway
+                .client()
+                .open("POST", "/v1/messages", &headers, Some(&body))
+        };
+        let (first, second) = (send("one"), send("two"));
+        wait_until(PATIENCE, "both", || gateway.health()["running"] == 2);
+        wait_until(PATIENCE, "those that may", || {
+            fake.prompts().len() == at_once
+        });
+        gate.let_through(1);
+        gate.let_through(1);
+        assert_eq!(first.response().answer_text(), "hello");
+        assert_eq!(second.response().answer_text(), "hello");
+    }
+}
