@@ -26,7 +26,7 @@ use crate::{
     claude::keeper,
     config::{self, Config},
     control::{self, Control, Order},
-    gateway::{CliWorkers, Gateway, HttpWorkers, Reason, Served, WithoutTenants},
+    gateway::{CliWorkers, Gateway, HttpWorkers, Parts, Prepared, Reason, Served, WithoutTenants},
     http::{Listener, ListenerConfig, Request},
     log,
     manage::drift,
@@ -87,14 +87,26 @@ impl Threads {
             false => WithoutTenants::Nobody,
         };
         let skill_text = parts::skill_text(&config.cli.skill_file)?;
-        let served = Served::new(Arc::clone(&config), skill_text, without);
+        let state = parts::state()?;
+        let base_env = parts::base_env(&state);
+        let prepared = Prepared {
+            config: Arc::clone(&config),
+            cli: parts::cli(&config, demo, (&base_env, &state))?,
+            skill_text,
+        };
+        let served = Served::new(prepared, without);
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error: io::Error| format!("cannot start {what}: {error}")
         };
         let scheduler = Scheduler::start(served.limits(), runs_in, refusals_in)
             .map_err(failed("the scheduler"))?;
-        let gateway = Arc::new(parts::gateway(served, demo, scheduler.handle())?);
+        let gateway = Arc::new(Gateway::new(Parts {
+            served,
+            state,
+            base_env,
+            scheduler: scheduler.handle(),
+        }));
         let cli = CliWorkers::start(&gateway, &runs, config.cli.max_concurrent)
             .map_err(failed("the CLI workers"))?;
         let http = HttpWorkers::start(&gateway, &requests, &refusals)
@@ -114,6 +126,8 @@ impl Threads {
         let reload = Reload {
             file: file.to_owned(),
             without,
+            demo,
+            tuner: listener.tuner(),
             connections_max,
             count: 0,
         };
