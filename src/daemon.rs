@@ -36,8 +36,8 @@ use crate::{
 };
 
 /// File descriptors of the process beside connections and runs: standard streams, listener, epoll,
-/// signals, a file or two being read.
-pub(crate) const OTHER_FDS: usize = 64;
+/// signals, a file or two being read; and the operator's socket.
+pub(crate) const OTHER_FDS: usize = 64 + control::FDS_MAX;
 
 /// File descriptors of a run: its keeper, its pipes and what is being handed over.
 pub(crate) const FDS_PER_RUN: usize = 12;
