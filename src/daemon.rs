@@ -26,7 +26,10 @@ use crate::{
     claude::{keeper, pool::Minder},
     config::{self, Config},
     control::{self, Control, Order},
-    gateway::{CliWorkers, Gateway, HttpWorkers, Reason, Served, WithoutTenants, continuity},
+    gateway::{
+        CliWorkers, Gateway, HttpWorkers, Parts, Prepared, Reason, Served, WithoutTenants,
+        continuity::{self, Conversations},
+    },
     http::{Listener, ListenerConfig, Request},
     log,
     manage::drift,
@@ -36,8 +39,8 @@ use crate::{
 };
 
 /// File descriptors of the process beside connections and runs: standard streams, listener, epoll,
-/// signals, a file or two being read.
-pub(crate) const OTHER_FDS: usize = 64;
+/// signals, a file or two being read; and the operator's socket.
+pub(crate) const OTHER_FDS: usize = 64 + control::FDS_MAX;
 
 /// File descriptors of a run: its keeper, its pipes and what is being handed over.
 pub(crate) const FDS_PER_RUN: usize = 12;
@@ -88,15 +91,29 @@ impl Threads {
             false => WithoutTenants::Nobody,
         };
         let skill_text = parts::skill_text(&config.cli.skill_file)?;
-        let served = Served::new(Arc::clone(&config), skill_text, without);
+        let state = parts::state()?;
+        let base_env = parts::base_env(&state);
+        let prepared = Prepared {
+            config: Arc::clone(&config),
+            cli: parts::cli(&config, demo, (&base_env, &state))?,
+            skill_text,
+        };
+        let served = Served::new(prepared, without);
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error: io::Error| format!("cannot start {what}: {error}")
         };
         let scheduler = Scheduler::start(served.limits(), runs_in, refusals_in)
             .map_err(failed("the scheduler"))?;
-        let (gateway, minder) = parts::gateway(served, demo, scheduler.handle())?;
-        let gateway = Arc::new(gateway);
+        let (conversations, minder) = Conversations::start(&config, &state)
+            .map_err(failed("the thread for processes that wait"))?;
+        let gateway = Arc::new(Gateway::new(Parts {
+            served,
+            state,
+            base_env,
+            scheduler: scheduler.handle(),
+            conversations,
+        }));
         continuity::forget_in_time(&gateway).map_err(failed("the thread that forgets"))?;
         let cli = CliWorkers::start(&gateway, &runs, config.cli.max_concurrent)
             .map_err(failed("the CLI workers"))?;
@@ -117,6 +134,8 @@ impl Threads {
         let reload = Reload {
             file: file.to_owned(),
             without,
+            demo,
+            tuner: listener.tuner(),
             connections_max,
             count: 0,
         };

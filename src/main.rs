@@ -161,6 +161,7 @@ fn load(path: Option<&Path>) -> Result<(Loaded, String), String> {
             Loaded {
                 config,
                 notices: Vec::new(),
+                tenants: config::TenantList::Absent,
             },
             "defaults (no config.yaml here)".to_owned(),
         ));

@@ -67,6 +67,10 @@ impl StateDir {
         })
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// A tenant's private working directory, made at need.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Config, Tenant};
+use super::{Cli, Config, Server, Session, Skills, Tenant};
 
 /// The difference between two configurations, in names only: nothing of it is secret.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -13,105 +13,160 @@ pub(crate) struct Changes {
     pub(crate) at_restart: Vec<&'static str>,
     pub(crate) added: Vec<String>,
     pub(crate) removed: Vec<String>,
-    /// Tenants with another key, environment or directory.
-    pub(crate) changed: Vec<String>,
+    /// Tenants, each with what of it is another.
+    pub(crate) changed: Vec<(String, Vec<&'static str>)>,
 }
 
 impl Changes {
     /// From a configuration that is in force to a new one.
     pub(crate) fn between(old: &Config, new: &Config) -> Changes {
-        let (server, cli) = (&old.server, &old.cli);
-        let (new_server, new_cli) = (&new.server, &new.cli);
-        let at_restart = [
-            ("server.port", server.port != new_server.port),
-            ("server.host", old.bind_address() != new.bind_address()),
-            (
-                "server.max_body_bytes",
-                server.max_body_bytes != new_server.max_body_bytes,
-            ),
-            (
-                "server.max_connections",
-                server.max_connections != new_server.max_connections,
-            ),
-            (
-                "server.max_connections_per_ip",
-                server.max_connections_per_ip != new_server.max_connections_per_ip,
-            ),
-            (
-                "server.head_timeout",
-                server.head_timeout != new_server.head_timeout,
-            ),
-            (
-                "server.body_timeout",
-                server.body_timeout != new_server.body_timeout,
-            ),
-            (
-                "server.write_timeout",
-                server.write_timeout != new_server.write_timeout,
-            ),
-            ("cli.bin", cli.bin != new_cli.bin),
-        ];
-        let settings = [
-            (
-                "server.docker_host_ip",
-                server.docker_host_ip != new_server.docker_host_ip,
-            ),
-            (
-                "server.cors_origins",
-                server.cors_origins != new_server.cors_origins,
-            ),
-            ("cli.timeout", cli.timeout != new_cli.timeout),
-            ("cli.idle_timeout", cli.idle_timeout != new_cli.idle_timeout),
-            (
-                "cli.max_concurrent",
-                cli.max_concurrent != new_cli.max_concurrent,
-            ),
-            (
-                "cli.max_per_tenant",
-                cli.max_per_tenant != new_cli.max_per_tenant,
-            ),
-            ("cli.queue_depth", cli.queue_depth != new_cli.queue_depth),
-            (
-                "cli.queue_timeout",
-                cli.queue_timeout != new_cli.queue_timeout,
-            ),
-            (
-                "cli.drain_timeout",
-                cli.drain_timeout != new_cli.drain_timeout,
-            ),
-            ("cli.effort", cli.effort != new_cli.effort),
-            ("cli.skill_file", cli.skill_file != new_cli.skill_file),
-            ("cli.stream", cli.stream != new_cli.stream),
-            (
-                "cli.permission_mode",
-                cli.permission_mode != new_cli.permission_mode,
-            ),
-            ("cli.warm", cli.warm != new_cli.warm),
-            ("session.ttl", old.session.ttl != new.session.ttl),
-            (
-                "session.cleanup_interval",
-                old.session.cleanup_interval != new.session.cleanup_interval,
-            ),
-            (
-                "session.parallel",
-                old.session.parallel != new.session.parallel,
-            ),
-            ("skills.dir", old.skills.dir != new.skills.dir),
-            ("skills.sync", old.skills.sync != new.skills.sync),
-        ];
-        let (added, changed) = later(&old.tenants, &new.tenants);
-        Changes {
-            settings: named(&settings),
-            at_restart: named(&at_restart),
-            added,
-            removed: later(&new.tenants, &old.tenants).0,
-            changed,
-        }
+        let Config {
+            server: _,
+            cli,
+            session,
+            skills,
+            tenants,
+        } = new;
+        let mut changes = Changes::default();
+        changes.in_server(old, new);
+        changes.in_cli(&old.cli, cli);
+        changes.in_session(&old.session, session);
+        changes.in_skills(&old.skills, skills);
+        changes.added = missing(tenants, &old.tenants);
+        changes.removed = missing(&old.tenants, tenants);
+        let changed = tenants.iter();
+        changes.changed = changed.filter_map(|it| tenant(&old.tenants, it)).collect();
+        changes
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         *self == Changes::default()
     }
+
+    fn at_once(&mut self, name: &'static str, same: bool) {
+        self.settings.extend((!same).then_some(name));
+    }
+
+    fn at_restart(&mut self, name: &'static str, same: bool) {
+        self.at_restart.extend((!same).then_some(name));
+    }
+
+    // Every section is taken apart whole, so that a new setting does not compile before it is here.
+
+    fn in_server(&mut self, old: &Config, new: &Config) {
+        let Server {
+            port,
+            // Without one, the tenants decide.
+            host: _,
+            docker_host_ip,
+            max_body_bytes,
+            max_connections,
+            max_connections_per_ip,
+            head_timeout,
+            body_timeout,
+            write_timeout,
+            cors_origins,
+        } = &new.server;
+        let was = &old.server;
+        self.at_restart("server.port", *port == was.port);
+        let same = new.bind_address() == old.bind_address();
+        self.at_restart("server.host", same);
+        let same = *max_body_bytes == was.max_body_bytes;
+        self.at_restart("server.max_body_bytes", same);
+        let same = *max_connections == was.max_connections;
+        self.at_restart("server.max_connections", same);
+        let same = *docker_host_ip == was.docker_host_ip;
+        self.at_once("server.docker_host_ip", same);
+        let same = *max_connections_per_ip == was.max_connections_per_ip;
+        self.at_once("server.max_connections_per_ip", same);
+        self.at_once("server.head_timeout", *head_timeout == was.head_timeout);
+        self.at_once("server.body_timeout", *body_timeout == was.body_timeout);
+        let same = *write_timeout == was.write_timeout;
+        self.at_once("server.write_timeout", same);
+        self.at_once("server.cors_origins", *cors_origins == was.cors_origins);
+    }
+
+    fn in_cli(&mut self, was: &Cli, new: &Cli) {
+        let Cli {
+            bin,
+            timeout,
+            idle_timeout,
+            max_concurrent,
+            max_per_tenant,
+            queue_depth,
+            queue_timeout,
+            drain_timeout,
+            effort,
+            skill_file,
+            stream,
+            permission_mode,
+            warm,
+        } = new;
+        self.at_once("cli.bin", *bin == was.bin);
+        self.at_once("cli.timeout", *timeout == was.timeout);
+        self.at_once("cli.idle_timeout", *idle_timeout == was.idle_timeout);
+        self.at_once("cli.max_concurrent", *max_concurrent == was.max_concurrent);
+        self.at_once("cli.max_per_tenant", *max_per_tenant == was.max_per_tenant);
+        self.at_once("cli.queue_depth", *queue_depth == was.queue_depth);
+        self.at_once("cli.queue_timeout", *queue_timeout == was.queue_timeout);
+        self.at_once("cli.drain_timeout", *drain_timeout == was.drain_timeout);
+        self.at_once("cli.effort", *effort == was.effort);
+        self.at_once("cli.skill_file", *skill_file == was.skill_file);
+        self.at_once("cli.stream", *stream == was.stream);
+        let same = *permission_mode == was.permission_mode;
+        self.at_once("cli.permission_mode", same);
+        self.at_once("cli.warm", *warm == was.warm);
+    }
+
+    fn in_session(&mut self, was: &Session, new: &Session) {
+        let Session {
+            ttl,
+            cleanup_interval,
+            parallel,
+        } = new;
+        self.at_once("session.ttl", *ttl == was.ttl);
+        let same = *cleanup_interval == was.cleanup_interval;
+        self.at_once("session.cleanup_interval", same);
+        self.at_once("session.parallel", *parallel == was.parallel);
+    }
+
+    fn in_skills(&mut self, was: &Skills, new: &Skills) {
+        let Skills { sync, dir } = new;
+        self.at_once("skills.sync", *sync == was.sync);
+        self.at_once("skills.dir", *dir == was.dir);
+    }
+}
+
+/// Those of `tenants` that the others lack.
+fn missing(tenants: &[Tenant], others: &[Tenant]) -> Vec<String> {
+    let is_there = |it: &&Tenant| others.iter().any(|other| other.name == it.name);
+    let missing = tenants.iter().filter(|it| !is_there(it));
+    missing.map(|it| it.name.clone()).collect()
+}
+
+/// What of a tenant is another; `None` when nothing is, or it was not there.
+fn tenant(old: &[Tenant], new: &Tenant) -> Option<(String, Vec<&'static str>)> {
+    let Tenant {
+        name,
+        key,
+        previous_key,
+        container,
+        working_dir,
+        config_dir,
+        env,
+    } = new;
+    let was = old.iter().find(|it| it.name == *name)?;
+    let parts = [
+        ("api_key", *key == was.key),
+        ("previous_key", *previous_key == was.previous_key),
+        ("container", *container == was.container),
+        ("working_dir", *working_dir == was.working_dir),
+        ("config_dir", *config_dir == was.config_dir),
+        ("env", *env == was.env),
+    ];
+    let others = parts.into_iter().filter(|(_, same)| !same);
+    let others: Vec<&str> = others.map(|(name, _)| name).collect();
+    (!others.is_empty()).then(|| (name.clone(), others))
 }
 
 impl fmt::Display for Changes {
@@ -121,16 +176,14 @@ impl fmt::Display for Changes {
             [one] => Some(format!("tenant {one} {verb}")),
             several => Some(format!("tenants {} {verb}", several.join(", "))),
         };
+        let changed = self.changed.iter();
+        let changed =
+            changed.map(|(name, what)| format!("tenant {name} changed ({})", what.join(", ")));
         let settings = (!self.settings.is_empty()).then(|| self.settings.join(", "));
-        let parts: Vec<String> = [
-            tenants("added", &self.added),
-            tenants("removed", &self.removed),
-            tenants("changed", &self.changed),
-            settings,
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        let added = tenants("added", &self.added);
+        let removed = tenants("removed", &self.removed);
+        let parts = added.into_iter().chain(removed).chain(changed);
+        let parts: Vec<String> = parts.chain(settings).collect();
         match parts.is_empty() {
             true => f.write_str("nothing that applies at once"),
             false => f.write_str(&parts.join("; ")),
@@ -140,39 +193,40 @@ impl fmt::Display for Changes {
 
 impl Config {
     /// This configuration as a daemon that was started with `old` can run it.
-    pub(crate) fn fitted_to(mut self, old: &Config) -> Config {
-        let (docker_host_ip, cors_origins) = (self.server.docker_host_ip, self.server.cors_origins);
-        self.server = old.server.clone();
-        self.server.docker_host_ip = docker_host_ip;
-        self.server.cors_origins = cors_origins;
-        self.cli.bin.clone_from(&old.cli.bin);
-        self
+    pub(crate) fn fitted_to(self, old: &Config) -> Config {
+        let Server {
+            port: _,
+            host: _,
+            docker_host_ip,
+            max_body_bytes: _,
+            max_connections: _,
+            max_connections_per_ip,
+            head_timeout,
+            body_timeout,
+            write_timeout,
+            cors_origins,
+        } = self.server;
+        let server = Server {
+            port: old.server.port,
+            host: old.server.host,
+            docker_host_ip,
+            max_body_bytes: old.server.max_body_bytes,
+            max_connections: old.server.max_connections,
+            max_connections_per_ip,
+            head_timeout,
+            body_timeout,
+            write_timeout,
+            cors_origins,
+        };
+        Config { server, ..self }
     }
-}
-
-fn named(settings: &[(&'static str, bool)]) -> Vec<&'static str> {
-    let changed = settings.iter().filter(|(_, changed)| *changed);
-    changed.map(|(name, _)| *name).collect()
-}
-
-/// Which of the later tenants are new, and which were there and are not the same.
-fn later(earlier: &[Tenant], later: &[Tenant]) -> (Vec<String>, Vec<String>) {
-    let before = |tenant: &Tenant| earlier.iter().find(|it| it.name == tenant.name);
-    let names = |wanted: &dyn Fn(&Tenant) -> bool| {
-        let wanted = later.iter().filter(|it| wanted(it));
-        wanted.map(|it| it.name.clone()).collect()
-    };
-    (
-        names(&|it| before(it).is_none()),
-        names(&|it| before(it).is_some_and(|before| before != it)),
-    )
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
 
-    use super::*;
+    use super::{super::keys, *};
 
     fn config(yaml: &str) -> Config {
         super::super::parsed(Path::new("/c/config.yaml"), yaml, &|_| None).unwrap()
@@ -199,11 +253,17 @@ mod tests {
         check(
             TWO,
             "tenants: [{name: c, api_key: key-of-a}, {name: b, api_key: key-of-x}]",
-            "tenant c added; tenant a removed; tenant b changed",
+            "tenant c added; tenant a removed; tenant b changed (api_key)",
             &[],
         );
         let variable = "tenants: [{name: a, api_key: key-of-a, env: {X: secret}}, {name: b, api_key: key-of-b}]";
-        check(TWO, variable, "tenant a changed", &[]);
+        check(TWO, variable, "tenant a changed (env)", &[]);
+        check(
+            TWO,
+            "tenants: [{name: a, api_key: key-of-x, container: c, working_dir: /w, config_dir: private}, {name: b, api_key_sha256: '0000000000000000000000000000000000000000000000000000000000000000'}]",
+            "tenant a changed (api_key, container, working_dir, config_dir); tenant b changed (api_key)",
+            &[],
+        );
         check(
             TWO,
             &format!("cli: {{timeout: 5000, max_concurrent: 9}}\nskills: {{dir: x}}\n{TWO}"),
@@ -213,10 +273,42 @@ mod tests {
         check(
             TWO,
             &format!("server: {{port: 1}}\ncli: {{bin: /x, effort: low}}\n{TWO}"),
-            "cli.effort",
-            &["server.port", "cli.bin"],
+            "cli.bin, cli.effort",
+            &["server.port"],
         );
         // With the first tenant the default address becomes another.
         check("", TWO, "tenants a, b added", &["server.host"]);
+    }
+
+    /// Every setting with a value that is not its default, whatever it is called in the file.
+    #[test]
+    fn each_setting_is_noticed() {
+        let keys = [
+            ("server", &keys::SERVER),
+            ("cli", &keys::CLI),
+            ("session", &keys::SESSION),
+            ("skills", &keys::SKILLS),
+        ];
+        let other = |key: &str| match key {
+            "host" | "docker_host_ip" => "127.0.0.9",
+            "cors_origins" => "'*'",
+            "bin" | "skill_file" | "dir" => "/elsewhere",
+            "effort" => "low",
+            "stream" => "live",
+            "permission_mode" => "plan",
+            "sync" => "manual",
+            "max_body_bytes" => "4096",
+            "max_per_tenant" => "2",
+            _ => "7",
+        };
+        for (section, section_keys) in keys {
+            for key in section_keys.names {
+                let yaml = format!("{section}: {{{key}: {}}}\n{TWO}", other(key));
+                let changes = Changes::between(&config(TWO), &config(&yaml));
+                let noticed = [changes.settings, changes.at_restart].concat();
+                let name = format!("{section}.{key}");
+                assert!(noticed.contains(&&*name), "{name}: {noticed:?}");
+            }
+        }
     }
 }

@@ -48,7 +48,7 @@ pub(crate) use warm::Warm;
 
 use problems::{Place, Reported};
 use section::Reader;
-use tree::Node;
+use tree::{Node, Value};
 use value::Origin;
 
 /// Reads the file at `path`; `env` answers for the environment variables that override it and for
@@ -68,7 +68,15 @@ pub(crate) fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<
     };
     let config = read(&root, &origin(dir, env), env, problems)?;
     let notices = notices(path, &config, mode);
-    Ok(Loaded { config, notices })
+    let tenants = match root {
+        Ok(Some(root)) if lists_tenants(&root) => TenantList::Present,
+        _ => TenantList::Absent,
+    };
+    Ok(Loaded {
+        config,
+        notices,
+        tenants,
+    })
 }
 
 /// Whether a text would be a usable configuration at `path`, with the environment as in [`load`].
@@ -115,6 +123,14 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     /// One sentence each, without a secret.
     pub(crate) notices: Vec<String>,
+    pub(crate) tenants: TenantList,
+}
+
+/// Whether a file says who the tenants are, be it nobody (`tenants: []`). One that was emptied or cut off does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TenantList {
+    Present,
+    Absent,
 }
 
 /// Everything that can be configured. All paths are absolute, except a bare `cli.bin`.
@@ -216,6 +232,14 @@ fn read_sections<'t>(
         skills: skills?,
         tenants: tenants?,
     })
+}
+
+fn lists_tenants(root: &Node) -> bool {
+    let Value::Map(entries) = &root.value else {
+        return false;
+    };
+    let mut entries = entries.iter().filter(|it| it.key == "tenants");
+    entries.any(|it| matches!(it.node.value, Value::List(_)))
 }
 
 fn notices(path: &Path, config: &Config, mode: Option<u32>) -> Vec<String> {

@@ -162,6 +162,18 @@ mod tests {
     }
 
     #[test]
+    fn answer_that_nobody_reads_is_given_up() {
+        let (stream, peer) = UnixStream::pair().unwrap();
+        let answer = vec![b'x'; 16 << 20];
+        let deadline = Instant::now() + Duration::from_millis(20);
+        let error = write(&stream, &answer, deadline).unwrap_err();
+        let kinds = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+        assert!(kinds.contains(&error.kind()), "{error}");
+        assert!(Instant::now() >= deadline);
+        drop(peer);
+    }
+
+    #[test]
     fn heads_are_bounded_and_of_http() {
         for garbage in ["\0\x01\x02", "GET\r\n\r\n", "GET /status HTTP/9.9\r\n\r\n"] {
             check(garbage, Parsed::Wrong("this is no HTTP/1 request"));

@@ -38,6 +38,9 @@ const SENDING_MAX: usize = 64;
 /// Requests that are being answered; whoever comes then is told to come again.
 const ANSWERING_MAX: usize = 16;
 
+/// File descriptors of all that: the connections, the listener, the lock, the way to stop it.
+pub(crate) const FDS_MAX: usize = SENDING_MAX + ANSWERING_MAX + 4;
+
 /// A program on this machine sends its request in one piece.
 const REQUEST_WAIT: Duration = Duration::from_secs(2);
 

@@ -61,7 +61,7 @@ pub(super) fn print_request_to_try(gateway: &Gateway, address: SocketAddr) {
     };
     let address = SocketAddr::new(host, address.port());
     let mut text = String::from("\n");
-    if gateway.cli.program.kind == Kind::StandIn {
+    if gateway.served().cli.program.kind == Kind::StandIn {
         text +=
             "  *** No Claude Code CLI here: a built-in STAND-IN answers, no model is asked. ***\n";
         text += "  *** Install the real one: npm install -g @anthropic-ai/claude-code           ***\n\n";

@@ -1,44 +1,47 @@
-//! What a daemon makes of its configuration and its surroundings: the gateway, the program that answers, the
-//! listener's limits, the skill text.
+//! What a daemon makes of its configuration and its surroundings: the state directory, the program that answers,
+//! the listener's limits, the skill text. Some of it is made again when the configuration changes.
 
-use std::{io, path::Path};
+use std::{ffi::OsString, io, path::Path, sync::Arc};
 
 use crate::{
     args::Demo,
     claude::{
         command,
-        pool::Minder,
         probe::Cli,
         program::{self, Kind, Program},
     },
     config::{self, Config},
-    gateway::{Gateway, Parts, Served, continuity::Conversations},
-    http, log, scheduler,
+    http, log,
     state::StateDir,
 };
 
-pub(super) fn gateway(
-    served: Served,
-    demo: Demo,
-    scheduler: scheduler::Handle,
-) -> Result<(Gateway, Minder), String> {
+/// The state directory of this process.
+///
+/// # Errors
+/// When there is none, or it cannot be used.
+pub(super) fn state() -> Result<StateDir, String> {
     let path = StateDir::locate(|name| std::env::var(name).ok())
         .ok_or("no place for state: set STATE_DIRECTORY, XDG_STATE_HOME or HOME")?;
-    let state = StateDir::open(&path)
-        .map_err(|error| format!("cannot use the state directory {}: {error}", path.display()))?;
-    let base_env = command::base_environment(|name| std::env::var_os(name), &path);
-    let cli = Cli::start(program(&served.config, demo)?, base_env.clone(), &path);
-    let (conversations, minder) = Conversations::start(&served.config, &state)
-        .map_err(|it| format!("cannot start the thread for processes that wait: {it}"))?;
-    let gateway = Gateway::new(Parts {
-        served,
-        cli,
-        state,
-        base_env,
-        scheduler,
-        conversations,
-    });
-    Ok((gateway, minder))
+    StateDir::open(&path)
+        .map_err(|error| format!("cannot use the state directory {}: {error}", path.display()))
+}
+
+/// What every run's environment begins with.
+pub(super) fn base_env(state: &StateDir) -> Vec<(OsString, OsString)> {
+    command::base_environment(|name| std::env::var_os(name), state.path())
+}
+
+/// The program that answers, which is asked for its version meanwhile.
+///
+/// # Errors
+/// When it is not there.
+pub(crate) fn cli(
+    config: &Config,
+    demo: Demo,
+    (base_env, state): (&[(OsString, OsString)], &StateDir),
+) -> Result<Arc<Cli>, String> {
+    let program = program(config, demo)?;
+    Ok(Cli::start(program, base_env.to_vec(), state.path()))
 }
 
 fn program(config: &Config, demo: Demo) -> Result<Program, String> {
@@ -72,6 +75,16 @@ fn stand_in() -> Result<Program, String> {
     })
 }
 
+/// The listener's limits that may change while it listens.
+pub(crate) fn tunable(server: &config::Server) -> http::Tunable {
+    http::Tunable {
+        max_connections_per_ip: server.max_connections_per_ip,
+        head_timeout: server.head_timeout,
+        body_timeout: server.body_timeout,
+        write_timeout: server.write_timeout,
+    }
+}
+
 pub(super) fn limits_of(server: &config::Server) -> http::Limits {
     http::Limits {
         max_body_bytes: server.max_body_bytes,
@@ -90,12 +103,14 @@ const SKILL_TEXT: &str = include_str!("../../openclaw-skill.md");
 /// A skill file is a page of text; more than this is a mistake.
 const SKILL_TEXT_MAX: u64 = 1 << 20;
 
+/// # Errors
+/// When there is a file that cannot be used.
 pub(crate) fn skill_text(path: &Path) -> Result<String, String> {
     let bad = |why: String| format!("cli.skill_file {}: {why}", path.display());
     match std::fs::metadata(path) {
-        // A device or a pipe has no end, or none that it tells.
-        Ok(it) if !it.is_file() => return Err(bad("is no regular file".to_owned())),
         Ok(it) if it.len() > SKILL_TEXT_MAX => return Err(bad("is larger than 1 MiB".to_owned())),
+        // A device or a pipe has no end, or none that it tells, and a reload would wait for it.
+        Ok(it) if !it.is_file() => return Err(bad("is no regular file".to_owned())),
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             log::info(

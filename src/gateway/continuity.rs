@@ -239,7 +239,7 @@ impl Ways {
                 self.start((session, new), (keeper, newest), Continuity::Resumed)
                     .map(Some)
             }
-            Way::Reseed if !gateway.cli.takes_transcripts() => Ok(None),
+            Way::Reseed if !job.served.cli.takes_transcripts() => Ok(None),
             Way::Reseed => {
                 let lines = transcript(history, (new, &job.prompt.model)).map_err(unwritable)?;
                 let Some(lines) = lines else { return Ok(None) };

@@ -8,7 +8,7 @@ use std::{
 use serde::Serialize;
 
 use super::{Gateway, Request, auth};
-use crate::claude::program::Kind;
+use crate::claude::{probe, program::Kind};
 
 #[derive(Serialize)]
 struct Health<'a> {
@@ -106,7 +106,7 @@ impl Gateway {
         let details = may_know.then(|| Details {
             version: env!("CARGO_PKG_VERSION"),
             uptime_s: self.started.elapsed().as_secs(),
-            cli: self.cli_health(),
+            cli: cli_health(&served.cli),
             tenant: own.map(|id| served.tenants[id].name.as_str()),
             tenants: served
                 .present()
@@ -149,7 +149,7 @@ impl Gateway {
             running: counts.running,
             max_concurrent: served.config.cli.max_concurrent,
             queued: counts.queued,
-            cli: self.cli_health(),
+            cli: cli_health(&served.cli),
             sessions: self.sessions(),
             tenants: served.present().map(tenant).collect(),
             last_reload: lock(&self.last_reload).clone(),
@@ -178,12 +178,12 @@ impl Gateway {
             waiting_rss_kib,
         }
     }
+}
 
-    fn cli_health(&self) -> Cli {
-        Cli {
-            version: self.cli.version(),
-            stand_in: self.cli.program.kind == Kind::StandIn,
-        }
+fn cli_health(cli: &probe::Cli) -> Cli {
+    Cli {
+        version: cli.version(),
+        stand_in: cli.program.kind == Kind::StandIn,
     }
 }
 

@@ -52,15 +52,12 @@ pub(crate) use self::{
     cancel::Reason,
     health::{Busy, LastReload},
     job::{Job, Refusal},
-    served::{Served, WithoutTenants},
+    served::{Prepared, Served, WithoutTenants},
     workers::{CliWorkers, HttpWorkers},
 };
 use crate::{
     api::{ApiError, ErrorKind},
-    claude::{
-        command::{Place, User},
-        probe::Cli,
-    },
+    claude::command::{Place, User},
     config::ConfigDir,
     http::{Account, AnswerHeader, Head, Refused, Request, Response},
     ids, log, processes, scheduler,
@@ -71,7 +68,6 @@ use crate::{
 pub(crate) struct Gateway {
     /// What the configuration says now.
     served: RwLock<Arc<Served>>,
-    pub(crate) cli: Arc<Cli>,
     pub(crate) state: StateDir,
     pub(crate) user: User,
     pub(crate) base_env: Vec<(OsString, OsString)>,
@@ -96,7 +92,6 @@ pub(crate) struct Tenant {
 /// What [`Gateway::new`] is made from.
 pub(crate) struct Parts {
     pub(crate) served: Served,
-    pub(crate) cli: Arc<Cli>,
     pub(crate) state: StateDir,
     pub(crate) base_env: Vec<(OsString, OsString)>,
     pub(crate) scheduler: scheduler::Handle,
@@ -114,7 +109,6 @@ impl Gateway {
         };
         Gateway {
             served: RwLock::new(Arc::new(parts.served)),
-            cli: parts.cli,
             state: parts.state,
             user,
             base_env: parts.base_env,

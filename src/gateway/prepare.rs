@@ -25,10 +25,10 @@ pub(super) fn prepare(
     launch: fn(&Recipe<'_>, &Prompt) -> Launch,
 ) -> Result<Prepared, ApiError> {
     let place = gateway.place_of((&job.served, &job.tenant))?;
-    let safe = gateway.cli.ensure_safe();
+    let safe = job.served.cli.ensure_safe();
     safe.map_err(|why| ApiError::new(ErrorKind::Unavailable, why))?;
     let recipe = Recipe {
-        program: &gateway.cli.program,
+        program: &job.served.cli.program,
         permission_mode: job.served.config.cli.permission_mode,
         user: gateway.user,
         effort: job.served.config.cli.effort,

@@ -10,6 +10,7 @@ use super::{
     upstream::Upstream,
 };
 use crate::{
+    claude::probe::Cli,
     config::{self, Config, KeyHash, Moment},
     scheduler::{Limits, TenantId},
 };
@@ -22,9 +23,18 @@ pub(crate) struct Served {
     pub(super) tenants: Vec<Arc<Tenant>>,
     /// How each tenant of the configuration is known.
     pub(super) keys: Keys,
+    /// The program that answers.
+    pub(crate) cli: Arc<Cli>,
     pub(crate) upstream: Arc<Upstream>,
     pub(super) kept: Arc<Kept>,
     /// openclaw-skill.md as it goes into every system prompt.
+    pub(crate) skill_text: String,
+}
+
+/// A configuration that can be put in force, with what was read and found for it.
+pub(crate) struct Prepared {
+    pub(crate) config: Arc<Config>,
+    pub(crate) cli: Arc<Cli>,
     pub(crate) skill_text: String,
 }
 
@@ -51,35 +61,29 @@ fn keys_of(tenant: &config::Tenant) -> Vec<(KeyHash, Option<Moment>)> {
 }
 
 impl Served {
-    pub(crate) fn new(config: Arc<Config>, skill_text: String, without: WithoutTenants) -> Served {
-        let nothing = Kept::new(config.session.ttl);
-        Served::made(config, skill_text, without, (&[], &nothing))
+    pub(crate) fn new(prepared: Prepared, without: WithoutTenants) -> Served {
+        Served::made(prepared, without, None)
     }
 
-    /// What takes this one's place with a new configuration. Credentials are looked at afresh: the operator
-    /// may just have mended one.
-    pub(crate) fn followed_by(
-        &self,
-        config: Arc<Config>,
-        skill_text: String,
-        without: WithoutTenants,
-    ) -> Served {
-        Served::made(config, skill_text, without, (&self.tenants, &self.kept))
+    /// What takes this one's place with a new configuration. What is known of tenants that stay, and of
+    /// credentials that are the same, is carried over.
+    pub(crate) fn followed_by(&self, prepared: Prepared, without: WithoutTenants) -> Served {
+        Served::made(prepared, without, Some(self))
     }
 
-    fn made(
-        config: Arc<Config>,
-        skill_text: String,
-        without: WithoutTenants,
-        (before, kept): (&[Arc<Tenant>], &Kept),
-    ) -> Served {
+    fn made(prepared: Prepared, without: WithoutTenants, before: Option<&Served>) -> Served {
+        let Prepared {
+            config,
+            cli,
+            skill_text,
+        } = prepared;
         let configured = |it: &config::Tenant| (Tenant::configured(it), Some(keys_of(it)));
         let mut now: Vec<_> = config.tenants.iter().map(configured).collect();
         let is_open = now.is_empty() && without == WithoutTenants::ThisMachine;
         if is_open {
             now.push((Tenant::anybody(), None));
         }
-        let mut tenants = before.to_vec();
+        let mut tenants = before.map_or_else(Vec::new, |it| it.tenants.clone());
         let mut keys: Vec<KnownKey> = Vec::new();
         let mut open_to = None;
         for (tenant, own) in now {
@@ -104,10 +108,17 @@ impl Served {
             None => Keys::Of(keys),
         };
         let is_served = |id| keys.tenants().contains(&id);
+        let known = before.map(|it| (&it.tenants[..], &*it.upstream));
+        let ttl = config.session.ttl;
+        let kept = match before {
+            Some(before) => before.kept.for_tenants(tenants.len(), ttl, is_served),
+            None => Kept::new(ttl).for_tenants(tenants.len(), ttl, is_served),
+        };
         Served {
-            upstream: Arc::new(Upstream::new(tenants.iter().map(|it| &**it))),
-            kept: Arc::new(kept.for_tenants(tenants.len(), config.session.ttl, is_served)),
+            upstream: Arc::new(Upstream::new(&tenants, known)),
+            kept: Arc::new(kept),
             config,
+            cli,
             tenants,
             keys,
             skill_text,

@@ -5,7 +5,7 @@
 mod credential;
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,9 +15,8 @@ use crate::{api::ApiError, claude::failure::Cause, config::ConfigDir, log, sched
 
 /// What is known of every credential.
 pub(crate) struct Upstream {
-    credentials: Vec<Mutex<Credential>>,
-    /// Which of them each tenant uses.
-    of_tenant: Vec<usize>,
+    /// Of each tenant, by its number; tenants with one login have the same one.
+    of_tenant: Vec<Arc<Mutex<Credential>>>,
 }
 
 /// A run that may ask the API; dropping it lets the next one find out what this one did not.
@@ -35,21 +34,22 @@ enum Answered {
 }
 
 impl Upstream {
-    pub(super) fn new<'t>(tenants: impl Iterator<Item = &'t Tenant>) -> Self {
-        let mut logins: Vec<Option<&ConfigDir>> = Vec::new();
-        let of_tenant = tenants.map(|tenant| {
-            let login = shared_login(tenant);
-            let known = logins.iter().position(|it| login.is_some() && *it == login);
-            known.unwrap_or_else(|| {
-                logins.push(login);
-                logins.len() - 1
-            })
-        });
-        let of_tenant = of_tenant.collect();
-        Upstream {
-            credentials: logins.iter().map(|_| Mutex::default()).collect(),
-            of_tenant,
+    /// What was known `before` stays known of every credential that is the same one.
+    pub(super) fn new(
+        tenants: &[Arc<Tenant>],
+        before: Option<(&[Arc<Tenant>], &Upstream)>,
+    ) -> Self {
+        let mut of_tenant: Vec<Arc<Mutex<Credential>>> = Vec::new();
+        for id in 0..tenants.len() {
+            let own = |known: &Upstream, id: TenantId| Arc::clone(&known.of_tenant[id]);
+            let shared = same_credential(tenants, id, &tenants[..id]);
+            let known = before.and_then(|(old, known)| {
+                same_credential(tenants, id, old).map(|id| own(known, id))
+            });
+            let credential = shared.map(|other| Arc::clone(&of_tenant[other])).or(known);
+            of_tenant.push(credential.unwrap_or_default());
         }
+        Upstream { of_tenant }
     }
 
     /// Whether a run for this tenant and model could start now, so that nobody queues for nothing.
@@ -80,7 +80,7 @@ impl Upstream {
     }
 
     fn credential(&self, tenant: TenantId) -> &Mutex<Credential> {
-        &self.credentials[self.of_tenant[tenant]]
+        &self.of_tenant[tenant]
     }
 }
 
@@ -132,6 +132,27 @@ impl Pass<'_> {
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         lock(self.credential).leave(&self.run);
+    }
+}
+
+/// Which of `others`, by its number, has the same credential as a tenant: whoever shares its login, or it itself
+/// under another configuration that changes nothing which may choose its credential.
+fn same_credential(
+    tenants: &[Arc<Tenant>],
+    id: TenantId,
+    others: &[Arc<Tenant>],
+) -> Option<TenantId> {
+    let tenant = &tenants[id];
+    match shared_login(tenant) {
+        Some(login) => others.iter().position(|it| shared_login(it) == Some(login)),
+        None => others
+            .get(id)
+            .filter(|it| {
+                shared_login(it).is_none()
+                    && it.env == tenant.env
+                    && it.config_dir == tenant.config_dir
+            })
+            .map(|_| id),
     }
 }
 
@@ -205,9 +226,31 @@ mod tests {
             tenant(path("/a"), &["AWS_PROFILE"]),
             tenant(ConfigDir::Shared, &[]),
         ];
-        let upstream = Upstream::new(tenants.iter());
-        let expect = [0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0];
-        assert_eq!(upstream.of_tenant, expect);
-        assert_eq!(upstream.credentials.len(), 15);
+        let tenants = tenants.map(Arc::new);
+        let upstream = Upstream::new(&tenants, None);
+        let expect = [0, 0, 2, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0];
+        assert_eq!(firsts(&upstream.of_tenant), expect);
+    }
+
+    /// For each, the first that is the same.
+    fn firsts(credentials: &[Arc<Mutex<Credential>>]) -> Vec<usize> {
+        let first = |it| credentials.iter().position(|other| Arc::ptr_eq(it, other));
+        credentials.iter().map(|it| first(it).unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_known_stays_with_its_credential() {
+        let shared = || tenant(ConfigDir::Shared, &["PATH"]);
+        let with_key = || tenant(ConfigDir::Shared, &["ANTHROPIC_API_KEY"]);
+        let private = || tenant(ConfigDir::Private, &[]);
+        let made = |all: [Tenant; 5]| all.map(Arc::new);
+        let old = made([shared(), with_key(), private(), with_key(), private()]);
+        let before = Upstream::new(&old, None);
+        let other_key = tenant(ConfigDir::Shared, &["ANTHROPIC_AUTH_TOKEN"]);
+        // The first has a key of its own now, the next two stay, another key, and the shared login.
+        let new = made([with_key(), with_key(), private(), other_key, shared()]);
+        let after = Upstream::new(&new, Some((&old, &before)));
+        let all = [before.of_tenant, after.of_tenant].concat();
+        assert_eq!(firsts(&all), [0, 1, 2, 3, 4, 5, 1, 2, 8, 0]);
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
 
-use super::Limits;
 use super::socket::Socket;
+use super::{Limits, Tunable};
 
 /// A vanished client is noticed after 60 s of silence and four probes, while nothing is sent to it.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
@@ -111,6 +111,10 @@ impl Seats {
             turned_away_max,
             per_address: HashMap::new(),
         }
+    }
+
+    pub(super) fn tune(&mut self, limits: Tunable) {
+        self.max_per_address = limits.max_connections_per_ip;
     }
 
     pub(super) fn take(&mut self, peer: IpAddr) -> Result<Seat, Full> {

@@ -231,8 +231,14 @@ impl EventLoop {
 
     fn take_orders(&mut self) {
         while let Ok(order) = self.inbox.orders.try_recv() {
-            if let Order::Close(end) = order {
-                self.end = Some(end);
+            match order {
+                Order::Limits(limits) => {
+                    self.service.limits.tune(limits);
+                    self.seats.tune(limits);
+                    continue;
+                }
+                Order::Close(end) => self.end = Some(end),
+                Order::StopAccepting => {}
             }
             self.drain();
         }

@@ -17,7 +17,7 @@ use super::head::Head;
 use super::mailbox::{Mailbox, Order};
 use super::reply::Request;
 use super::response::Response;
-use super::{Account, ListenerConfig};
+use super::{Account, ListenerConfig, Tunable};
 
 /// Bodies on their way may take this many times the largest body together.
 const BODIES_AT_ONCE: usize = 4;
@@ -85,6 +85,11 @@ impl Listener {
         self.max_connections
     }
 
+    /// A way to change limits while it listens.
+    pub(crate) fn tuner(&self) -> Tuner {
+        Tuner(Arc::clone(&self.mailbox))
+    }
+
     /// Takes no more connections and closes idle ones. Requests under way are answered, and then
     /// their connections are closed.
     pub(crate) fn stop_accepting(&self) {
@@ -110,6 +115,15 @@ impl Listener {
     }
 }
 
+/// Changes a listener's limits.
+pub(crate) struct Tuner(Arc<Mailbox>);
+
+impl Tuner {
+    pub(crate) fn tune(&self, limits: Tunable) {
+        self.0.order(Order::Limits(limits));
+    }
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
         if self.thread.is_some() {
@@ -123,23 +137,25 @@ impl Drop for Listener {
 /// How many of `wanted` connections the process has file descriptors for beside the `reserved` ones.
 /// Raises the soft limit to the hard one if they need it.
 fn places_within_fds(wanted: usize, reserved: usize) -> usize {
-    let needed = wanted.saturating_add(reserved) as u64;
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current.is_some_and(|current| current < needed) {
-        // Where it cannot be raised fewer connections fit, which is counted below.
-        let _ = setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: maximum,
-                maximum,
-            },
-        );
-    }
+    make_room_for_files(wanted.saturating_add(reserved));
     match getrlimit(Resource::Nofile).current {
         None => wanted,
         Some(fds) => {
             let fds = usize::try_from(fds).unwrap_or(usize::MAX);
             wanted.min(fds - reserved.min(fds / 2))
         }
+    }
+}
+
+/// Raises the soft limit on file descriptors to the hard one if so many need it.
+pub(crate) fn make_room_for_files(needed: usize) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_some_and(|current| current < needed as u64) {
+        let raised = Rlimit {
+            current: maximum,
+            maximum,
+        };
+        // Where it cannot be raised there are fewer, which whoever opens them notices.
+        let _ = setrlimit(Resource::Nofile, raised);
     }
 }

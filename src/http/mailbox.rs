@@ -8,6 +8,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::Tunable;
 use super::head::Persistence;
 use super::slab::Key;
 
@@ -44,6 +45,8 @@ pub(super) enum End {
 }
 
 pub(super) enum Order {
+    /// For what comes from now on.
+    Limits(Tunable),
     StopAccepting,
     /// Stop accepting, and end when all is answered or at this time.
     Close(Instant),

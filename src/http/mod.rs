@@ -32,7 +32,7 @@ use std::time::Duration;
 
 pub(crate) use hangup::HangUp;
 pub(crate) use head::{AnswerHeader, Head};
-pub(crate) use listener::Listener;
+pub(crate) use listener::{Listener, Tuner, make_room_for_files};
 pub(crate) use reply::{Reply, Request};
 pub(crate) use response::Response;
 pub(crate) use stream::{Limit, Stream};
@@ -87,6 +87,30 @@ pub(crate) struct Limits {
     pub(crate) write_timeout: Duration,
     /// Between the end of an answer and the next request.
     pub(crate) idle_timeout: Duration,
+}
+
+/// The limits that may change while it listens; the others decide how large things were made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tunable {
+    pub(crate) max_connections_per_ip: usize,
+    pub(crate) head_timeout: Duration,
+    pub(crate) body_timeout: Duration,
+    pub(crate) write_timeout: Duration,
+}
+
+impl Limits {
+    fn tune(&mut self, to: Tunable) {
+        let Tunable {
+            max_connections_per_ip,
+            head_timeout,
+            body_timeout,
+            write_timeout,
+        } = to;
+        self.max_connections_per_ip = max_connections_per_ip;
+        self.head_timeout = head_timeout;
+        self.body_timeout = body_timeout;
+        self.write_timeout = write_timeout;
+    }
 }
 
 impl Default for Limits {

@@ -45,7 +45,7 @@ fn file_that_changes_is_taken_over_by_itself() {
     let (gateway, _fake) = start("answer fine; idle", |it| it);
     edit(&gateway, &key_of("alpha"), "another-key-of-alpha");
     let line = gateway.log_contains("configuration reloaded number=1 ");
-    assert!(line.contains("tenant alpha changed"), "{line}");
+    assert!(line.contains("tenant alpha changed (api_key)"), "{line}");
     assert_eq!(gateway.ask("alpha", &prompt("x")).status, 401);
     let headers = [("x-api-key", "another-key-of-alpha")];
     let answer = gateway
@@ -94,14 +94,18 @@ fn invalid_configuration_changes_nothing_and_names_every_problem() {
     gateway.stop();
 }
 
+/// Without its tenants, and what is to stand in their place.
+fn without_tenants(gateway: &Gateway, instead: &str) -> String {
+    let text = config(gateway);
+    text[..text.find("tenants:").unwrap()].to_owned() + instead
+}
+
 #[test]
-fn last_tenant_that_goes_leaves_the_door_shut() {
+fn last_tenant_that_is_taken_out_leaves_the_door_shut() {
     let (gateway, _fake) = start("answer fine; idle", |it| {
         it.set("server", "cors_origins: []")
     });
-    let text = config(&gateway);
-    let without = &text[..text.find("tenants:").unwrap()];
-    replace(&gateway, without);
+    replace(&gateway, &without_tenants(&gateway, "tenants: []\n"));
     gateway.log_contains("tenants alpha, beta removed");
     // It listens on loopback, where programs need no key without tenants; a web page may not ask.
     let answer = gateway.client().post("/v1/messages", &[], &prompt("x"));
@@ -109,14 +113,118 @@ fn last_tenant_that_goes_leaves_the_door_shut() {
     gateway.stop();
 
     let (gateway, _fake) = start("answer fine; idle", |it| it.without_host());
-    let text = config(&gateway);
-    replace(&gateway, &text[..text.find("tenants:").unwrap()]);
+    replace(&gateway, &without_tenants(&gateway, "tenants: []\n"));
     gateway.log_contains("tenants alpha, beta removed");
     // It listens on all addresses.
     for headers in [&[][..], &[("x-api-key", key_of("alpha").as_str())]] {
         let answer = gateway.client().post("/v1/messages", headers, &prompt("x"));
         assert_eq!(answer.status, 401);
     }
+    gateway.stop();
+}
+
+#[test]
+fn file_that_lost_its_tenants_is_refused() {
+    let (gateway, _fake) = start("answer fine; idle", |it| it);
+    let whole = config(&gateway);
+    let lost = [
+        String::new(),
+        without_tenants(&gateway, ""),
+        without_tenants(&gateway, "tenants:\n"),
+    ];
+    for (number, text) in (1..).zip(lost) {
+        replace(&gateway, &text);
+        let line = gateway.log_contains(&format!(
+            "not valid; the old one stays in force number={number}"
+        ));
+        assert!(line.contains("write `tenants: []`"), "{line}");
+        assert_eq!(gateway.ask("beta", &prompt("x")).answer_text(), "fine");
+        let without_key = gateway.client().post("/v1/messages", &[], &prompt("x"));
+        assert_eq!(without_key.status, 401);
+    }
+    replace(&gateway, &whole);
+    gateway.log_contains("configuration reloaded number=4 changes=none");
+    gateway.stop();
+}
+
+#[test]
+fn another_program_answers_from_the_next_request_on() {
+    let (gateway, fake) = start(
+        "begin old; read -r _ < \"$here/gate\"; end old; idle",
+        |it| it,
+    );
+    let mut gate = fake.gate();
+    let running = gateway.send("alpha", &prompt("x"));
+    wait_until(PATIENCE, "a run", || fake.prompts().len() == 1);
+    let dir = TempDir::new();
+    let other = FakeCli::script(&dir, "answer new; idle");
+    let [old, new] = [&fake, &other].map(|it| it.path().display().to_string());
+    edit(&gateway, &old, &new);
+    gateway.log_contains("changes=cli.bin");
+    assert_eq!(gateway.ask("beta", &prompt("x")).answer_text(), "new");
+    gate.let_through(1);
+    assert_eq!(running.response().answer_text(), "old");
+
+    edit(&gateway, &new, "/nowhere/claude");
+    let line = gateway.log_contains("not valid; the old one stays in force");
+    assert!(
+        line.contains("/nowhere/claude is not an executable"),
+        "{line}"
+    );
+    assert_eq!(gateway.ask("beta", &prompt("x")).answer_text(), "new");
+    gateway.stop();
+}
+
+#[test]
+fn limits_of_the_listener_apply_to_new_connections() {
+    let (gateway, _fake) = start("answer fine; idle", |it| {
+        it.set("server", "head_timeout: 600000")
+    });
+    edit(
+        &gateway,
+        "head_timeout: 600000",
+        "head_timeout: 100\n  max_connections_per_ip: 2",
+    );
+    gateway.log_contains("server.max_connections_per_ip, server.head_timeout");
+    let mut slow = gateway.client().connect();
+    slow.send(b"GET /health HTTP/1.1\r\n").unwrap();
+    assert_eq!(slow.response().status, 408);
+    edit(&gateway, "head_timeout: 100", "head_timeout: 600000");
+    gateway.log_contains("changes=server.head_timeout");
+    let held = [gateway.client().connect(), gateway.client().connect()];
+    wait_until(PATIENCE, "a third that is refused", || {
+        gateway.client().get("/health", &[]).status == 429
+    });
+    drop(held);
+    wait_until(PATIENCE, "room again", || {
+        gateway.client().get("/health", &[]).status == 200
+    });
+    gateway.stop();
+}
+
+#[test]
+fn what_is_known_of_a_credential_outlives_a_reload() {
+    let limited = r#"printf '{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":%s,"rateLimitType":"five_hour"}}\n' $(($(date +%s) + 3600))
+printf '{"type":"result","is_error":true,"api_error_status":429,"result":"You have hit your limit"}\n'; idle; exit 1"#;
+    let (gateway, fake) = start(limited, |it| {
+        it.tenant_env("alpha", "ANTHROPIC_API_KEY", "alphas-credential")
+    });
+    let ask = || {
+        let answer = gateway.ask("alpha", &prompt("x"));
+        assert_eq!(answer.status, 429, "{}", answer.text());
+        answer.text().contains("known from an earlier request")
+    };
+    assert!(!ask());
+    // Beta's key is none of alpha's business.
+    edit(&gateway, &key_of("beta"), "another-key-of-beta");
+    gateway.log_contains("tenant beta changed (api_key)");
+    assert!(ask());
+    assert_eq!(fake.prompts().len(), 1);
+    // Another credential may have no limit.
+    edit(&gateway, "alphas-credential", "another-credential");
+    gateway.log_contains("tenant alpha changed (env)");
+    assert!(!ask());
+    assert_eq!(fake.prompts().len(), 2);
     gateway.stop();
 }
 
@@ -135,7 +243,7 @@ fn runs_keep_what_they_started_with_and_limits_change() {
 
     let text = config(&gateway).replace("max_concurrent: 1", "max_concurrent: 3");
     replace(&gateway, &text.replace("\"before\"", "\"after\""));
-    gateway.log_contains("tenant alpha changed; cli.max_concurrent");
+    gateway.log_contains("tenant alpha changed (env); cli.max_concurrent");
     // The one that waited has its place now, and so has another one.
     wait_until(PATIENCE, "two runs", || fake.prompts().len() == 2);
     let second = gateway.send("alpha", &prompt("x"));
