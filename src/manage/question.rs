@@ -2,7 +2,10 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
-use super::{progress, say::prompt};
+use super::{
+    progress,
+    say::{prompt, prompts_are_seen},
+};
 
 /// What an empty line means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +41,7 @@ pub(super) fn agreed_or(question: &str) -> Result<bool, String> {
 /// # Errors
 /// When the answer cannot be read.
 pub(super) fn agreed_unless_refused(question: &str) -> Result<bool, String> {
-    match io::stdin().is_terminal() && io::stderr().is_terminal() {
+    match io::stdin().is_terminal() && prompts_are_seen() {
         true => ask(question, Usual::Yes),
         false => Ok(true),
     }

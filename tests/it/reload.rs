@@ -88,7 +88,7 @@ fn invalid_configuration_changes_nothing_and_names_every_problem() {
     assert_eq!(gateway.ask("alpha", &prompt("x")).answer_text(), "fine");
 
     replace(&gateway, &good.replace("port: 0", "port: 1"));
-    let line = gateway.log_contains("applies with the next start");
+    let line = gateway.log_contains("applies with the gateway's next start");
     assert!(line.contains("server.port"), "{line}");
     assert_eq!(gateway.ask("alpha", &prompt("x")).answer_text(), "fine");
     gateway.stop();
