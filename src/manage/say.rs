@@ -146,7 +146,7 @@ impl Say {
 
 /// Whether somebody sees what [`prompt`] writes.
 pub(crate) fn prompts_are_seen() -> bool {
-    std::io::IsTerminal::is_terminal(&std::io::stderr())
+    IsTerminal::is_terminal(&std::io::stderr())
 }
 
 /// A question before an answer is read. On stderr, so that what a script reads stays clean.
