@@ -18,7 +18,7 @@ impl Mounted {
         let options = ["-t", "tmpfs", "-o", "size=256k,nr_inodes=200", &unique()];
         let status = Command::new("mount").args(options).arg(dir).status();
         if !status.is_ok_and(|it| it.success()) {
-            eprintln!("SKIPPED: no file system can be mounted here");
+            crate::process::say_skipped("SKIPPED: no file system can be mounted here");
             return None;
         }
         Some(Mounted(dir.to_owned()))

@@ -51,7 +51,7 @@ fn commands(desk: &Desk) -> Vec<String> {
 fn has(shell: &str) -> bool {
     let found = Command::new(shell).arg("--version").output().is_ok();
     if !found {
-        eprintln!("SKIPPED: {shell} is not installed");
+        crate::process::say_skipped(&format!("SKIPPED: {shell} is not installed"));
     }
     found
 }

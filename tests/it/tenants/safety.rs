@@ -115,7 +115,7 @@ impl Mounted {
             .arg(desk.cwd())
             .status();
         if !status.is_ok_and(|it| it.success()) {
-            eprintln!("SKIPPED: no file system can be mounted here");
+            crate::process::say_skipped("SKIPPED: no file system can be mounted here");
             return None;
         }
         Some(Mounted(desk.cwd()))
