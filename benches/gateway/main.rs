@@ -17,7 +17,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStderr, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -37,6 +37,7 @@ fn main() {
     pass::pass_through();
     rejections();
     memory();
+    sessions::store();
     sessions::sessions();
 }
 
@@ -329,6 +330,13 @@ fn post(body: &str) -> String {
     )
 }
 
+fn new_dir() -> PathBuf {
+    let name = format!("ccgw-bench-{}-{:?}", std::process::id(), Instant::now());
+    let dir = std::env::temp_dir().join(name.replace([' ', '{', '}', ':', ','], ""));
+    fs::create_dir(&dir).unwrap();
+    dir
+}
+
 struct Gateway {
     child: Child,
     stderr: Option<BufReader<ChildStderr>>,
@@ -343,11 +351,19 @@ impl Gateway {
 
     /// With more lines for the configuration, and for its tenant.
     fn start_with(extra: &str, of_tenant: &str) -> Self {
-        let dir = std::env::temp_dir().join(
-            format!("ccgw-bench-{}-{:?}", std::process::id(), Instant::now())
-                .replace([' ', '{', '}', ':', ','], ""),
-        );
-        fs::create_dir(&dir).unwrap();
+        Gateway::start_in(new_dir(), extra, of_tenant)
+    }
+
+    /// With something in the state directory; also returns what that says.
+    fn start_with_state<T>(prepare: impl FnOnce(&Path) -> T) -> (Self, T) {
+        let dir = new_dir();
+        let state = dir.join("state");
+        fs::create_dir(&state).unwrap();
+        let said = prepare(&state);
+        (Gateway::start_in(dir, "", ""), said)
+    }
+
+    fn start_in(dir: PathBuf, extra: &str, of_tenant: &str) -> Self {
         let config = dir.join("config.yaml");
         let text = format!(
             "server:\n  port: 0\n  host: 127.0.0.1\n{extra}\ntenants:\n  - name: bench\n    api_key: {KEY}\n{of_tenant}"

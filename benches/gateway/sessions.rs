@@ -8,7 +8,7 @@ use std::{
     path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::{Client, Gateway, row};
@@ -19,6 +19,43 @@ const CLI: &str = concat!(
 );
 const ROUNDS: usize = 20;
 const TURNS: usize = 20;
+
+/// A start with as many remembered answers as there can be.
+pub(super) fn store() {
+    const TURNS: u32 = 100_000;
+    let bare = Gateway::start("").rss();
+    let mut times = Vec::new();
+    let mut rss = 0;
+    for _ in 0..5 {
+        let (gateway, written) = Gateway::start_with_state(|state| {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_secs();
+            let line = |number: u32| {
+                let uuid = format!("c2d6f7a0-1234-4abc-8def-{number:012x}");
+                format!(
+                    "{{\"turn\":\"{number:032x}\",\"session\":\"{uuid}\",\"leaf\":\"{uuid}\",\"at\":{now},\"projects\":\"/home/somebody/.claude/projects\"}}\n"
+                )
+            };
+            let lines: String = (0..TURNS).map(line).collect();
+            fs::write(state.join("sessions.jsonl"), lines).unwrap();
+            Instant::now()
+        });
+        times.push(written.elapsed());
+        rss = gateway.rss();
+    }
+    row(
+        "start with 100,000 answers remembered",
+        &mut times,
+        "<= 300 ms",
+    );
+    let each = (rss.saturating_sub(bare)) * 1024 / u64::from(TURNS);
+    println!(
+        "{:48} {each:>9} B  {:>12}   <= 100 B and the index",
+        "memory of each", ""
+    );
+}
 
 pub(super) fn sessions() {
     if !Path::new(CLI).exists() {

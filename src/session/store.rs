@@ -75,6 +75,15 @@ struct Log {
     lines: usize,
 }
 
+/// What of a log counts.
+#[derive(PartialEq, Eq)]
+enum Lines {
+    /// Each of its lines, and it ends with one.
+    All,
+    /// Not all, or there is none.
+    Some,
+}
+
 /// A line of the log.
 #[derive(Serialize, Deserialize)]
 struct Line<'a> {
@@ -94,10 +103,15 @@ impl Store {
             directories: Vec::new(),
             log: None,
         };
-        if let Err(error) = inner.read(path, forget_before) {
+        let lines = inner.read(path, forget_before).unwrap_or_else(|error| {
             cannot("read", path, &error);
-        }
-        match inner.written_anew(path) {
+            Lines::Some
+        });
+        let log = match lines {
+            Lines::All => inner.log_at(path),
+            Lines::Some => inner.written_anew(path),
+        };
+        match log {
             Ok(log) => inner.log = Some(log),
             Err(error) => cannot("write", path, &error),
         }
@@ -150,19 +164,22 @@ impl Store {
 }
 
 impl Inner {
-    fn read(&mut self, path: &Path, forget_before: u64) -> io::Result<()> {
+    fn read(&mut self, path: &Path, forget_before: u64) -> io::Result<Lines> {
         let file = match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Lines::Some),
             other => other?,
         };
         let mut reader = BufReader::with_capacity(64 << 10, file);
-        let (mut line, mut unreadable) = (Vec::new(), 0_usize);
+        let (mut line, mut unreadable, mut lines) = (Vec::new(), 0_usize, 0);
+        let mut is_ended = false;
         loop {
             line.clear();
             let read = io::Read::take(&mut reader, LINE_MAX).read_until(b'\n', &mut line)?;
             if read == 0 {
                 break;
             }
+            lines += 1;
+            is_ended = line.ends_with(b"\n");
             match serde_json::from_slice(&line) {
                 Ok(line) => self.take(&line, forget_before),
                 Err(_) => unreadable += 1,
@@ -174,7 +191,10 @@ impl Inner {
                 &[("path", &path.display()), ("lines", &unreadable)],
             );
         }
-        Ok(())
+        Ok(match is_ended && lines == self.turns.len() {
+            true => Lines::All,
+            false => Lines::Some,
+        })
     }
 
     fn take(&mut self, line: &Line<'_>, forget_before: u64) {
@@ -264,6 +284,11 @@ impl Inner {
             mode: 0o600,
         };
         replace::atomically(path, &bytes, owner)?;
+        self.log_at(path)
+    }
+
+    /// To go on writing where all of it is.
+    fn log_at(&self, path: &Path) -> io::Result<Log> {
         let file = OpenOptions::new().append(true).mode(0o600).open(path)?;
         Ok(Log {
             file,
