@@ -297,6 +297,8 @@ mod tests {
             "stream" => "live",
             "permission_mode" => "plan",
             "sync" => "manual",
+            "warm" => "off",
+            "parallel" => "wait",
             "max_body_bytes" => "4096",
             "max_per_tenant" => "2",
             _ => "7",
