@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::{
     apply::{self, EnvFiles},
     args::{Apply, Direction},
     backups::Backups,
     connect::{Candidate, Connected, Gateway, Look},
+    doctor::Output,
     found::Found,
     given_key::GivenKey,
     identities::Identities,
@@ -27,7 +30,7 @@ use crate::{
 /// What keeps it from doing anything.
 pub(crate) fn run(options: &Apply) -> Result<bool, String> {
     options.volume.set();
-    let say = Say::new();
+    let mut told = Told::new(options.output);
     let given = options.key.as_ref().map(GivenKey::read);
     let given = given.transpose()?;
     let config = load(&options.config)?;
@@ -37,18 +40,19 @@ pub(crate) fn run(options: &Apply) -> Result<bool, String> {
         Direction::Back => Found::search_with(&config.tenants, former(options, &config, &state)?),
     };
     for problem in &found.engine_problems {
-        say.warn(problem);
+        told.tell(None, &[Finding::warn(problem, "")]);
     }
     if options.direction == Direction::Back {
         let mut good = true;
-        for instance in chosen_to_revert(options, &config, &found)? {
+        for instance in chosen_to_revert(options, &config, &found, &mut told)? {
             let finding = revert(&found, instance, &Backups::of(&state, &instance.name));
             good &= finding.mark != Mark::Fail;
-            tell(say, &instance.name, &[finding]);
+            told.tell(Some(&instance.name), &[finding]);
         }
+        told.end();
         return Ok(good);
     }
-    let chosen = chosen(options, &config, &found)?;
+    let chosen = chosen(options, &config, &found, &mut told)?;
     if chosen.is_empty() {
         return Err("no tenant has an instance that runs here".to_owned());
     }
@@ -58,8 +62,9 @@ pub(crate) fn run(options: &Apply) -> Result<bool, String> {
         (&chosen, given.as_ref(), options.env_files),
     )?;
     for (instance, connected) in chosen.iter().zip(&connected) {
-        tell(say, &instance.name, &connected.findings);
+        told.tell(Some(&instance.name), &connected.findings);
     }
+    told.end();
     Ok(connected.iter().all(Connected::is_good))
 }
 
@@ -123,13 +128,14 @@ fn chosen<'f>(
     options: &Apply,
     config: &Config,
     found: &'f Found,
+    told: &mut Told,
 ) -> Result<Vec<&'f Instance>, String> {
     let Some(name) = &options.tenant else {
         let mut chosen = Vec::new();
         for tenant in &config.tenants {
             match found.own(&tenant.name) {
                 Ok(instance) => chosen.push(instance),
-                Err(why) => Say::new().warn(&format!("{}: {why}", tenant.name)),
+                Err(why) => told.tell(Some(&tenant.name), &[Finding::warn(why, "")]),
             }
         }
         return Ok(chosen);
@@ -161,13 +167,14 @@ fn chosen_to_revert<'f>(
     options: &Apply,
     config: &Config,
     found: &'f Found,
+    told: &mut Told,
 ) -> Result<Vec<&'f Instance>, String> {
     match &options.tenant {
         Some(name) => match found.own(name) {
             Ok(instance) => Ok(vec![instance]),
             Err(why) => config.tenant(name).and(Err(why)),
         },
-        None => chosen(options, config, found),
+        None => chosen(options, config, found, told),
     }
 }
 
@@ -187,9 +194,52 @@ pub(crate) fn revert(found: &Found, instance: &Instance, backups: &Backups) -> F
     }
 }
 
-fn tell(say: Say, name: &str, findings: &[Finding]) {
-    say.line(&plain(name));
-    for finding in findings {
-        say.mark(finding.mark, &finding.to_string());
+/// How it went with each tenant: told at once, or for a script at the end.
+enum Told {
+    Text,
+    Json(Vec<Row>),
+}
+
+#[derive(Serialize)]
+struct Row {
+    /// `None` for what concerns all.
+    tenant: Option<String>,
+    status: &'static str,
+    text: String,
+    mend: String,
+}
+
+impl Told {
+    fn new(output: Output) -> Told {
+        match output {
+            Output::Text => Told::Text,
+            Output::Json => Told::Json(Vec::new()),
+        }
+    }
+
+    fn tell(&mut self, tenant: Option<&str>, findings: &[Finding]) {
+        let say = Say::new();
+        match self {
+            Told::Json(rows) => rows.extend(findings.iter().map(|it| Row {
+                tenant: tenant.map(str::to_owned),
+                status: it.mark.name(),
+                text: it.text.clone(),
+                mend: it.mend.clone(),
+            })),
+            Told::Text => {
+                if let Some(tenant) = tenant {
+                    say.line(&plain(tenant));
+                }
+                for finding in findings {
+                    say.mark(finding.mark, &finding.to_string());
+                }
+            }
+        }
+    }
+
+    fn end(self) {
+        if let Told::Json(rows) = self {
+            Say::new().json(&rows);
+        }
     }
 }

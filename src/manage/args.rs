@@ -41,6 +41,7 @@ pub(crate) struct Apply {
     /// Of the tenant, where the configuration has only its hash.
     pub(crate) key: Option<GivenKey>,
     pub(crate) volume: Volume,
+    pub(crate) output: Output,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,6 +179,10 @@ struct ApplyArguments {
     /// the tenant's key, where the configuration has only its SHA-256; `-` reads it from stdin
     #[argh(option, arg_name = "KEY")]
     key: Option<String>,
+
+    /// print a JSON array of tenant, status, text and mend
+    #[argh(switch)]
+    json: bool,
 }
 
 impl Arguments {
@@ -254,6 +259,10 @@ impl ApplyArguments {
             },
             key: self.key.as_deref().map(GivenKey::parse).transpose()?,
             volume: Volume::of(self.quiet),
+            output: match self.json {
+                true => Output::Json,
+                false => Output::Text,
+            },
         }))
     }
 }
@@ -295,6 +304,7 @@ mod tests {
                 env_files: EnvFiles::LeaveAlone,
                 key: None,
                 volume: Volume::Quiet,
+                output: Output::Text,
             }))
         );
         assert_eq!(words(&["--version"]), Ok(Command::Version));

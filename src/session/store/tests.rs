@@ -1,7 +1,10 @@
 use std::fs;
 
 use super::*;
-use crate::session::Lineage;
+use crate::{
+    api::{Block, Message, Role},
+    session::Lineage,
+};
 
 struct Dir(PathBuf);
 
@@ -124,4 +127,46 @@ fn too_many_make_the_oldest_go() {
     store.forget_before(0);
     assert_eq!(store.len(), TURNS_MAX);
     assert!(store.find(key(9)).is_none() && store.find(key(10)).is_some());
+}
+
+/// Two tenants whose conversations have the same ids and the same few words, in any order.
+#[test]
+fn no_conversation_ever_finds_anothers_session() {
+    let store = Store::open(Path::new("/nonexistent/log"), 0);
+    let mut whose: HashMap<Uuid, (usize, usize, Vec<bool>)> = HashMap::new();
+    let mut seed = 7_u64;
+    let mut random = |below: u64| {
+        // Knuth's; the low bits are poor.
+        seed = seed
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
+        ((seed >> 33) % below) as usize
+    };
+    let mut found = 0;
+    for _ in 0..10_000 {
+        let (tenant, conversation) = (random(2), random(3));
+        let words: Vec<bool> = (0..random(4)).map(|_| random(2) == 0).collect();
+        let messages: Vec<Message> = words.iter().flat_map(exchange).collect();
+        let id = [None, Some("1"), Some("2")][conversation];
+        let key = Lineage::begin(["a", "b"][tenant], id).then(&messages).key();
+        let own = (tenant, conversation, words);
+        if random(3) == 0 {
+            let turn = turn(Uuid::random());
+            store.remember(key, &turn, 1);
+            whose.insert(turn.place.session, own);
+        } else if let Some(turn) = store.find(key) {
+            assert_eq!(whose[&turn.place.session], own);
+            found += 1;
+        }
+    }
+    assert!(found > 1000, "{found}");
+}
+
+/// A question and its answer, of one word.
+fn exchange(word: &bool) -> [Message; 2] {
+    let word = if *word { "yes" } else { "no" };
+    [Role::User, Role::Assistant].map(|role| Message {
+        role,
+        blocks: vec![Block::Text(word.to_owned())],
+    })
 }

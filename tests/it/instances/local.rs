@@ -60,7 +60,16 @@ fn instance_becomes_a_tenant_is_served_and_comes_back() {
     assert_eq!(host.config_text(), config);
     assert_eq!(fs::read(&file).unwrap(), settings);
 
-    host.manage(&["apply", "--revert"]).good().says("as before");
+    let told = host
+        .manage(&["apply", "--revert", "--json"])
+        .good()
+        .stdout
+        .clone();
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(
+        (&told[0]["tenant"], &told[0]["status"]),
+        (&"local".into(), &"ok".into())
+    );
     assert_eq!(fs::read_to_string(&file).unwrap(), COMMENTED);
     host.manage(&["apply", "--revert"])
         .good()
