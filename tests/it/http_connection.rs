@@ -263,7 +263,7 @@ fn daemon_survives_more_connections_than_file_descriptors() {
 
 #[test]
 fn client_that_leaves_in_any_phase_harms_nobody() {
-    let gateway = start(|setup| setup);
+    let gateway = start(|setup| setup.set("cli", "warm: off"));
     let body = prompt("hi").to_string();
     let request = format!(
         "POST /v1/messages HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\ncontent-length: {}\r\n\r\n{body}",

@@ -21,6 +21,9 @@ use crate::{
 /// Moving takes some milliseconds; a busy machine more.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How often what another command left is looked at, if it changes meanwhile.
+const SWEEPS: usize = 4;
+
 impl Places<'_> {
     /// Puts a skill into the workspace. In a container, whose tools can only move, there is a moment without
     /// any where an old one was; what is left there when the container ends then is put back by the next.
@@ -115,6 +118,18 @@ impl Places<'_> {
     /// # Errors
     /// When it cannot be moved or removed.
     pub(super) fn sweep(&self) -> Result<usize, String> {
+        // What a killed command began in a container may just come to its end there.
+        let mut swept = self.sweep_once();
+        for _ in 1..SWEEPS {
+            if swept.is_ok() {
+                break;
+            }
+            swept = self.sweep_once();
+        }
+        swept
+    }
+
+    fn sweep_once(&self) -> Result<usize, String> {
         let target = self.target();
         if matches!(self.access.instance.place, Place::Local) {
             return shelf::sweep(&target).map_err(|it| format!("{}: {it}", target.display()));
