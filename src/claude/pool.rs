@@ -142,8 +142,9 @@ const EXIT_WAIT: Duration = Duration::from_millis(500);
 /// More orders than ever wait: one for each run that ends, and one for each process.
 const ORDERS_MAX: usize = 256;
 
-/// What a process that waits takes, as long as nobody has weighed it (measured: 160 MB).
-const USUAL_KIB: u64 = 160 << 10;
+/// What a process that waits takes, as long as nobody has weighed it (measured: 160 MB before its first turn,
+/// up to 230 MB after some).
+const USUAL_KIB: u64 = 230 << 10;
 
 impl Pool {
     /// Starts with nothing, and the thread.
@@ -415,9 +416,16 @@ impl Inner {
         Some(self.kept.swap_remove(at))
     }
 
-    /// What is more than may wait.
+    /// What is more than may wait. A flood must not get ahead of the next weighing, so each counts with what it
+    /// usually takes.
     fn take_superfluous(&mut self) -> Vec<Kept> {
-        let max = self.budget.limits.map_or(0, |it| it.max_processes);
+        let usual = self.kept.len() as u64 * USUAL_KIB;
+        let max = self.budget.limits.map_or(0, |limits| {
+            let fit = allowed_kib(limits, usual) / USUAL_KIB;
+            limits
+                .max_processes
+                .min(usize::try_from(fit).unwrap_or(usize::MAX))
+        });
         let mut superfluous = Vec::new();
         while self.kept.len() > max
             && let Some(kept) = self.take_oldest()

@@ -11,7 +11,7 @@ use crate::{
     client::Response,
     fake_cli::FakeCli,
     gateway::{Gateway, MODEL, key_of},
-    process::{cmdline, signal, wait_until, wait_until_gone},
+    process::{cmdline, resident_kib, signal, wait_until, wait_until_gone},
     setup::Setup,
     temp::TempDir,
 };
@@ -489,4 +489,31 @@ fn cli_that_takes_no_transcript_gets_the_history_as_text() {
     let prompts = fake.prompts().concat();
     let line = prompts.lines().find(|it| it.contains("third")).unwrap();
     assert!(line.contains("first") && line.contains("second"), "{line}");
+}
+
+#[test]
+fn flood_of_conversations_stays_within_the_memory_it_may_have() {
+    let api = ScriptedApi::start();
+    let gateway = Setup::with_real_cli(&api)
+        .set("cli", "max_concurrent: 4")
+        .set("cli", "max_per_tenant: 4")
+        .set("cli", "warm: {max_processes: 100, memory_bytes: 500000000}")
+        .start();
+    std::thread::scope(|scope| {
+        for client in 0..4 {
+            let gateway = &gateway;
+            scope.spawn(move || {
+                for number in 0..4 {
+                    Chat::of("alpha").ask(gateway, format!("client {client} number {number}"));
+                }
+            });
+        }
+    });
+    // Two of the usual size fit; one more may be on its way out, and four may still have run.
+    wait_until(PATIENCE, "two", || waiting(&gateway, "alpha").len() <= 2);
+    let resident: u64 = waiting(&gateway, "alpha")
+        .iter()
+        .map(|pid| resident_kib(*pid))
+        .sum();
+    assert!(resident * 1024 <= 500_000_000, "{resident} KiB");
 }
