@@ -243,15 +243,14 @@ impl Pool {
         kept.worker.rest();
         kept.since = Instant::now();
         let mut inner = self.lock();
+        let mut superfluous = Vec::new();
         if let Work::Turn(key) = kept.work {
             inner.coming.remove(&key);
             // Two requests of one conversation may have had the same answer.
-            inner
-                .kept
-                .retain(|it| it.work != kept.work || it.since == kept.since);
+            superfluous.extend(inner.kept.extract_if(.., |it| it.work == kept.work));
         }
         inner.kept.push(kept);
-        let superfluous = inner.take_superfluous();
+        superfluous.extend(inner.take_superfluous());
         drop(inner);
         self.arrived.notify_all();
         superfluous.into_iter().for_each(|it| self.end(it));
