@@ -112,8 +112,12 @@ fn second_sigterm_ends_everything_now() {
     let _running = gateway.send("alpha", &prompt("running"));
     wait_for_runs(&fake, 1);
     let queued = gateway.send("beta", &prompt("queued"));
+    // A connection that is not accepted yet would be reset.
+    wait_until(PATIENCE, "it in the queue", || {
+        gateway.health()["queued"] == 1
+    });
     signal(gateway.pid(), "TERM");
-    // Either it was in the queue or it came too late; both say that the first signal has arrived.
+    // That says that the first signal has arrived.
     assert_eq!(queued.response().status, 503);
     signal(gateway.pid(), "TERM");
     gateway.wait();
