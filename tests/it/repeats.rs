@@ -187,7 +187,10 @@ fn failed_run_may_be_asked_for_again() {
     let body_of_script =
         "[ -e \"$here/failed\" ] && { answer fine; idle; exit 0; }; : > \"$here/failed\"; exit 3";
     let fake = FakeCli::script(&dir, body_of_script);
-    let gateway = Setup::with_cli(dir, fake.path()).start();
+    // A process that was started ahead and dies of the question is followed by another, unseen.
+    let gateway = Setup::with_cli(dir, fake.path())
+        .set("cli", "warm: off")
+        .start();
     for header in [("idempotency-key", "three"), ("traceparent", TRACE)] {
         let _ = std::fs::remove_file(fake.file("failed"));
         assert_eq!(ask(&gateway, header, &body(FIRST)).status, 500);

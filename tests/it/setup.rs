@@ -19,6 +19,8 @@ const CCGW: &str = env!("CARGO_BIN_EXE_ccgw");
 
 /// A configuration that is not running yet: the tenants alpha and beta, and what a test adds.
 pub(crate) struct Setup {
+    /// Whether processes of the CLI wait for work, where no line says so.
+    waits: bool,
     pub(crate) dir: TempDir,
     mark: String,
     tenants: Vec<Tenant>,
@@ -49,6 +51,7 @@ impl Setup {
         };
         let tenants = vec![tenant("alpha"), tenant("beta")];
         let mut setup = Setup {
+            waits: false,
             dir,
             tenants,
             mark,
@@ -66,6 +69,7 @@ impl Setup {
     /// A set-up with the real CLI, which finds the scripted API instead of the vendor's.
     pub(crate) fn with_real_cli(api: &ScriptedApi) -> Setup {
         let mut setup = Setup::with_cli(TempDir::new(), real_cli());
+        setup.waits = true;
         for name in ["alpha", "beta"] {
             let config_dir = setup.dir.create_dir(&format!("claude-config-{name}"));
             setup = setup
@@ -145,7 +149,11 @@ impl Setup {
                 .iter()
                 .filter(|(of, _)| *of == section)
                 .map(|(_, line)| format!("  {line}\n"));
-            let lines: String = lines.collect();
+            let mut lines: String = lines.collect();
+            // What a script counts must not change with what was started ahead.
+            if section == "cli" && !self.waits && !lines.contains("  warm:") {
+                lines += "  warm: off\n";
+            }
             if !lines.is_empty() {
                 yaml += &format!("{section}:\n{lines}");
             }
