@@ -162,17 +162,19 @@ fn repeats_that_wait_in_the_queue_run_nothing() {
     let blocker = gateway.send("alpha", &body("something else"));
     wait_until(PATIENCE, "the first run", || fake.prompts().len() == 1);
     let headers = [("x-api-key", key.as_str()), ("traceparent", TRACE)];
+    // One after the other: of requests that come at the same moment any may be the first.
     let queued: Vec<_> = [FIRST, AGAIN, AGAIN]
         .iter()
-        .map(|text| {
-            gateway
-                .client()
-                .open("POST", "/v1/messages", &headers, Some(&body(text)))
+        .zip(1..)
+        .map(|(text, count)| {
+            let client = gateway.client();
+            let connection = client.open("POST", "/v1/messages", &headers, Some(&body(text)));
+            wait_until(PATIENCE, "its place in the queue", || {
+                gateway.health()["queued"] == count
+            });
+            connection
         })
         .collect();
-    wait_until(PATIENCE, "three in the queue", || {
-        gateway.health()["queued"] == 3
-    });
     gate.let_through(2);
     assert_eq!(blocker.response().answer_text(), "hello");
     for connection in queued {
