@@ -29,7 +29,7 @@ fn killed_edits_leave_the_old_file_or_the_new_one() {
         TEXT.replace("# end", "  - name: b\n    api_key: key-of-b\n# end"),
         TEXT.replace("# end", "  - name: b\n    api_key: new-key-of-b\n# end"),
     ];
-    let usual = took(&desk, &states, &rounds);
+    let mut usual = took(&desk, &states, &rounds);
     let mut killed = 0;
     for number in 0..KILLS {
         let step = (number % 3) as usize;
@@ -44,7 +44,13 @@ fn killed_edits_leave_the_old_file_or_the_new_one() {
         // Steps that share no factor with the rounds hit all of each.
         thread::sleep(usual * (number * 37 % 100) as u32 / 80);
         child.kill().unwrap();
-        killed += u64::from(child.wait().unwrap().signal().is_some());
+        let was_killed = child.wait().unwrap().signal().is_some();
+        killed += u64::from(was_killed);
+        // How long an edit takes changes with the machine's load.
+        usual = match was_killed {
+            true => usual * 21 / 20,
+            false => usual * 9 / 10,
+        };
         let now = desk.text();
         assert!(now == *old || now == *new, "{now}");
         for name in desk
@@ -56,7 +62,6 @@ fn killed_edits_leave_the_old_file_or_the_new_one() {
             assert!(states.contains(&backup), "{name}: {backup}");
         }
     }
-    // A loaded machine makes the edits end sooner than was measured.
     assert!(killed > KILLS / 10, "{killed}");
     // The next edit finds nothing in its way, and what was left, with keys in it, is gone.
     fs::write(desk.config(), &states[0]).unwrap();
