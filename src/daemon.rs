@@ -70,6 +70,14 @@ pub(crate) fn serve(
     Ok(parts.run(&signals, &changes))
 }
 
+/// A trial of the sandbox takes longer than all of the start.
+fn announce_isolation(gateway: &Arc<Gateway>) -> io::Result<()> {
+    let gateway = Arc::clone(gateway);
+    let announce = move || gateway.announce_isolation();
+    let thread = std::thread::Builder::new().name("sandbox".to_owned());
+    thread.spawn(announce).map(drop)
+}
+
 struct Threads {
     gateway: Arc<Gateway>,
     listener: Listener,
@@ -111,6 +119,7 @@ impl Threads {
             served,
             state,
             base_env,
+            config_file: std::path::absolute(file).unwrap_or_else(|_| file.to_owned()),
             scheduler: scheduler.handle(),
             conversations,
         }));
@@ -121,6 +130,7 @@ impl Threads {
             .map_err(failed("the http workers"))?;
         let listener = listen(&gateway, requests_in)?;
         greeting::announce(&gateway, source, listener.local_addr());
+        announce_isolation(&gateway).map_err(failed("the thread that tries the sandbox"))?;
         let connections_max = listener.max_connections();
         greeting::warn_of_fewer_connections(config.server.max_connections, connections_max);
         match demo {

@@ -1,7 +1,7 @@
 //! ccgw: a gateway from OpenClaw instances to the Claude Code CLI.
 //!
-//! One binary, three programs: the gateway itself, and two hidden ones that it starts as processes
-//! of their own, the keeper of a run and the stand-in CLI.
+//! One binary, four programs: the gateway itself, and three hidden ones that it starts as processes
+//! of their own: the keeper of a run, what a sandbox begins with, and the stand-in CLI.
 
 mod api;
 mod args;
@@ -44,6 +44,7 @@ fn main() -> ExitCode {
     let mut argv: Vec<_> = std::env::args_os().skip(1).collect();
     match argv.first().and_then(|it| it.to_str()) {
         Some("keeper") => return claude::keeper::main(),
+        Some("enter") => return claude::sandbox::enter(&argv[1..]),
         Some("stand-in") => return claude::stand_in::main(argv.drain(1..)),
         _ => {}
     }

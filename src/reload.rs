@@ -86,6 +86,9 @@ impl Reload {
             skill_text,
         };
         self.put_in_force(prepared, gateway, cli)?;
+        if changes.concern_isolation() {
+            gateway.announce_isolation();
+        }
         if !changes.at_restart.is_empty() {
             let settings = changes.at_restart.join(", ");
             log::warn(

@@ -89,6 +89,39 @@ impl StateDir {
             .map(|(path, _)| path)
     }
 
+    /// A tenant's private `HOME`, made at need.
+    ///
+    /// # Errors
+    /// As [`StateDir::workspace`].
+    pub(crate) fn home(&self, tenant: &str) -> io::Result<PathBuf> {
+        self.tenant_subdirectory(tenant, "home")
+            .map(|(path, _)| path)
+    }
+
+    /// Where clients' histories lie for a tenant's runs to read, made at need.
+    ///
+    /// # Errors
+    /// As [`StateDir::workspace`].
+    pub(crate) fn seeds(&self, tenant: &str) -> io::Result<PathBuf> {
+        self.tenant_subdirectory(tenant, SEEDS)
+            .map(|(path, _)| path)
+    }
+
+    /// Where the sessions of a tenant lie that has no CLI config directory of its own, made at need.
+    ///
+    /// # Errors
+    /// As [`StateDir::workspace`].
+    pub(crate) fn projects(&self, tenant: &str) -> io::Result<PathBuf> {
+        let (path, directory) = self.tenant_subdirectory(tenant, "claude")?;
+        subdirectory(&directory, "projects")?;
+        Ok(path.join("projects"))
+    }
+
+    /// Where a copy of this program may be kept.
+    pub(crate) fn program_copy(&self) -> PathBuf {
+        self.path.join("bin").join("ccgw")
+    }
+
     /// Writes a client's history where a run of the tenant's can read it: a new file of this name.
     ///
     /// # Errors

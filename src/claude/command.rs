@@ -134,6 +134,7 @@ pub(crate) fn launch(recipe: &Recipe<'_>, prompt: &Prompt) -> Launch {
         args: args.0,
         env: environment(recipe, &prompt.parameters),
         cwd: recipe.place.working_dir.clone(),
+        wrapped_in: 0,
     }
 }
 
@@ -178,6 +179,7 @@ pub(crate) fn trial_launch(
         args: args.0,
         env,
         cwd: dir.to_owned(),
+        wrapped_in: 0,
     }
 }
 

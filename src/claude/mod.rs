@@ -10,6 +10,7 @@ pub(crate) mod keeper;
 pub(crate) mod pool;
 pub(crate) mod probe;
 pub(crate) mod program;
+pub(crate) mod sandbox;
 pub(crate) mod session_file;
 pub(crate) mod stand_in;
 pub(crate) mod transcript;

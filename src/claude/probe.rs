@@ -175,6 +175,7 @@ fn ask(program: &Program, env: Vec<(OsString, OsString)>, cwd: &Path) -> Option<
         args,
         env,
         cwd: cwd.to_owned(),
+        wrapped_in: 0,
     };
     let keeper = Keeper::start().ok()?;
     let mut worker = Worker::start(keeper, &launch, Vec::new()).ok()?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Cli, Config, Server, Session, Skills, Tenant};
+use super::{Cli, Config, Sandbox, Server, Session, Skills, Tenant};
 
 /// The difference between two configurations, in names only: nothing of it is secret.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -25,6 +25,8 @@ impl Changes {
             cli,
             session,
             skills,
+            isolation,
+            sandbox,
             tenants,
         } = new;
         let mut changes = Changes::default();
@@ -32,6 +34,8 @@ impl Changes {
         changes.in_cli(&old.cli, cli);
         changes.in_session(&old.session, session);
         changes.in_skills(&old.skills, skills);
+        changes.at_once("isolation", *isolation == old.isolation);
+        changes.in_sandbox(&old.sandbox, sandbox);
         changes.added = missing(tenants, &old.tenants);
         changes.removed = missing(&old.tenants, tenants);
         let changed = tenants.iter();
@@ -41,6 +45,15 @@ impl Changes {
 
     pub(crate) fn is_empty(&self) -> bool {
         *self == Changes::default()
+    }
+
+    /// Whether other tenants may be confined now, or in another way.
+    pub(crate) fn concern_isolation(&self) -> bool {
+        let isolation = |it: &&str| *it == "isolation";
+        let of_tenant = |(_, what): &(String, Vec<&'static str>)| what.iter().any(isolation);
+        self.settings.iter().any(isolation)
+            || !self.added.is_empty()
+            || self.changed.iter().any(of_tenant)
     }
 
     fn at_once(&mut self, name: &'static str, same: bool) {
@@ -135,6 +148,19 @@ impl Changes {
         self.at_once("skills.sync", *sync == was.sync);
         self.at_once("skills.dir", *dir == was.dir);
     }
+
+    fn in_sandbox(&mut self, was: &Sandbox, new: &Sandbox) {
+        let Sandbox {
+            read_only,
+            max_processes,
+            max_file_bytes,
+        } = new;
+        self.at_once("sandbox.read_only", *read_only == was.read_only);
+        let same = *max_processes == was.max_processes;
+        self.at_once("sandbox.max_processes", same);
+        let same = *max_file_bytes == was.max_file_bytes;
+        self.at_once("sandbox.max_file_bytes", same);
+    }
 }
 
 /// Those of `tenants` that the others lack.
@@ -153,6 +179,8 @@ fn tenant(old: &[Tenant], new: &Tenant) -> Option<(String, Vec<&'static str>)> {
         container,
         working_dir,
         config_dir,
+        isolation,
+        mounts,
         env,
     } = new;
     let was = old.iter().find(|it| it.name == *name)?;
@@ -162,6 +190,8 @@ fn tenant(old: &[Tenant], new: &Tenant) -> Option<(String, Vec<&'static str>)> {
         ("container", *container == was.container),
         ("working_dir", *working_dir == was.working_dir),
         ("config_dir", *config_dir == was.config_dir),
+        ("isolation", *isolation == was.isolation),
+        ("mounts", *mounts == was.mounts),
         ("env", *env == was.env),
     ];
     let others = parts.into_iter().filter(|(_, same)| !same);
@@ -288,6 +318,7 @@ mod tests {
             ("cli", &keys::CLI),
             ("session", &keys::SESSION),
             ("skills", &keys::SKILLS),
+            ("sandbox", &keys::SANDBOX),
         ];
         let other = |key: &str| match key {
             "host" | "docker_host_ip" => "127.0.0.9",
@@ -300,6 +331,9 @@ mod tests {
             "warm" => "off",
             "parallel" => "wait",
             "max_body_bytes" => "4096",
+            "read_only" => "[/elsewhere]",
+            "max_processes" => "99",
+            "max_file_bytes" => "9999999",
             "max_per_tenant" => "2",
             _ => "7",
         };

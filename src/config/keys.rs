@@ -9,7 +9,15 @@ pub(super) struct Keys {
 
 pub(super) const TOP: Keys = Keys {
     section: "",
-    names: &["server", "cli", "session", "skills", "tenants"],
+    names: &[
+        "server",
+        "cli",
+        "session",
+        "skills",
+        "isolation",
+        "sandbox",
+        "tenants",
+    ],
 };
 
 pub(super) const SERVER: Keys = Keys {
@@ -62,6 +70,11 @@ pub(super) const SKILLS: Keys = Keys {
     names: &["sync", "dir"],
 };
 
+pub(super) const SANDBOX: Keys = Keys {
+    section: "sandbox",
+    names: &["read_only", "max_processes", "max_file_bytes"],
+};
+
 pub(super) const TENANT: Keys = Keys {
     section: "tenants[]",
     names: &[
@@ -73,11 +86,15 @@ pub(super) const TENANT: Keys = Keys {
         "container",
         "working_dir",
         "config_dir",
+        "isolation",
+        "mounts",
         "env",
     ],
 };
 
-const ALL: [&Keys; 7] = [&TOP, &SERVER, &CLI, &WARM, &SESSION, &SKILLS, &TENANT];
+const ALL: [&Keys; 8] = [
+    &TOP, &SERVER, &CLI, &WARM, &SESSION, &SKILLS, &SANDBOX, &TENANT,
+];
 
 /// Which environment variable replaces which key. An empty variable counts as not set.
 pub(super) const OVERRIDES: [(&str, &str); 8] = [

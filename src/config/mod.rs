@@ -13,6 +13,7 @@ mod cli;
 mod cors;
 pub(crate) mod edit;
 mod file;
+mod isolation;
 mod key;
 mod keys;
 mod moment;
@@ -33,6 +34,7 @@ pub(crate) use changes::Changes;
 pub(crate) use cli::{CONCURRENT_MAX, Cli, PermissionMode, StreamPolicy};
 pub(crate) use cors::CorsOrigins;
 pub(crate) use file::BYTES_MAX as FILE_BYTES_MAX;
+pub(crate) use isolation::{Isolation, Mount, Sandbox};
 pub(crate) use key::{Key, KeyHash, last_four};
 pub(crate) use moment::Moment;
 pub(crate) use problems::Problems;
@@ -140,6 +142,9 @@ pub(crate) struct Config {
     pub(crate) cli: Cli,
     pub(crate) session: Session,
     pub(crate) skills: Skills,
+    /// For tenants that say nothing of their own.
+    pub(crate) isolation: Isolation,
+    pub(crate) sandbox: Sandbox,
     /// Names and keys are unique.
     pub(crate) tenants: Vec<Tenant>,
 }
@@ -213,9 +218,10 @@ fn read_sections<'t>(
     reader: &mut Reader<'t>,
     root: Result<Option<&'t Node>, &Reported>,
 ) -> Result<Config, Reported> {
-    let top = reader.section(root.unwrap_or(None), &keys::TOP, String::new());
-    let [server, cli, session, skills, tenants] =
-        ["server", "cli", "session", "skills", "tenants"].map(|key| top.node(key));
+    let mut top = reader.section(root.unwrap_or(None), &keys::TOP, String::new());
+    let [server, cli, session, skills, sandbox, tenants] =
+        ["server", "cli", "session", "skills", "sandbox", "tenants"].map(|key| top.node(key));
+    let isolation = top.get("isolation", Isolation::Auto, isolation::parse);
     // Without a tree nothing is known of the tenants, and "no tenants" would be a wrong problem.
     let tenants = match root {
         Ok(_) => tenant::read(reader, tenants),
@@ -225,11 +231,14 @@ fn read_sections<'t>(
     let cli = cli::read(reader, cli);
     let session = session::read(reader, session);
     let skills = skills::read(reader, skills);
+    let sandbox = isolation::read(reader, sandbox);
     Ok(Config {
         server: server?,
         cli: cli?,
         session: session?,
         skills: skills?,
+        isolation: isolation?,
+        sandbox: sandbox?,
         tenants: tenants?,
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use super::isolation::{self, Isolation, Mount};
 use super::key::{Key, KeyHash, PreviousKey};
 use super::keys;
 use super::moment::Moment;
@@ -23,6 +24,10 @@ pub(crate) struct Tenant {
     /// Absolute; `None` means a private folder in the state directory.
     pub(crate) working_dir: Option<PathBuf>,
     pub(crate) config_dir: ConfigDir,
+    /// `None` is what the gateway has for all.
+    pub(crate) isolation: Option<Isolation>,
+    /// What of this machine its sandboxed runs see beside their working directory, read-only.
+    pub(crate) mounts: Vec<Mount>,
     /// What the tenant's CLI gets besides the fixed environment, in file order, without NUL.
     pub(crate) env: Vec<(String, Secret)>,
 }
@@ -109,6 +114,8 @@ fn read_one<'t>(
         "private" => Ok(ConfigDir::Private),
         path => origin.path(path).map(ConfigDir::Path),
     });
+    let isolation = s.get("isolation", None, |text| isolation::parse(text).map(Some));
+    let mounts = isolation::read_mounts(&mut s);
     let env = read_env(&mut s);
     Ok(Tenant {
         name: name?,
@@ -117,6 +124,8 @@ fn read_one<'t>(
         container: container?,
         working_dir: working_dir?,
         config_dir: config_dir?,
+        isolation: isolation?,
+        mounts: mounts?,
         env: env?,
     })
 }

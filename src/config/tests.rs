@@ -93,6 +93,8 @@ fn defaults_are_those_of_the_manual() {
             cli,
             session,
             skills,
+            isolation,
+            sandbox,
             tenants,
         } = &config;
         assert!(tenants.is_empty(), "{text:?}");
@@ -130,6 +132,9 @@ fn defaults_are_those_of_the_manual() {
         assert_eq!(times, [3600, 900].map(Duration::from_secs));
         assert_eq!(skills.sync, SkillsSync::Auto);
         assert!(skills.dir.is_absolute() && skills.dir.ends_with("skills"));
+        assert_eq!(*isolation, Isolation::Auto);
+        let limits = [sandbox.max_processes, sandbox.max_file_bytes];
+        assert_eq!((limits, sandbox.read_only.len()), ([1024, 2 << 30], 0));
     }
 }
 
@@ -317,7 +322,7 @@ tenants:
             "config.yaml:14: skills.dir: expected a single value, found a list",
             "config.yaml:15: an empty key, write a name before the `:`",
             "config.yaml:16: skills: unknown key `ttl`, it belongs under `session`",
-            "config.yaml:17: unknown key `colour`, valid keys are server, cli, session, skills, tenants",
+            "config.yaml:17: unknown key `colour`, valid keys are server, cli, session, skills, isolation, sandbox, tenants",
             "config.yaml:19: tenants[0].name: `Bob` is not a tenant name, write 1 to 63 of a-z, 0-9, _ and -, starting with a letter or a digit",
             "config.yaml:20: tenants[0].api_key: the key has 5 characters, write 8 to 512",
             "config.yaml:21: tenants[0].env: `A-B` is not a variable name, write letters, digits and _, not starting with a digit",

@@ -31,12 +31,6 @@ pub(super) fn announce(gateway: &Gateway, source: &str, address: SocketAddr) {
             &[],
         );
     }
-    if config.tenants.len() > 1 {
-        log::warn(
-            "runs of different tenants are not isolated from each other or from this host",
-            &[],
-        );
-    }
     let lent = std::env::var_os("ANTHROPIC_API_KEY").is_some();
     let used = |tenant: &config::Tenant| {
         tenant

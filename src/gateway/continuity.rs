@@ -157,7 +157,7 @@ impl Ways {
         let prepared = prepare(gateway, job, command::launch)?;
         let system = system_prompt(prompt, &served.skill_text, tenant);
         let opening = input::opening(prompt, &system).map_err(unwritable)?;
-        let stamp = stamp(&prepared.launch.program, prepared.skills.as_deref());
+        let stamp = stamp(&prepared.program, prepared.skills.as_deref());
         let fresh = Print::of(&tenant.name, &prepared.launch, &stamp);
         let (history, newest) = prompt
             .messages

@@ -71,6 +71,7 @@ pub(crate) struct LastReload {
 #[derive(Serialize)]
 struct OwnedTenantHealth {
     name: String,
+    isolation: Option<&'static str>,
     running: usize,
     queued: usize,
 }
@@ -86,6 +87,8 @@ struct Cli {
 #[derive(Serialize)]
 struct TenantHealth<'a> {
     name: &'a str,
+    /// Null until it was tried what works here.
+    isolation: Option<&'static str>,
     running: usize,
     queued: usize,
 }
@@ -116,6 +119,7 @@ impl Gateway {
                     let (running, queued) = counts.tenants.get(&id).copied().unwrap_or_default();
                     TenantHealth {
                         name: &tenant.name,
+                        isolation: self.isolation_of(&served, tenant),
                         running,
                         queued,
                     }
@@ -139,6 +143,7 @@ impl Gateway {
             let (running, queued) = counts.tenants.get(&id).copied().unwrap_or_default();
             OwnedTenantHealth {
                 name: tenant.name.clone(),
+                isolation: self.isolation_of(&served, tenant),
                 running,
                 queued,
             }

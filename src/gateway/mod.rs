@@ -21,6 +21,7 @@ mod parse;
 mod prepare;
 mod progress;
 mod repeat;
+mod room;
 mod route;
 mod run;
 mod served;
@@ -57,8 +58,11 @@ pub(crate) use self::{
 };
 use crate::{
     api::{ApiError, ErrorKind},
-    claude::command::{Place, User},
-    config::ConfigDir,
+    claude::{
+        command::{Place, User},
+        sandbox::Sandboxes,
+    },
+    config::{self, ConfigDir, Isolation},
     http::{Account, AnswerHeader, Head, Refused, Request, Response},
     ids, log, processes, scheduler,
     state::{self, StateDir},
@@ -71,6 +75,9 @@ pub(crate) struct Gateway {
     pub(crate) state: StateDir,
     pub(crate) user: User,
     pub(crate) base_env: Vec<(OsString, OsString)>,
+    pub(crate) sandboxes: Sandboxes,
+    /// The file of the configuration, which no run may see.
+    config_file: PathBuf,
     scheduler: scheduler::Handle,
     live: Live,
     pub(crate) conversations: Conversations,
@@ -87,6 +94,8 @@ pub(crate) struct Tenant {
     pub(crate) env: Vec<(OsString, OsString)>,
     working_dir: Option<PathBuf>,
     config_dir: ConfigDir,
+    isolation: Option<Isolation>,
+    mounts: Vec<config::Mount>,
 }
 
 /// What [`Gateway::new`] is made from.
@@ -94,6 +103,7 @@ pub(crate) struct Parts {
     pub(crate) served: Served,
     pub(crate) state: StateDir,
     pub(crate) base_env: Vec<(OsString, OsString)>,
+    pub(crate) config_file: PathBuf,
     pub(crate) scheduler: scheduler::Handle,
     pub(crate) conversations: Conversations,
 }
@@ -109,9 +119,11 @@ impl Gateway {
         };
         Gateway {
             served: RwLock::new(Arc::new(parts.served)),
+            sandboxes: Sandboxes::new(std::env::var_os("PATH"), parts.state.program_copy()),
             state: parts.state,
             user,
             base_env: parts.base_env,
+            config_file: parts.config_file,
             scheduler: parts.scheduler,
             live: Live::default(),
             conversations: parts.conversations,
@@ -276,7 +288,7 @@ impl Gateway {
 }
 
 impl Tenant {
-    fn configured(tenant: &crate::config::Tenant) -> Self {
+    fn configured(tenant: &config::Tenant) -> Self {
         Tenant {
             name: tenant.name.clone(),
             env: tenant
@@ -286,6 +298,8 @@ impl Tenant {
                 .collect(),
             working_dir: tenant.working_dir.clone(),
             config_dir: tenant.config_dir.clone(),
+            isolation: tenant.isolation,
+            mounts: tenant.mounts.clone(),
         }
     }
 
@@ -295,6 +309,8 @@ impl Tenant {
             env: Vec::new(),
             working_dir: None,
             config_dir: ConfigDir::Shared,
+            isolation: None,
+            mounts: Vec::new(),
         }
     }
 }

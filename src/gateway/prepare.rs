@@ -14,6 +14,8 @@ use crate::{
 /// What a job's process is started with.
 pub(super) struct Prepared {
     pub(super) launch: Launch,
+    /// The CLI that it runs.
+    pub(super) program: PathBuf,
     /// The directory with the tenant's skills.
     pub(super) skills: Option<PathBuf>,
 }
@@ -36,8 +38,10 @@ pub(super) fn prepare(
         base_env: &gateway.base_env,
         tenant_env: &job.tenant.env,
     };
+    let launch = launch(&recipe, &job.prompt);
     Ok(Prepared {
-        launch: launch(&recipe, &job.prompt),
+        program: launch.program.clone(),
+        launch: gateway.confine(job, launch, &place)?,
         skills: place.skills_plugin.as_ref().map(|it| it.join("skills")),
     })
 }

@@ -200,6 +200,8 @@ mod tests {
             env: env.iter().map(|name| (name.into(), "x".into())).collect(),
             working_dir: None,
             config_dir,
+            isolation: None,
+            mounts: Vec::new(),
         }
     }
 

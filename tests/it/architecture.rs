@@ -157,6 +157,7 @@ fn architecture_one_way_to_stderr_and_no_unsafe() {
             "log.rs",
             "main.rs",
             "claude/stand_in",
+            "claude/sandbox/enter.rs",
             "claude/keeper",
             "manage/progress.rs",
             "manage/say.rs",

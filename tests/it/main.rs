@@ -44,6 +44,7 @@ mod reload;
 mod repeats;
 mod responses;
 mod routes;
+mod sandbox;
 mod stand_in;
 mod tenants;
 mod upstream;

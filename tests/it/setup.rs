@@ -21,6 +21,7 @@ const CCGW: &str = env!("CARGO_BIN_EXE_ccgw");
 pub(crate) struct Setup {
     /// Whether processes of the CLI wait for work, where no line says so.
     waits: bool,
+    isolation: &'static str,
     pub(crate) dir: TempDir,
     mark: String,
     tenants: Vec<Tenant>,
@@ -38,6 +39,7 @@ struct Tenant {
     name: &'static str,
     env: Vec<(String, String)>,
     working_dir: Option<PathBuf>,
+    lines: Vec<String>,
 }
 
 impl Setup {
@@ -48,10 +50,13 @@ impl Setup {
             name,
             env: vec![(MARK.to_owned(), format!("{mark}-{name}"))],
             working_dir: None,
+            lines: Vec::new(),
         };
         let tenants = vec![tenant("alpha"), tenant("beta")];
         let mut setup = Setup {
             waits: false,
+            // A test says so where a sandbox is its subject, or must not matter.
+            isolation: "none",
             dir,
             tenants,
             mark,
@@ -95,6 +100,24 @@ impl Setup {
 
     pub(crate) fn working_dir(mut self, tenant: &str, dir: &Path) -> Setup {
         self.tenant(tenant).working_dir = Some(dir.to_owned());
+        self
+    }
+
+    /// How runs are kept from each other; `none` where a test does not say.
+    pub(crate) fn isolation(mut self, isolation: &'static str) -> Setup {
+        self.isolation = isolation;
+        self
+    }
+
+    /// Adds a line such as `config_dir: private` to a tenant.
+    pub(crate) fn tenant_line(mut self, tenant: &str, line: impl Into<String>) -> Setup {
+        self.tenant(tenant).lines.push(line.into());
+        self
+    }
+
+    /// Takes a variable out of a tenant's environment.
+    pub(crate) fn without_tenant_env(mut self, tenant: &str, name: &str) -> Setup {
+        self.tenant(tenant).env.retain(|(known, _)| known != name);
         self
     }
 
@@ -142,8 +165,8 @@ impl Setup {
 
     /// The configuration as YAML; every value is quoted as JSON, which YAML reads the same.
     fn yaml(&self) -> String {
-        let mut yaml = String::new();
-        for section in ["server", "cli", "session", "skills"] {
+        let mut yaml = format!("isolation: {}\n", self.isolation);
+        for section in ["server", "cli", "session", "skills", "sandbox"] {
             let lines = self
                 .settings
                 .iter()
@@ -170,6 +193,9 @@ impl Setup {
             );
             if let Some(dir) = &tenant.working_dir {
                 yaml += &format!("    working_dir: {}\n", json!(dir));
+            }
+            for line in &tenant.lines {
+                yaml += &format!("    {line}\n");
             }
             yaml += "    env:\n";
             for (name, value) in &tenant.env {

@@ -54,6 +54,9 @@ pub(crate) struct Launch {
     pub(crate) args: Vec<OsString>,
     pub(crate) env: Vec<(OsString, OsString)>,
     pub(crate) cwd: PathBuf,
+    /// How many processes of the program's own kind stand between it and what it runs: a sandbox's. The
+    /// program is then the first of a chain.
+    pub(crate) wrapped_in: usize,
 }
 
 /// Without the values of the environment: they are where the secrets are.
@@ -105,6 +108,7 @@ pub(crate) struct Running {
     /// Does not block.
     pub(crate) stderr: PipeReader,
     pid: i32,
+    wrapped_in: usize,
     exit: Option<Exit>,
 }
 
@@ -139,6 +143,7 @@ impl Keeper {
                 stdout: pipes.stdout,
                 stderr: pipes.stderr,
                 pid,
+                wrapped_in: launch.wrapped_in,
                 exit: None,
             }),
             Err(error) => Err(Box::new(NotStarted {
@@ -197,8 +202,10 @@ impl Running {
 
     /// Whether nothing that the program started lives on beside it.
     pub(crate) fn is_alone(&self) -> bool {
+        // Parents come first: what wraps it, then itself, then what it started.
         let below = tree::below(self.link.pid(), &[]);
-        below.iter().all(|it| it.as_raw_nonzero().get() == self.pid)
+        let first = below.first().map(|it| it.as_raw_nonzero().get());
+        below.len() == 1 + self.wrapped_in && first == Some(self.pid)
     }
 
     /// Readable when [`Running::try_exit`] may have something new. Nothing new comes after an

@@ -48,6 +48,7 @@ fn launch(program: &str, args: &[&str]) -> Launch {
         args: args.iter().map(OsString::from).collect(),
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         cwd: "/".into(),
+        wrapped_in: 0,
     }
 }
 

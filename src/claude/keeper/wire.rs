@@ -253,6 +253,8 @@ fn take_launch(fields: &mut &[u8]) -> Result<Launch, Malformed> {
             args,
             env,
             cwd,
+            // The keeper counts nobody.
+            wrapped_in: 0,
         })
     } else {
         Err(Malformed)
@@ -330,6 +332,7 @@ mod tests {
             args: vec!["".into(), OsString::from_vec(vec![0xff, b'\n'])],
             env: vec![("A".into(), "x".repeat(3 * READ_SIZE).into())],
             cwd: "/c".into(),
+            wrapped_in: 0,
         };
         let mut bytes = start_frame(&launch).unwrap();
         bytes.extend(interrupt_frame());
@@ -364,6 +367,7 @@ mod tests {
             args,
             env: vec![],
             cwd: "/".into(),
+            wrapped_in: 0,
         };
         assert_eq!(start_frame(&launch), Err(expect));
     }

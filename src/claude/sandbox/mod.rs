@@ -1,0 +1,278 @@
+//! What a run can see and do: bubblewrap gives it namespaces of its own, in which there is nothing of this machine
+//! but what [`Room`] names.
+//!
+//! Everything keeps the path that it has outside, so that a command line, a session and a file's name mean the
+//! same on both sides. Inside of bubblewrap this same binary comes first (`ccgw enter`): it takes on the limits
+//! and the user that the run has, and becomes the CLI.
+
+mod enter;
+mod mounts;
+mod probe;
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+pub(crate) use self::enter::main as enter;
+use self::mounts::{Mount, Mounts};
+use super::keeper::Launch;
+use crate::config;
+
+/// What this machine has for runs to be confined by. Found once, when it is first asked for.
+pub(crate) struct Sandboxes {
+    /// The gateway's `PATH`, in which bubblewrap is looked for.
+    path: Option<OsString>,
+    /// Where this binary's copy is that sandboxes start with.
+    entry: PathBuf,
+    found: OnceLock<Result<Bwrap, String>>,
+}
+
+/// A bubblewrap that works here.
+#[derive(Debug, Clone)]
+pub(crate) struct Bwrap {
+    program: PathBuf,
+    entry: PathBuf,
+    features: Features,
+    /// What of the system runs see.
+    system: Vec<Mount>,
+}
+
+/// What a version of bubblewrap can do, and may do here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Features {
+    /// From 0.8 on: no namespaces within the sandbox, and temporary directories with a size.
+    Modern,
+    Old,
+}
+
+/// What one run finds inside.
+pub(crate) struct Room<'a> {
+    /// Where it works, and writes.
+    pub(crate) working_dir: &'a Path,
+    pub(crate) config: ConfigRoom,
+    /// Its `HOME`, written to as well.
+    pub(crate) home: &'a Path,
+    /// The tenant's own that it only reads.
+    pub(crate) read_only: Vec<PathBuf>,
+    /// Its instance's folders, by the names that they have there.
+    pub(crate) mounts: &'a [config::Mount],
+    /// What it must not see, wherever that lies.
+    pub(crate) hidden: &'a [PathBuf],
+    pub(crate) sandbox: &'a config::Sandbox,
+    /// Who it is when the gateway is root.
+    pub(crate) user: Option<RunUser>,
+}
+
+/// What is in a run's `CLAUDE_CONFIG_DIR`.
+pub(crate) enum ConfigRoom {
+    /// All of the tenant's own.
+    Own(PathBuf),
+    /// It is another with every run, but for the sessions, so that no run leaves anything in it for the next.
+    New {
+        dir: PathBuf,
+        projects: PathBuf,
+        /// A login of the gateway's user that it shares: a file that appears in `dir`.
+        login: Option<PathBuf>,
+    },
+}
+
+impl ConfigRoom {
+    pub(crate) fn dir(&self) -> &Path {
+        match self {
+            ConfigRoom::Own(dir) | ConfigRoom::New { dir, .. } => dir,
+        }
+    }
+}
+
+/// An ordinary user that a run of root's gateway is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RunUser {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// Users that no distribution gives to anybody (systemd, "Users, Groups, UIDs and GIDs"): from 0x70000000 on.
+const UNUSED_USERS: u32 = 0x7000_0000;
+
+/// As many as the tenants' names are spread over.
+const UNUSED_USERS_COUNT: u32 = 0x0F00_0000;
+
+/// How many of bubblewrap's own processes a run consists of beside the CLI: the one that waits outside, and the
+/// first of the namespace.
+const OWN_PROCESSES: usize = 2;
+
+/// Where this binary is inside.
+const ENTRY: &str = "/run/ccgw/ccgw";
+
+impl Sandboxes {
+    /// Looks for nothing yet. `entry` is where the copy of this binary is to be kept.
+    pub(crate) fn new(path: Option<OsString>, entry: PathBuf) -> Sandboxes {
+        Sandboxes {
+            path,
+            entry,
+            found: OnceLock::new(),
+        }
+    }
+
+    /// Bubblewrap, if it is installed and works here.
+    ///
+    /// # Errors
+    /// Why not, as a part of a sentence, and what to do.
+    pub(crate) fn bwrap(&self) -> Result<&Bwrap, &str> {
+        let found = self
+            .found
+            .get_or_init(|| probe::find(self.path.as_deref(), &self.entry));
+        found.as_ref().map_err(String::as_str)
+    }
+
+    /// What was found, if it was looked for.
+    pub(crate) fn known(&self) -> Option<Result<&Bwrap, &str>> {
+        let found = self.found.get()?;
+        Some(found.as_ref().map_err(String::as_str))
+    }
+}
+
+impl RunUser {
+    /// Who a run of root's gateway is that works in this directory: its owner, so that what it writes belongs
+    /// there; or where that is root, a user of the tenant's own.
+    pub(crate) fn of(tenant: &str, working_dir: &Path) -> RunUser {
+        match fs::metadata(working_dir) {
+            Ok(it) if it.uid() != 0 => RunUser {
+                uid: it.uid(),
+                gid: it.gid(),
+            },
+            _ => {
+                let hash = hmac_sha256::Hash::hash(tenant.as_bytes());
+                let number = u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]);
+                let uid = UNUSED_USERS + number % UNUSED_USERS_COUNT;
+                RunUser { uid, gid: uid }
+            }
+        }
+    }
+}
+
+/// The same run, in a sandbox.
+///
+/// # Errors
+/// When the room cannot be had, as a sentence for the operator.
+pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result<Launch, String> {
+    let program = fs::canonicalize(&launch.program)
+        .map_err(|it| format!("{}: {it}", launch.program.display()))?;
+    let mut mounts = Mounts::new(&bwrap.system);
+    mounts.read_only_at(&bwrap.entry, ENTRY.into())?;
+    mounts::program(&mut mounts, &program, value_of(&launch.env, "PATH"))?;
+    mounts.writable(room.working_dir)?;
+    for mount in room.mounts {
+        // An instance has its own name for the folder that its runs work in.
+        match same(&mount.host, room.working_dir) {
+            true => mounts.writable_at(&mount.host, mount.inside.clone())?,
+            false => mounts.read_only_at(&mount.host, mount.inside.clone())?,
+        }
+    }
+    for path in &room.sandbox.read_only {
+        mounts.read_only(path)?;
+    }
+    mounts.hide(room.hidden)?;
+    mounts.writable(room.home)?;
+    for path in &room.read_only {
+        mounts.read_only(path)?;
+    }
+    match &room.config {
+        ConfigRoom::Own(dir) => mounts.writable(dir)?,
+        ConfigRoom::New {
+            dir,
+            projects,
+            login,
+        } => {
+            mounts.empty(dir)?;
+            mounts.writable(projects)?;
+            if let Some((login, name)) = login.as_ref().and_then(|it| Some((it, it.file_name()?))) {
+                mounts.writable_at(login, dir.join(name))?;
+            }
+        }
+    }
+    let mut args = namespaces(bwrap.features, room.user);
+    args.extend(mounts.args(bwrap.features));
+    args.push("--chdir".into());
+    args.push(launch.cwd.clone().into());
+    args.push("--".into());
+    args.push(ENTRY.into());
+    args.push("enter".into());
+    args.push(limits(room).into());
+    args.push(program.into());
+    args.extend(launch.args);
+    Ok(Launch {
+        program: bwrap.program.clone(),
+        args,
+        env: environment(launch.env, room),
+        cwd: "/".into(),
+        wrapped_in: OWN_PROCESSES,
+    })
+}
+
+fn namespaces(features: Features, user: Option<RunUser>) -> Vec<OsString> {
+    let mut args: Vec<&str> = vec![
+        "--unshare-pid",
+        "--unshare-ipc",
+        "--unshare-uts",
+        "--unshare-cgroup-try",
+        "--die-with-parent",
+        // Without a terminal of ours nothing can be typed into it (TIOCSTI).
+        "--new-session",
+        "--hostname",
+        "ccgw",
+        "--cap-drop",
+        "ALL",
+    ];
+    match user {
+        None => {
+            args.push("--unshare-user");
+            if features == Features::Modern {
+                args.push("--disable-userns");
+            }
+        }
+        // What the entry needs to become that user; see there.
+        Some(_) => {
+            for capability in ["CAP_SETUID", "CAP_SETGID", "CAP_DAC_OVERRIDE"] {
+                args.extend(["--cap-add", capability]);
+            }
+        }
+    }
+    args.into_iter().map(OsString::from).collect()
+}
+
+/// As the entry reads them.
+fn limits(room: &Room<'_>) -> String {
+    let user = match room.user {
+        None => String::new(),
+        Some(RunUser { uid, gid }) => format!(",uid={uid},gid={gid}"),
+    };
+    let config::Sandbox {
+        max_processes,
+        max_file_bytes,
+        ..
+    } = room.sandbox;
+    format!("processes={max_processes},file={max_file_bytes}{user}")
+}
+
+fn environment(mut env: Vec<(OsString, OsString)>, room: &Room<'_>) -> Vec<(OsString, OsString)> {
+    // The gateway's own temporary directory is not inside.
+    env.retain(|(name, _)| name != "TMPDIR" && name != "HOME" && name != "CLAUDE_CONFIG_DIR");
+    env.push(("HOME".into(), room.home.into()));
+    env.push(("CLAUDE_CONFIG_DIR".into(), room.config.dir().into()));
+    env
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    let real = |it: &Path| fs::canonicalize(it).ok();
+    real(one).is_some() && real(one) == real(other)
+}
+
+fn value_of<'e>(env: &'e [(OsString, OsString)], name: &str) -> Option<&'e OsStr> {
+    let found = env.iter().rfind(|(known, _)| known == name);
+    found.map(|(_, value)| value.as_os_str())
+}

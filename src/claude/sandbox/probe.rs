@@ -1,0 +1,131 @@
+//! Whether bubblewrap works here: it is tried with a run that says its version.
+
+use std::{
+    ffi::OsStr,
+    fs, io,
+    os::{
+        fd::AsFd,
+        unix::fs::{DirBuilderExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Bwrap, ENTRY, Features,
+    mounts::{self, Mounts},
+    namespaces,
+};
+use crate::claude::{
+    keeper::{Keeper, Launch},
+    worker::{Step, Worker},
+};
+
+/// It takes some 10 ms.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where it is looked for when `PATH` does not have it.
+const USUAL: &str = "/usr/bin/bwrap";
+
+/// # Errors
+/// Why it cannot be used, as a part of a sentence.
+pub(super) fn find(path: Option<&OsStr>, entry: &Path) -> Result<Bwrap, String> {
+    let program = path
+        .into_iter()
+        .flat_map(std::env::split_paths)
+        .map(|dir| dir.join("bwrap"))
+        .chain([PathBuf::from(USUAL)])
+        .find(|it| it.is_file())
+        .ok_or("bubblewrap is not installed (`apt install bubblewrap`)")?;
+    copy_of_this_binary(entry)
+        .map_err(|it| format!("{} cannot be written: {it}", entry.display()))?;
+    let system = mounts::system();
+    let mut why = String::new();
+    for features in [Features::Modern, Features::Old] {
+        let bwrap = Bwrap {
+            program: program.clone(),
+            entry: entry.to_owned(),
+            features,
+            system: system.clone(),
+        };
+        match try_it(&bwrap) {
+            Ok(()) => return Ok(bwrap),
+            // The newest way's trouble says most.
+            Err(error) if why.is_empty() => why = error,
+            Err(_) => {}
+        }
+    }
+    Err(format!("{} does not work here: {why}", program.display()))
+}
+
+/// A sandbox shows this file to its runs, so it must not be one that an update replaces or that lies among others.
+fn copy_of_this_binary(entry: &Path) -> io::Result<()> {
+    let dir = entry.parent().unwrap_or(Path::new("/"));
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)?;
+    let aside = entry.with_extension(crate::ids::random_hex::<8>());
+    fs::copy("/proc/self/exe", &aside)?;
+    fs::set_permissions(&aside, fs::Permissions::from_mode(0o755))?;
+    fs::rename(&aside, entry)
+}
+
+fn try_it(bwrap: &Bwrap) -> Result<(), String> {
+    let root = rustix::process::geteuid().is_root();
+    // As a user that no run is: it owns nothing here.
+    let user = root.then_some(super::RunUser {
+        uid: super::UNUSED_USERS - 1,
+        gid: super::UNUSED_USERS - 1,
+    });
+    let mut mounts = Mounts::new(&bwrap.system);
+    mounts.read_only_at(&bwrap.entry, ENTRY.into())?;
+    let mut args = namespaces(bwrap.features, user);
+    args.extend(mounts.args(bwrap.features));
+    let limits = match user {
+        Some(user) => format!("processes=100000,file=1048576,uid={0},gid={0}", user.uid),
+        None => "processes=100000,file=1048576".to_owned(),
+    };
+    args.extend(["--", ENTRY, "enter", &limits, ENTRY, "--version"].map(Into::into));
+    let launch = Launch {
+        program: bwrap.program.clone(),
+        args,
+        env: Vec::new(),
+        cwd: "/".into(),
+        wrapped_in: super::OWN_PROCESSES,
+    };
+    let keeper = Keeper::start().map_err(|it| it.to_string())?;
+    let mut worker =
+        Worker::start(keeper, &launch, Vec::new()).map_err(|it| it.error.to_string())?;
+    worker.close_stdin();
+    let said = said(&mut worker);
+    let why = String::from_utf8_lossy(worker.stderr_tail())
+        .trim()
+        .to_owned();
+    worker.end();
+    let expected = concat!("ccgw ", env!("CARGO_PKG_VERSION"));
+    match said.as_deref() {
+        Some(said) if said == expected => Ok(()),
+        _ if why.is_empty() => Err("a trial said nothing".to_owned()),
+        _ => Err(why),
+    }
+}
+
+fn said(worker: &mut Worker) -> Option<String> {
+    let until = Instant::now() + PATIENCE;
+    // Nobody writes to it: this wait ends by output, exit or time.
+    let never = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok()?;
+    let mut said = None;
+    loop {
+        match worker.wait(never.as_fd(), until).ok()? {
+            Step::Output => {
+                while let Some(line) = worker.next_line().ok()? {
+                    said.get_or_insert_with(|| String::from_utf8_lossy(line).trim().to_owned());
+                }
+            }
+            Step::Woken => {}
+            Step::Timeout => return None,
+            Step::Ended => return said,
+        }
+    }
+}

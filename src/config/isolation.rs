@@ -1,0 +1,157 @@
+//! `isolation` and `sandbox`: what keeps tenants' runs from each other and from this machine, and what a run may cost.
+
+use std::path::PathBuf;
+
+use super::keys;
+use super::problems::{Place, Reported};
+use super::section::{Reader, Section};
+use super::tree::{Entry, Node, Value};
+use super::value::{choice, number};
+
+/// What keeps a tenant's runs from the others and from this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    /// The strongest that works here.
+    Auto,
+    /// Namespaces of its own, by bubblewrap; without it nothing runs.
+    Bwrap,
+    /// Nothing: runs are processes of the gateway's user like any other.
+    None,
+}
+
+const ISOLATIONS: [(&str, Isolation); 3] = [
+    ("auto", Isolation::Auto),
+    ("bwrap", Isolation::Bwrap),
+    ("none", Isolation::None),
+];
+
+impl Isolation {
+    pub(crate) fn name(self) -> &'static str {
+        let named = ISOLATIONS.iter().find(|(_, it)| *it == self);
+        named.map_or("", |(name, _)| name)
+    }
+}
+
+pub(super) fn parse(text: &str) -> Result<Isolation, String> {
+    choice(text, &ISOLATIONS)
+}
+
+/// What a run in a sandbox sees, and may cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sandbox {
+    /// Absolute; seen by all runs, beside the system's own.
+    pub(crate) read_only: Vec<PathBuf>,
+    /// Processes and threads of one run.
+    pub(crate) max_processes: u64,
+    /// The largest file that a run may write.
+    pub(crate) max_file_bytes: u64,
+}
+
+/// A folder of this machine under the name that runs see it by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mount {
+    pub(crate) inside: PathBuf,
+    pub(crate) host: PathBuf,
+}
+
+/// Each is an argument of bubblewrap's.
+const PATHS_MAX: usize = 100;
+
+pub(super) fn read<'t>(
+    reader: &mut Reader<'t>,
+    node: Option<&'t Node>,
+) -> Result<Sandbox, Reported> {
+    let mut s = reader.section(node, &keys::SANDBOX, "sandbox".to_owned());
+    let read_only = read_paths(&mut s);
+    let max_processes = s.get("max_processes", 1024, |text| number(text, 16..=1 << 22));
+    let max_file_bytes = s.get("max_file_bytes", 2 << 30, |text| {
+        number(text, 1 << 20..=u64::MAX >> 1)
+    });
+    Ok(Sandbox {
+        read_only: read_only?,
+        max_processes: max_processes?,
+        max_file_bytes: max_file_bytes?,
+    })
+}
+
+fn read_paths(s: &mut Section<'_, '_>) -> Result<Vec<PathBuf>, Reported> {
+    const KEY: &str = "read_only";
+    let Some(node) = s.node(KEY) else {
+        return Ok(Vec::new());
+    };
+    let place = Place::Line(node.line);
+    let items = match &node.value {
+        Value::List(items) if items.len() <= PATHS_MAX => items,
+        Value::List(items) => {
+            let text = format!("{} paths, write at most {PATHS_MAX}", items.len());
+            return Err(s.problem(KEY, place, &text));
+        }
+        other => {
+            let text = format!("expected a list of paths, found {}", other.kind());
+            return Err(s.problem(KEY, place, &text));
+        }
+    };
+    let origin = s.origin();
+    let paths: Vec<_> = items
+        .iter()
+        .map(|item| {
+            let place = Place::Line(item.line);
+            let parsed = match &item.value {
+                Value::Scalar(text) => origin.path(text),
+                other => Err(format!("expected a path, found {}", other.kind())),
+            };
+            parsed.map_err(|text| s.problem(KEY, place, &text))
+        })
+        .collect();
+    paths.into_iter().collect()
+}
+
+/// A tenant's `mounts`.
+pub(super) fn read_mounts(s: &mut Section<'_, '_>) -> Result<Vec<Mount>, Reported> {
+    const KEY: &str = "mounts";
+    let entries = s.map(KEY);
+    if entries.len() > PATHS_MAX {
+        let text = format!("{} paths, write at most {PATHS_MAX}", entries.len());
+        return Err(s.problem(KEY, Place::Line(entries[0].line), &text));
+    }
+    let mounts: Vec<_> = entries.iter().map(|entry| read_mount(s, entry)).collect();
+    mounts.into_iter().collect()
+}
+
+fn read_mount(s: &mut Section<'_, '_>, entry: &Entry) -> Result<Mount, Reported> {
+    let inside = parse_inside(&entry.key);
+    let host = match &entry.node.value {
+        Value::Scalar(text) => s.origin().path(text),
+        other => Err(format!("expected a path, found {}", other.kind())),
+    };
+    match (inside, host) {
+        (Ok(inside), Ok(host)) => Ok(Mount { inside, host }),
+        (Err(text), _) | (_, Err(text)) => Err(s.problem("mounts", Place::Line(entry.line), &text)),
+    }
+}
+
+/// Where the sandbox has its own, nothing else may be.
+const TAKEN: [&str; 9] = [
+    "/usr", "/etc", "/proc", "/dev", "/sys", "/run", "/bin", "/sbin", "/lib",
+];
+
+fn parse_inside(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let plain = path
+        .components()
+        .skip(1)
+        .all(|it| matches!(it, std::path::Component::Normal(_)));
+    if !path.is_absolute() || !plain || text.chars().any(char::is_control) {
+        return Err(format!(
+            "{} is not a full path, write one such as /home/node/.openclaw",
+            super::problems::shown(text)
+        ));
+    }
+    if path.parent().is_none() || TAKEN.iter().any(|it| path.starts_with(it)) {
+        return Err(format!(
+            "{} is the system's own, write a path elsewhere",
+            super::problems::shown(text)
+        ));
+    }
+    Ok(path)
+}

@@ -1,0 +1,261 @@
+//! What a tenant's runs see of this machine when they are in a sandbox, and whether they are.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{Gateway, Served, Tenant, job::Job};
+use crate::{
+    api::{ApiError, ErrorKind},
+    claude::{
+        command::{Place, User},
+        keeper::Launch,
+        program::Kind,
+        sandbox::{self, Bwrap, ConfigRoom, Room, RunUser},
+    },
+    config::{ConfigDir, Isolation},
+    log,
+};
+
+/// What a tenant's runs are kept from others by, in fact.
+enum Confined<'s> {
+    Bwrap(&'s Bwrap),
+    Not,
+}
+
+/// One who has its own credential in its environment shares nobody's login.
+const CREDENTIALS: [&str; 6] = [
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_VERTEX",
+    "CLAUDE_CODE_USE_FOUNDRY",
+];
+
+/// The CLI's file with a login, in its config directory.
+const LOGIN: &str = ".credentials.json";
+
+/// Which isolation is wanted for a tenant.
+pub(super) fn wanted(served: &Served, tenant: &Tenant) -> Isolation {
+    tenant.isolation.unwrap_or(served.config.isolation)
+}
+
+impl Gateway {
+    /// How a tenant's runs are confined, in the words of the configuration; `None` as long as it is not known what
+    /// works here.
+    pub(super) fn isolation_of(&self, served: &Served, tenant: &Tenant) -> Option<&'static str> {
+        let known = self.sandboxes.known()?;
+        Some(match (wanted(served, tenant), known) {
+            (Isolation::None, _) | (Isolation::Auto, Err(_)) => Isolation::None.name(),
+            (Isolation::Auto | Isolation::Bwrap, Ok(_)) => Isolation::Bwrap.name(),
+            (Isolation::Bwrap, Err(_)) => "impossible",
+        })
+    }
+
+    /// Finds out what works here, and says for whom it is used.
+    pub(crate) fn announce_isolation(&self) {
+        let served = self.served();
+        let tenants: Vec<&Tenant> = served.present().map(|(_, it)| it).collect();
+        if served.cli.program.kind == Kind::StandIn {
+            return;
+        }
+        let of = |it: &Isolation| {
+            let wants = |tenant: &&&Tenant| wanted(&served, tenant) == *it;
+            tenants
+                .iter()
+                .filter(wants)
+                .map(|it| it.name.as_str())
+                .collect::<Vec<_>>()
+        };
+        let [auto, bwrap, none] =
+            [Isolation::Auto, Isolation::Bwrap, Isolation::None].map(|it| of(&it));
+        let found = match auto.len() + bwrap.len() {
+            0 => Err(""),
+            _ => self.sandboxes.bwrap().map(drop),
+        };
+        let mut open = none;
+        match found {
+            Ok(()) => log::info(
+                "runs are confined by bubblewrap",
+                &[("tenants", &[auto, bwrap].concat().join(","))],
+            ),
+            Err(why) => {
+                if !bwrap.is_empty() {
+                    let names = bwrap.join(",");
+                    log::error(
+                        "requests will be refused: isolation is bwrap, which does not work here",
+                        &[("tenants", &names), ("why", &why)],
+                    );
+                }
+                if !auto.is_empty() {
+                    log::warn("no sandbox for runs", &[("why", &why)]);
+                    open.extend(auto);
+                }
+            }
+        }
+        // Of one tenant's runs nobody else is in danger but this host.
+        if !open.is_empty() && tenants.len() > 1 {
+            log::warn(
+                "runs of these tenants are not isolated from each other or from this host: each can read all keys",
+                &[("tenants", &open.join(","))],
+            );
+        }
+    }
+
+    /// What runs with this wish are confined by.
+    ///
+    /// # Errors
+    /// When they must not run as they would.
+    fn confined(&self, wanted: Isolation) -> Result<Confined<'_>, String> {
+        // Nobody waits for what is not wanted.
+        if wanted == Isolation::None {
+            return Ok(Confined::Not);
+        }
+        match self.sandboxes.bwrap() {
+            Ok(bwrap) => Ok(Confined::Bwrap(bwrap)),
+            Err(why) if wanted == Isolation::Bwrap => Err(format!("isolation is bwrap, but {why}")),
+            Err(_) => Ok(Confined::Not),
+        }
+    }
+
+    /// The run of a job, in its sandbox if it has one.
+    ///
+    /// # Errors
+    /// When it must have one and cannot.
+    pub(super) fn confine(
+        &self,
+        job: &Job,
+        launch: Launch,
+        place: &Place,
+    ) -> Result<Launch, ApiError> {
+        let (served, tenant) = (&*job.served, &*job.tenant);
+        if served.cli.program.kind == Kind::StandIn {
+            return Ok(launch);
+        }
+        let name = &tenant.name;
+        let refused = |why: String| {
+            let text = format!("the sandbox of tenant {name} cannot be made: {why}");
+            ApiError::new(ErrorKind::Unavailable, text)
+        };
+        let wanted = wanted(served, tenant);
+        let bwrap = match self.confined(wanted).map_err(refused)? {
+            Confined::Bwrap(bwrap) => bwrap,
+            Confined::Not => return Ok(launch),
+        };
+        let unwritable = |it: io::Error| refused(it.to_string());
+        let home = self.state.home(name).map_err(unwritable)?;
+        let seeds = self.state.seeds(name).map_err(unwritable)?;
+        let hidden = self.hidden(served, tenant);
+        let plugin = place.skills_plugin.iter().flat_map(|plugin| {
+            let skills = crate::state::skills_of(&served.config.skills.dir, name);
+            [plugin.clone()].into_iter().chain(skills)
+        });
+        let room = Room {
+            working_dir: &place.working_dir,
+            config: self
+                .config_room(tenant, (place, &launch))
+                .map_err(unwritable)?,
+            home: &home,
+            read_only: plugin.chain([seeds]).collect(),
+            mounts: &tenant.mounts,
+            hidden: &hidden,
+            sandbox: &served.config.sandbox,
+            user: (self.user == User::Root).then(|| RunUser::of(name, &place.working_dir)),
+        };
+        let confined = sandbox::confined(launch, bwrap, &room);
+        confined.map_err(|why| {
+            SPARING.info("no sandbox", &[("tenant", name), ("why", &why)]);
+            refused(why)
+        })
+    }
+
+    fn config_room(
+        &self,
+        tenant: &Tenant,
+        (place, launch): (&Place, &Launch),
+    ) -> io::Result<ConfigRoom> {
+        let own = tenant.env.iter().rfind(|it| it.0 == "CLAUDE_CONFIG_DIR");
+        let own = own.map(|(_, value)| PathBuf::from(value));
+        if let Some(dir) = own.or_else(|| place.config_dir.clone()) {
+            return Ok(ConfigRoom::Own(dir));
+        }
+        let has_own = tenant
+            .env
+            .iter()
+            .any(|(name, _)| CREDENTIALS.iter().any(|it| name == it));
+        let login = home_of(&launch.env).map(|it| it.join(".claude").join(LOGIN));
+        let projects = self.state.projects(&tenant.name)?;
+        Ok(ConfigRoom::New {
+            dir: projects.parent().unwrap_or(&projects).to_owned(),
+            login: login.filter(|it| !has_own && it.is_file()),
+            projects,
+        })
+    }
+
+    /// What must not be inside of a tenant's sandbox: the gateway's own, and the other tenants'.
+    fn hidden(&self, served: &Served, tenant: &Tenant) -> Vec<PathBuf> {
+        let mut hidden = vec![
+            self.state.path().to_owned(),
+            served.config.skills.dir.clone(),
+        ];
+        hidden.extend(with_backups(&self.config_file));
+        let own_dir = tenant.config_dir.path();
+        if let Some(home) = home_of(&self.base_env).filter(|_| own_dir.is_none()) {
+            hidden.extend([".claude", ".claude.json"].map(|it| home.join(it)));
+        }
+        let others = served
+            .config
+            .tenants
+            .iter()
+            .filter(|it| it.name != tenant.name);
+        for other in others {
+            let own = other
+                .working_dir
+                .iter()
+                .filter(|it| tenant.working_dir.as_ref() != Some(*it));
+            hidden.extend(own.cloned());
+            hidden.extend(other.mounts.iter().map(|it| it.host.clone()));
+            hidden.extend(
+                other
+                    .config_dir
+                    .path()
+                    .filter(|it| Some(*it) != own_dir)
+                    .map(Path::to_owned),
+            );
+        }
+        hidden
+    }
+}
+
+static SPARING: log::Sparing = log::Sparing::new();
+
+fn home_of(env: &[(OsString, OsString)]) -> Option<PathBuf> {
+    let home = env.iter().rfind(|(name, _)| name == "HOME");
+    home.map(|(_, value)| PathBuf::from(value))
+        .filter(|it| it.is_absolute())
+}
+
+/// The configuration, and what is beside it by that name: its backups hold the same keys.
+fn with_backups(file: &Path) -> Vec<PathBuf> {
+    let name = file.file_name().unwrap_or_default().to_owned();
+    let dir = file.parent().unwrap_or(Path::new("/"));
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let named = |it: &OsString| it.as_encoded_bytes().starts_with(name.as_encoded_bytes());
+    entries
+        .map(|it| it.file_name())
+        .filter(named)
+        .map(|it| dir.join(it))
+        .collect()
+}
+
+impl ConfigDir {
+    fn path(&self) -> Option<&Path> {
+        match self {
+            ConfigDir::Path(path) => Some(path),
+            ConfigDir::Shared | ConfigDir::Private => None,
+        }
+    }
+}

@@ -1,0 +1,444 @@
+//! The real CLI in its sandbox, with tools that try to get out: each attempt is named, and must fail.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    path::Path,
+    time::Duration,
+};
+
+use serde_json::json;
+
+use crate::{
+    api::ScriptedApi,
+    fake_cli::FakeCli,
+    gateway::{Gateway, key_of, prompt},
+    process::{
+        DEAD_WITHIN, cmdline, descendants, is_alive, processes_with_cmdline, say_skipped,
+        wait_until,
+    },
+    setup::Setup,
+    temp::TempDir,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A set-up whose runs are in sandboxes; `None`, said aloud, where bubblewrap is not installed.
+fn setup(api: &ScriptedApi) -> Option<Setup> {
+    if !Path::new("/usr/bin/bwrap").exists() {
+        say_skipped("SKIPPED: bubblewrap is not installed");
+        return None;
+    }
+    Some(Setup::with_real_cli(api).isolation("bwrap"))
+}
+
+/// What a command prints that the tenant's model runs.
+#[track_caller]
+fn bash(gateway: &Gateway, tenant: &str, command: &str) -> String {
+    let answer = gateway.ask(tenant, &prompt(&format!("[[bash:{command}]]")));
+    answer.answer_text()
+}
+
+/// What everything that alpha must not have is marked with.
+const BETA: &str = "SECRET-OF-BETA";
+
+/// Two tenants, the second with something to steal in each place where a tenant has anything.
+fn two(api: &ScriptedApi) -> Option<Gateway> {
+    let setup = setup(api)?.tenant_env("beta", "BETA_TOKEN", BETA);
+    let setup = setup
+        .skill("alpha", "weather", "tells the weather")
+        .skill("beta", "traffic", BETA);
+    let work = setup.dir.create_dir("beta-work");
+    fs::write(work.join("notes.txt"), BETA).unwrap();
+    let gateway = setup.working_dir("beta", &work).start();
+    // A session of its own, a home and a file in it.
+    let said = bash(&gateway, "beta", &format!("echo {BETA} | tee $HOME/file"));
+    assert!(said.contains(BETA), "{said}");
+    Some(gateway)
+}
+
+#[test]
+fn nothing_of_another_tenant_or_of_the_gateway_can_be_read() {
+    let api = ScriptedApi::start();
+    let Some(gateway) = two(&api) else { return };
+    let dir = gateway.dir.path().display().to_string();
+    let pid = gateway.pid();
+    let attempts = [
+        ("the configuration", format!("cat {dir}/config.yaml")),
+        (
+            "its backups",
+            format!("cat {dir}/config.yaml*; ls -la {dir}"),
+        ),
+        (
+            "the other's folder",
+            format!("cat {dir}/beta-work/notes.txt"),
+        ),
+        (
+            "the other's home",
+            format!("cat {dir}/state/tenants/beta/home/file"),
+        ),
+        (
+            "the other's sessions",
+            format!("grep -rs . {dir}/claude-config-beta"),
+        ),
+        (
+            "the other's skills",
+            format!("cat {dir}/skills/beta/traffic/SKILL.md"),
+        ),
+        (
+            "the gateway's state",
+            format!("cat {dir}/state/*.jsonl; ls {dir}/state/tenants/beta"),
+        ),
+        (
+            "everything that can be read",
+            format!("grep -rls {BETA} /tmp /home /root /var /srv /mnt /opt /run /etc"),
+        ),
+        (
+            "a way around by links",
+            format!(
+                "ln -s {dir}/config.yaml l; cat l; ln -s {dir} d; cat d/beta-work/notes.txt; rm -f l d"
+            ),
+        ),
+        ("a second name", format!("ln {dir}/config.yaml h; cat h")),
+        (
+            "up from the own folder",
+            "cat ../../beta/home/file ../../../../config.yaml".to_owned(),
+        ),
+        (
+            "through the first process",
+            format!("cat /proc/1/root{dir}/config.yaml /proc/1/cwd/etc/shadow"),
+        ),
+        (
+            "environments in /proc",
+            "cat /proc/*/environ | tr '\\\\0' '\\\\n' | grep -i beta".to_owned(),
+        ),
+        (
+            "the gateway's environment",
+            format!("cat /proc/{pid}/environ /proc/{pid}/cmdline"),
+        ),
+        (
+            "the gateway's memory",
+            format!("head -c 10 /proc/{pid}/mem /proc/{pid}/maps"),
+        ),
+        ("passwords", "cat /etc/shadow /etc/gshadow".to_owned()),
+        (
+            "private keys of the machine",
+            "ls /etc/ssl/private /etc/ssh /root/.ssh".to_owned(),
+        ),
+        (
+            "disks",
+            "ls /dev | grep -E 'sd|vd|nvme|mem|kmsg|loop|fuse'; head -c 1 /dev/mem".to_owned(),
+        ),
+        (
+            "kernel memory",
+            "head -c 1 /proc/kcore | wc -c | grep -v ^0".to_owned(),
+        ),
+    ];
+    let secrets = [BETA, &key_of("beta"), "api_key", "root:"];
+    for (what, command) in attempts {
+        let said = bash(
+            &gateway,
+            "alpha",
+            &format!("{{ {command}; }} 2>&1; echo done"),
+        );
+        assert!(said.contains("done"), "{what}: {said}");
+        for secret in secrets {
+            // Where it was looked for is told in messages.
+            let found = said
+                .lines()
+                .any(|line| line.contains(secret) && !line.contains("No such file"));
+            assert!(!found, "{what}: {said}");
+        }
+    }
+}
+
+#[test]
+fn nothing_outside_can_be_changed_or_stopped() {
+    let api = ScriptedApi::start();
+    let Some(gateway) = two(&api) else { return };
+    let dir = gateway.dir.path().display().to_string();
+    let pid = gateway.pid();
+    // What must be said, because it says that the attempt failed.
+    let attempts = [
+        ("a system file", "touch /usr/bin/x".to_owned(), "Read-only file system"),
+        ("a new system file", "touch /etc/x".to_owned(), "Read-only file system"),
+        ("the root directory", "mkdir /x".to_owned(), "Read-only file system"),
+        ("the own skills", format!("touch {dir}/skills/alpha/x"), "Read-only file system"),
+        ("the own skills' plugin", format!("touch {dir}/state/tenants/alpha/plugin/x"), "Read-only file system"),
+        ("the CLI", "chmod 777 $(readlink -f /proc/$PPID/exe)".to_owned(), "ead-only file system"),
+        ("a remount", "mount -o remount,rw /usr".to_owned(), "mount:"),
+        ("a mount of its own", "mount -t tmpfs none /mnt".to_owned(), "mount"),
+        ("the gateway's life", format!("kill -9 {pid} || echo failed"), "failed"),
+        ("the host's first process", "kill -9 1; kill -0 1 && echo failed || echo failed".to_owned(), "failed"),
+        ("kernel settings", "echo x > /proc/sys/kernel/core_pattern".to_owned(), "ead-only file system|ermission denied"),
+        ("a halt of the machine", "echo b > /proc/sysrq-trigger".to_owned(), "ead-only file system|ermission denied|o such file"),
+        ("a device", "mknod disk b 8 0".to_owned(), "not permitted"),
+        ("another root", "chroot / true".to_owned(), "not permitted"),
+        ("Docker's socket", "ls /var/run/docker.sock /run/docker.sock".to_owned(), "No such file"),
+        ("the operator's socket", format!("ls {dir}/state/ccgw.sock"), "No such file"),
+        ("another user", "chown 0:0 here || setpriv --reuid 0 true".to_owned(), "not permitted"),
+        ("a terminal to type into", "echo x > /dev/tty".to_owned(), "No such device"),
+        ("a set-user-id program", "cp /bin/true t && chmod u+s t && chown 0 t".to_owned(), "not permitted"),
+        (
+            "a debugger on the first process",
+            "python3 -c 'import ctypes; print(ctypes.CDLL(None, use_errno=True).ptrace(16, 1, 0, 0), ctypes.get_errno())'".to_owned(),
+            "-1 1",
+        ),
+    ];
+    bash(&gateway, "alpha", "touch here");
+    for (what, command, expect) in attempts {
+        let said = bash(&gateway, "alpha", &format!("{{ {command}; }} 2>&1; true"));
+        let fails = expect
+            .split('|')
+            .any(|it| said.to_lowercase().contains(&it.to_lowercase()));
+        assert!(fails, "{what}: {said}");
+    }
+    assert_eq!(gateway.health()["status"], "ok");
+    gateway.ask("beta", &prompt("hi")).answer_text();
+}
+
+#[test]
+fn run_costs_no_more_than_it_may() {
+    let api = ScriptedApi::start();
+    let Some(setup) = setup(&api) else { return };
+    let work = setup.dir.create_dir("work");
+    if rustix::process::geteuid().is_root() {
+        // A user that no other test has: processes are counted by user.
+        chown(&work, Some(61_001), Some(61_001)).unwrap();
+    }
+    let gateway = setup
+        .working_dir("alpha", &work)
+        .set("sandbox", "max_processes: 200")
+        .set("sandbox", "max_file_bytes: 1048576")
+        .start();
+    let bomb =
+        "sh -c 'for i in $(seq 500); do sleep 600 >/dev/null 2>&1 & done; echo all'; echo end $?";
+    let said = bash(&gateway, "alpha", bomb);
+    assert!(said.contains("fork") && !said.contains("all"), "{said}");
+    wait_until(DEAD_WITHIN, "the end of all", || {
+        let tree = descendants(gateway.pid());
+        !tree.iter().any(|pid| cmdline(*pid).starts_with("sleep"))
+    });
+    let said = bash(
+        &gateway,
+        "alpha",
+        "head -c 2000000 /dev/zero > big; stat -c %s big; ulimit -c",
+    );
+    assert!(said.contains("1048576") && said.ends_with('0'), "{said}");
+    let said = bash(
+        &gateway,
+        "alpha",
+        "truncate -s 10G sparse; stat -c size=%s sparse",
+    );
+    assert!(said.contains("size=0"), "{said}");
+    // A temporary directory is in memory.
+    let said = bash(
+        &gateway,
+        "alpha",
+        "df -B1 --output=size /tmp | tail -n 1; cat /proc/self/oom_score_adj",
+    );
+    assert!(
+        said.contains("536870912") && said.ends_with("800"),
+        "{said}"
+    );
+}
+
+#[test]
+fn nothing_of_a_run_stays() {
+    let api = ScriptedApi::start();
+    let Some(setup) = setup(&api) else { return };
+    let mut gateway = setup.start();
+    let daemon = "setsid nohup tail -f /dev/null >/dev/null 2>&1 & echo started";
+    assert_eq!(bash(&gateway, "alpha", daemon), "result: started");
+    let left = || processes_with_cmdline("tail\0-f\0/dev/null");
+    let own = |pid: &u32| descendants(gateway.pid()).contains(pid);
+    wait_until(DEAD_WITHIN, "its end", || !left().iter().any(own));
+    // And with the gateway itself, whatever ends it.
+    let blocked = gateway.send(
+        "alpha",
+        &prompt(&format!(
+            "[[bash:{}]]",
+            "setsid tail -f /dev/null & tail -f /dev/null"
+        )),
+    );
+    wait_until(PATIENCE, "both", || {
+        left().iter().filter(|it| own(it)).count() == 2
+    });
+    let tree = descendants(gateway.pid());
+    gateway.kill();
+    wait_until(DEAD_WITHIN, "the end of all", || {
+        !tree.iter().any(|pid| is_alive(*pid))
+    });
+    drop(blocked);
+}
+
+#[test]
+fn login_that_is_shared_is_there_and_nothing_else_of_its_owner() {
+    let api = ScriptedApi::start();
+    let Some(setup) = setup(&api) else { return };
+    let login = json!({"claudeAiOauth": {
+        "accessToken": "sk-ant-oat01-shared", "refreshToken": "sk-ant-ort01-x", "expiresAt": 4_102_444_800_000_u64,
+        "scopes": ["user:inference", "user:profile"], "subscriptionType": "max"
+    }});
+    setup
+        .dir
+        .write("home/.claude/.credentials.json", login.to_string());
+    setup
+        .dir
+        .write("home/.claude/history.jsonl", "HISTORY-OF-THE-OWNER");
+    setup
+        .dir
+        .write("home/.claude/projects/x/y.jsonl", "HISTORY-OF-THE-OWNER");
+    setup
+        .dir
+        .write("home/.claude.json", "{\"x\":\"HISTORY-OF-THE-OWNER\"}");
+    let gateway = setup
+        .without_tenant_env("alpha", "CLAUDE_CONFIG_DIR")
+        .without_tenant_env("alpha", "ANTHROPIC_API_KEY")
+        .without_tenant_env("beta", "CLAUDE_CONFIG_DIR")
+        .start();
+    let plant = "echo '{\\\"hooks\\\":{}}' > $CLAUDE_CONFIG_DIR/settings.json; ls -a $CLAUDE_CONFIG_DIR; grep -rs HISTORY-OF / --include=*.json* --exclude-dir=proc --exclude-dir=usr -l";
+    let said = bash(&gateway, "alpha", plant);
+    assert!(
+        said.contains(".credentials.json") && said.contains("settings.json"),
+        "{said}"
+    );
+    assert!(
+        !said.contains("history.jsonl") && !said.contains("y.jsonl"),
+        "{said}"
+    );
+    let authorization = api.last_prompt().header("authorization").map(str::to_owned);
+    assert_eq!(authorization.as_deref(), Some("Bearer sk-ant-oat01-shared"));
+    // Another conversation, and so another process: what the last one planted is gone.
+    let said = bash(&gateway, "alpha", "ls -a $CLAUDE_CONFIG_DIR");
+    assert!(
+        said.contains(".credentials.json") && !said.contains("settings.json"),
+        "{said}"
+    );
+    // Who has a key of its own sees no login.
+    let said = bash(&gateway, "beta", "ls -a $CLAUDE_CONFIG_DIR");
+    assert!(!said.contains(".credentials.json"), "{said}");
+    let kept =
+        fs::read_to_string(gateway.dir.path().join("home/.claude/.credentials.json")).unwrap();
+    assert!(kept.contains("sk-ant-ort01-x"), "{kept}");
+}
+
+#[test]
+fn instances_paths_lead_to_its_folders() {
+    let api = ScriptedApi::start();
+    let Some(setup) = setup(&api) else { return };
+    let work = setup.dir.create_dir("claw/workspace");
+    setup.dir.write("claw/media/inbound/note.txt", "A-NOTE");
+    let mounts = json!({
+        "/home/node/.openclaw/workspace": work,
+        "/home/node/.openclaw/media": setup.dir.path().join("claw/media"),
+    });
+    // As the user of an instance's container.
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        chown(&work, Some(1000), Some(1000)).unwrap();
+    }
+    let gateway = setup
+        .working_dir("alpha", &work)
+        .tenant_line("alpha", format!("mounts: {mounts}"))
+        .start();
+    let said = bash(
+        &gateway,
+        "alpha",
+        "cat /home/node/.openclaw/media/inbound/note.txt; echo new > /home/node/.openclaw/workspace/new.txt; touch /home/node/.openclaw/media/x",
+    );
+    assert!(
+        said.contains("A-NOTE") && said.contains("Read-only file system"),
+        "{said}"
+    );
+    let new = work.join("new.txt");
+    assert_eq!(fs::read_to_string(&new).unwrap(), "new\n");
+    if is_root {
+        assert_eq!(fs::metadata(&new).unwrap().uid(), 1000);
+    }
+}
+
+#[test]
+fn conversation_goes_on_in_the_sandbox() {
+    let api = ScriptedApi::start();
+    let Some(setup) = setup(&api) else { return };
+    for (warm, outcome) in [("on", "warm"), ("off", "resumed")] {
+        let gateway = Setup::with_real_cli(&api)
+            .isolation("bwrap")
+            .set("cli", format!("warm: {warm}"))
+            .start();
+        let mut messages = vec![json!({"role": "user", "content": "one"})];
+        let ask = |messages: &[serde_json::Value]| {
+            gateway.ask(
+                "alpha",
+                &json!({"model": crate::gateway::MODEL, "max_tokens": 100, "messages": messages}),
+            )
+        };
+        let first = ask(&messages);
+        assert_eq!(first.header("x-ccgw-session"), Some("fresh"));
+        messages.push(json!({"role": "assistant", "content": first.answer_text()}));
+        messages.push(json!({"role": "user", "content": "two"}));
+        let second = ask(&messages);
+        assert_eq!(second.header("x-ccgw-session"), Some(outcome));
+        second.answer_text();
+        // A history that nobody has seen is given to the CLI as a file.
+        messages[0] = json!({"role": "user", "content": "another"});
+        let third = ask(&messages);
+        assert_eq!(third.header("x-ccgw-session"), Some("reseeded"));
+        assert!(api.last_prompt().mentions("another"));
+        third.answer_text();
+    }
+    drop(setup);
+}
+
+#[test]
+fn folder_that_holds_what_must_not_be_seen_is_refused() {
+    let api = ScriptedApi::start();
+    let Some(setup) = setup(&api) else { return };
+    let all = setup.dir.path().to_owned();
+    let gateway = setup
+        .working_dir("alpha", &all)
+        .working_dir("beta", Path::new("/usr/share"))
+        .start();
+    let answer = gateway.ask("alpha", &prompt("hi"));
+    answer.assert_error(503, "api_error");
+    let text = answer.text();
+    assert!(text.contains("no run of this tenant may see"), "{text}");
+    let answer = gateway.ask("beta", &prompt("hi"));
+    assert!(
+        answer.text().contains("the system's own"),
+        "{}",
+        answer.text()
+    );
+}
+
+#[test]
+fn without_bubblewrap_auto_runs_and_says_so_and_bwrap_refuses() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "answer hello; idle");
+    // One that works nowhere.
+    let broken = dir.write(
+        "bin/bwrap",
+        "#!/bin/sh\necho no namespaces today >&2\nexit 1\n",
+    );
+    fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", dir.path().join("bin").display());
+    let gateway = Setup::with_cli(dir, fake.path())
+        .isolation("auto")
+        .tenant_line("beta", "isolation: bwrap")
+        .daemon_env("PATH", &path)
+        .start();
+    gateway.log_contains("no namespaces today");
+    gateway.log_contains("requests will be refused");
+    assert_eq!(gateway.ask("alpha", &prompt("hi")).answer_text(), "hello");
+    let refused = gateway.ask("beta", &prompt("hi"));
+    refused.assert_error(503, "api_error");
+    assert!(
+        refused.text().contains("no namespaces today"),
+        "{}",
+        refused.text()
+    );
+    let health = gateway.health();
+    assert_eq!(health["tenants"][0]["isolation"], "none");
+    assert_eq!(health["tenants"][1]["isolation"], "impossible");
+}
