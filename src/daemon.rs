@@ -244,6 +244,9 @@ impl Threads {
         }
         cli.join();
         minder.close();
+        if let Some(relay) = &gateway.relay {
+            relay.close();
+        }
         if let Err(error) = listener.close(Instant::now() + FLUSH_WAIT) {
             log::error("the listener ended before its time", &[("why", &error)]);
         }

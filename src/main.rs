@@ -1,7 +1,8 @@
 //! ccgw: a gateway from OpenClaw instances to the Claude Code CLI.
 //!
-//! One binary, four programs: the gateway itself, and three hidden ones that it starts as processes
-//! of their own: the keeper of a run, what a sandbox begins with, and the stand-in CLI.
+//! One binary, several programs: the gateway itself and its operator's tool; `openclaw`, by which runs reach their
+//! instance; and hidden ones that the gateway starts as processes of their own: the keeper of a run, what a sandbox
+//! begins with, and the stand-in CLI.
 
 mod api;
 mod args;
@@ -18,6 +19,7 @@ mod manage;
 mod memory;
 mod openclaw;
 mod processes;
+mod relay;
 mod reload;
 mod replace;
 mod scheduler;
@@ -42,6 +44,10 @@ const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     let mut argv: Vec<_> = std::env::args_os().skip(1).collect();
+    // Before everything that its first word could be taken for.
+    if is_called(relay::NAME) {
+        return relay::client::main(&argv);
+    }
     match argv.first().and_then(|it| it.to_str()) {
         Some("keeper") => return claude::keeper::main(),
         Some("enter") => return claude::sandbox::enter(&argv[1..]),

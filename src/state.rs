@@ -117,6 +117,11 @@ impl StateDir {
         Ok(path.join("projects"))
     }
 
+    /// Where runs reach the daemon.
+    pub(crate) fn relay(&self) -> PathBuf {
+        self.path.join("relay")
+    }
+
     /// Where a copy of this program may be kept.
     pub(crate) fn program_copy(&self) -> PathBuf {
         self.path.join("bin").join("ccgw")

@@ -27,6 +27,7 @@ impl Changes {
             skills,
             isolation,
             sandbox,
+            relay,
             tenants,
         } = new;
         let mut changes = Changes::default();
@@ -36,6 +37,7 @@ impl Changes {
         changes.in_skills(&old.skills, skills);
         changes.at_once("isolation", *isolation == old.isolation);
         changes.in_sandbox(&old.sandbox, sandbox);
+        changes.at_once("relay", *relay == old.relay);
         changes.added = missing(tenants, &old.tenants);
         changes.removed = missing(&old.tenants, tenants);
         let changed = tenants.iter();

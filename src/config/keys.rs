@@ -16,6 +16,7 @@ pub(super) const TOP: Keys = Keys {
         "skills",
         "isolation",
         "sandbox",
+        "relay",
         "tenants",
     ],
 };
@@ -75,6 +76,11 @@ pub(super) const SANDBOX: Keys = Keys {
     names: &["read_only", "max_processes", "max_file_bytes"],
 };
 
+pub(super) const RELAY: Keys = Keys {
+    section: "relay",
+    names: &["allow", "timeout"],
+};
+
 pub(super) const TENANT: Keys = Keys {
     section: "tenants[]",
     names: &[
@@ -92,8 +98,8 @@ pub(super) const TENANT: Keys = Keys {
     ],
 };
 
-const ALL: [&Keys; 8] = [
-    &TOP, &SERVER, &CLI, &WARM, &SESSION, &SKILLS, &SANDBOX, &TENANT,
+const ALL: [&Keys; 9] = [
+    &TOP, &SERVER, &CLI, &WARM, &SESSION, &SKILLS, &SANDBOX, &RELAY, &TENANT,
 ];
 
 /// Which environment variable replaces which key. An empty variable counts as not set.

@@ -18,6 +18,7 @@ mod key;
 mod keys;
 mod moment;
 mod problems;
+mod relay;
 mod secret;
 mod section;
 mod server;
@@ -38,6 +39,7 @@ pub(crate) use isolation::{Isolation, Mount, Sandbox};
 pub(crate) use key::{Key, KeyHash, last_four};
 pub(crate) use moment::Moment;
 pub(crate) use problems::Problems;
+pub(crate) use relay::Relay;
 pub(crate) use secret::Secret;
 pub(crate) use server::DockerHostIp;
 pub(crate) use server::Server;
@@ -145,6 +147,8 @@ pub(crate) struct Config {
     /// For tenants that say nothing of their own.
     pub(crate) isolation: Isolation,
     pub(crate) sandbox: Sandbox,
+    /// `None` when runs have no `openclaw` command.
+    pub(crate) relay: Option<Relay>,
     /// Names and keys are unique.
     pub(crate) tenants: Vec<Tenant>,
 }
@@ -219,8 +223,10 @@ fn read_sections<'t>(
     root: Result<Option<&'t Node>, &Reported>,
 ) -> Result<Config, Reported> {
     let mut top = reader.section(root.unwrap_or(None), &keys::TOP, String::new());
-    let [server, cli, session, skills, sandbox, tenants] =
-        ["server", "cli", "session", "skills", "sandbox", "tenants"].map(|key| top.node(key));
+    let [server, cli, session, skills, sandbox, relay, tenants] = [
+        "server", "cli", "session", "skills", "sandbox", "relay", "tenants",
+    ]
+    .map(|key| top.node(key));
     let isolation = top.get("isolation", Isolation::Auto, isolation::parse);
     // Without a tree nothing is known of the tenants, and "no tenants" would be a wrong problem.
     let tenants = match root {
@@ -232,6 +238,7 @@ fn read_sections<'t>(
     let session = session::read(reader, session);
     let skills = skills::read(reader, skills);
     let sandbox = isolation::read(reader, sandbox);
+    let relay = relay::read(reader, relay);
     Ok(Config {
         server: server?,
         cli: cli?,
@@ -239,6 +246,7 @@ fn read_sections<'t>(
         skills: skills?,
         isolation: isolation?,
         sandbox: sandbox?,
+        relay: relay?,
         tenants: tenants?,
     })
 }

@@ -95,6 +95,7 @@ fn defaults_are_those_of_the_manual() {
             skills,
             isolation,
             sandbox,
+            relay,
             tenants,
         } = &config;
         assert!(tenants.is_empty(), "{text:?}");
@@ -135,6 +136,11 @@ fn defaults_are_those_of_the_manual() {
         assert_eq!(*isolation, Isolation::Auto);
         let limits = [sandbox.max_processes, sandbox.max_file_bytes];
         assert_eq!((limits, sandbox.read_only.len()), ([1024, 2 << 30], 0));
+        let relay = relay.as_ref().unwrap();
+        assert_eq!(
+            (relay.allow.len(), relay.timeout),
+            (14, Duration::from_secs(120))
+        );
     }
 }
 
@@ -322,7 +328,7 @@ tenants:
             "config.yaml:14: skills.dir: expected a single value, found a list",
             "config.yaml:15: an empty key, write a name before the `:`",
             "config.yaml:16: skills: unknown key `ttl`, it belongs under `session`",
-            "config.yaml:17: unknown key `colour`, valid keys are server, cli, session, skills, isolation, sandbox, tenants",
+            "config.yaml:17: unknown key `colour`, valid keys are server, cli, session, skills, isolation, sandbox, relay, tenants",
             "config.yaml:19: tenants[0].name: `Bob` is not a tenant name, write 1 to 63 of a-z, 0-9, _ and -, starting with a letter or a digit",
             "config.yaml:20: tenants[0].api_key: the key has 5 characters, write 8 to 512",
             "config.yaml:21: tenants[0].env: `A-B` is not a variable name, write letters, digits and _, not starting with a digit",

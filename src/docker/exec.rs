@@ -34,6 +34,16 @@ pub(crate) struct Output {
     pub(crate) stderr: Vec<u8>,
 }
 
+/// Which output a piece belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Channel {
+    Stdout,
+    Stderr,
+}
+
+/// Takes what a command says; an error ends the listening.
+pub(crate) type Sink<'a> = dyn FnMut(Channel, &[u8]) -> io::Result<()> + 'a;
+
 pub(crate) const STDIN_MAX: usize = 64 << 10;
 
 /// Of each output; what is longer is cut.
@@ -62,6 +72,33 @@ impl Engine {
         container: &str,
         command: &Command<'_>,
     ) -> Result<Output, DockerError> {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let code = self.exec_to(container, command, &mut |channel, bytes| {
+            let out = match channel {
+                Channel::Stdout => &mut stdout,
+                Channel::Stderr => &mut stderr,
+            };
+            let room = OUTPUT_MAX.saturating_sub(out.len());
+            out.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            Ok(())
+        })?;
+        Ok(Output {
+            code,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// As [`Engine::exec`], with what the command says given to `sink` as it comes.
+    ///
+    /// # Errors
+    /// As [`Engine::exec`], and what `sink` says.
+    pub(crate) fn exec_to(
+        &self,
+        container: &str,
+        command: &Command<'_>,
+        sink: &mut Sink<'_>,
+    ) -> Result<i64, DockerError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Created {
@@ -83,7 +120,7 @@ impl Engine {
         let Created { id } = self.post(what, &path, &body)?;
         let mut taken = Taken::over(self, &id, command.timeout)?;
         taken.send(command.stdin)?;
-        let (stdout, stderr) = taken.outputs()?;
+        taken.outputs(sink)?;
         let path = format!("/exec/{}/json", encoded(&id));
         let mut ended: Ended = self.get(what, &path)?;
         // The outputs may end a moment before the engine has noted how it ended.
@@ -94,11 +131,7 @@ impl Engine {
             std::thread::sleep(NOTED_AFTER);
             ended = self.get(what, &path)?;
         }
-        Ok(Output {
-            code: ended.exit_code.unwrap_or(-1),
-            stdout,
-            stderr,
-        })
+        Ok(ended.exit_code.unwrap_or(-1))
     }
 }
 
@@ -200,18 +233,17 @@ impl Taken {
     }
 
     /// Everything up to the end: frames of 8 bytes (stream, three zeros, length) and their payload.
-    fn outputs(&mut self) -> Result<(Vec<u8>, Vec<u8>), DockerError> {
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    fn outputs(&mut self, sink: &mut Sink<'_>) -> Result<(), DockerError> {
         while let Some(header) = self.frame_header()? {
             let length = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-            let out = match header[0] {
-                0 | 1 => &mut stdout,
-                2 => &mut stderr,
+            let channel = match header[0] {
+                0 | 1 => Channel::Stdout,
+                2 => Channel::Stderr,
                 kind => return Err(odd(&format!("a frame of unknown kind {kind}"))),
             };
-            self.payload(length as usize, out)?;
+            self.payload(length as usize, channel, sink)?;
         }
-        Ok((stdout, stderr))
+        Ok(())
     }
 
     fn frame_header(&mut self) -> Result<Option<[u8; 8]>, DockerError> {
@@ -230,7 +262,12 @@ impl Taken {
         Ok(Some(header))
     }
 
-    fn payload(&mut self, mut left: usize, out: &mut Vec<u8>) -> Result<(), DockerError> {
+    fn payload(
+        &mut self,
+        mut left: usize,
+        channel: Channel,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), DockerError> {
         while left > 0 {
             let mut bytes = std::mem::take(&mut self.early);
             if bytes.is_empty() && self.read_some(&mut bytes)? == 0 {
@@ -239,8 +276,7 @@ impl Taken {
             let own = left.min(bytes.len());
             self.early = bytes.split_off(own);
             left -= own;
-            let room = OUTPUT_MAX.saturating_sub(out.len());
-            out.extend_from_slice(&bytes[..own.min(room)]);
+            sink(channel, &bytes).map_err(|error| odd(&error.to_string()))?;
         }
         Ok(())
     }

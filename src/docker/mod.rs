@@ -14,7 +14,7 @@ pub(crate) use self::{
     address::Address,
     archive::{File, TreeFile, TreeLimits},
     engine::{Engine, ask_socket},
-    exec::Command,
+    exec::{Channel, Command},
     model::{Container, Mount, Summary},
 };
 

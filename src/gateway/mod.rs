@@ -64,7 +64,9 @@ use crate::{
     },
     config::{self, ConfigDir, Isolation},
     http::{Account, AnswerHeader, Head, Refused, Request, Response},
-    ids, log, processes, scheduler,
+    ids, log, processes,
+    relay::Relay,
+    scheduler,
     state::{self, StateDir},
 };
 
@@ -76,6 +78,8 @@ pub(crate) struct Gateway {
     pub(crate) user: User,
     pub(crate) base_env: Vec<(OsString, OsString)>,
     pub(crate) sandboxes: Sandboxes,
+    /// None where it could not be opened.
+    pub(crate) relay: Option<Relay>,
     /// The file of the configuration, which no run may see.
     config_file: PathBuf,
     scheduler: scheduler::Handle,
@@ -117,8 +121,10 @@ impl Gateway {
             true => User::Root,
             false => User::Ordinary,
         };
+        let relay = opened_relay(&parts);
         Gateway {
             served: RwLock::new(Arc::new(parts.served)),
+            relay,
             sandboxes: Sandboxes::new(std::env::var_os("PATH"), parts.state.program_copy()),
             state: parts.state,
             user,
@@ -145,6 +151,9 @@ impl Gateway {
     pub(crate) fn serve_from_now(&self, served: Served) {
         self.scheduler.limit(served.limits());
         self.conversations.pool.begin_anew(served.config.cli.warm);
+        if let Some(relay) = &self.relay {
+            relay.follow(&served.config);
+        }
         *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
     }
 
@@ -284,6 +293,18 @@ impl Gateway {
             config_dir,
             skills_plugin,
         })
+    }
+}
+
+/// The gateway serves without it as well.
+fn opened_relay(parts: &Parts) -> Option<Relay> {
+    let config = Arc::clone(&parts.served.config);
+    match Relay::start(&parts.state.relay(), config) {
+        Ok(relay) => Some(relay),
+        Err(error) => {
+            log::warn("runs have no `openclaw` command", &[("why", &error)]);
+            None
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
         sandbox::{self, Bwrap, ConfigRoom, Room, RunUser},
     },
     config::{ConfigDir, Isolation},
-    log,
+    log, relay,
 };
 
 /// What a tenant's runs are kept from others by, in fact.
@@ -135,6 +135,8 @@ impl Gateway {
         if served.cli.program.kind == Kind::StandIn {
             return Ok(launch);
         }
+        let relay = self.relay.as_ref();
+        let socket = relay.and_then(|it| it.socket_of(&tenant.name));
         let name = &tenant.name;
         let refused = |why: String| {
             let text = format!("the sandbox of tenant {name} cannot be made: {why}");
@@ -143,7 +145,13 @@ impl Gateway {
         let wanted = wanted(served, tenant);
         let bwrap = match self.confined(wanted).map_err(refused)? {
             Confined::Bwrap(bwrap) => bwrap,
-            Confined::Not => return Ok(launch),
+            Confined::Not => {
+                let mut launch = launch;
+                if let (Some(relay), Some(socket)) = (relay, &socket) {
+                    relay::into_environment(&mut launch.env, (socket, &relay.commands()));
+                }
+                return Ok(launch);
+            }
         };
         let unwritable = |it: io::Error| refused(it.to_string());
         let home = self.state.home(name).map_err(unwritable)?;
@@ -163,6 +171,7 @@ impl Gateway {
             mounts: &tenant.mounts,
             hidden: &hidden,
             sandbox: &served.config.sandbox,
+            relay: socket.as_deref(),
             user: (self.user == User::Root).then(|| RunUser::of(name, &place.working_dir)),
         };
         let confined = sandbox::confined(launch, bwrap, &room);

@@ -91,6 +91,12 @@ impl Found {
         Access::new(instance, home.and_then(|index| self.engines.get(*index)))
     }
 
+    /// The engine that holds the container of this id.
+    pub(crate) fn into_engine_of(mut self, id: &str) -> Option<Engine> {
+        let index = *self.homes.get(id)?;
+        (index < self.engines.len()).then(|| self.engines.swap_remove(index))
+    }
+
     /// The instance of a tenant. One that only has its name gets neither its key nor its skills.
     pub(crate) fn named(&self, name: &str) -> Option<&Instance> {
         let named = self.instances.iter().find(|it| it.name == name);

@@ -16,7 +16,7 @@ mod beacon;
 mod cli_check;
 pub(crate) mod companion;
 mod connect;
-mod found;
+pub(crate) mod found;
 mod given_key;
 mod host_file;
 mod identities;

@@ -158,6 +158,7 @@ fn architecture_one_way_to_stderr_and_no_unsafe() {
             "main.rs",
             "claude/stand_in",
             "claude/sandbox/enter.rs",
+            "relay/client.rs",
             "claude/keeper",
             "manage/progress.rs",
             "manage/say.rs",

@@ -40,6 +40,7 @@ mod real_cli_count;
 mod real_cli_isolation;
 mod real_cli_parameters;
 mod real_cli_prompt;
+mod relay;
 mod reload;
 mod repeats;
 mod responses;

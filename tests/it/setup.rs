@@ -22,6 +22,7 @@ pub(crate) struct Setup {
     /// Whether processes of the CLI wait for work, where no line says so.
     waits: bool,
     isolation: &'static str,
+    top: Vec<&'static str>,
     pub(crate) dir: TempDir,
     mark: String,
     tenants: Vec<Tenant>,
@@ -57,6 +58,7 @@ impl Setup {
             waits: false,
             // A test says so where a sandbox is its subject, or must not matter.
             isolation: "none",
+            top: Vec::new(),
             dir,
             tenants,
             mark,
@@ -91,6 +93,12 @@ impl Setup {
         self
     }
 
+    /// Adds a line at the top level.
+    pub(crate) fn top(mut self, line: &'static str) -> Setup {
+        self.top.push(line);
+        self
+    }
+
     pub(crate) fn tenant_env(mut self, tenant: &str, name: &str, value: &str) -> Setup {
         self.tenant(tenant)
             .env
@@ -112,6 +120,12 @@ impl Setup {
     /// Adds a line such as `config_dir: private` to a tenant.
     pub(crate) fn tenant_line(mut self, tenant: &str, line: impl Into<String>) -> Setup {
         self.tenant(tenant).lines.push(line.into());
+        self
+    }
+
+    /// Gives a tenant another name.
+    pub(crate) fn called(mut self, tenant: &str, name: &'static str) -> Setup {
+        self.tenant(tenant).name = name;
         self
     }
 
@@ -166,7 +180,10 @@ impl Setup {
     /// The configuration as YAML; every value is quoted as JSON, which YAML reads the same.
     fn yaml(&self) -> String {
         let mut yaml = format!("isolation: {}\n", self.isolation);
-        for section in ["server", "cli", "session", "skills", "sandbox"] {
+        for line in &self.top {
+            yaml += &format!("{line}\n");
+        }
+        for section in ["server", "cli", "session", "skills", "sandbox", "relay"] {
             let lines = self
                 .settings
                 .iter()

@@ -20,7 +20,7 @@ use std::{
 pub(crate) use self::enter::main as enter;
 use self::mounts::{Mount, Mounts};
 use super::keeper::Launch;
-use crate::config;
+use crate::{config, relay};
 
 /// What this machine has for runs to be confined by. Found once, when it is first asked for.
 pub(crate) struct Sandboxes {
@@ -63,6 +63,8 @@ pub(crate) struct Room<'a> {
     /// What it must not see, wherever that lies.
     pub(crate) hidden: &'a [PathBuf],
     pub(crate) sandbox: &'a config::Sandbox,
+    /// The socket of its `openclaw` command.
+    pub(crate) relay: Option<&'a Path>,
     /// Who it is when the gateway is root.
     pub(crate) user: Option<RunUser>,
 }
@@ -107,6 +109,10 @@ const OWN_PROCESSES: usize = 2;
 
 /// Where this binary is inside.
 const ENTRY: &str = "/run/ccgw/ccgw";
+
+/// Where the commands are that a run has by us, and the socket that they use.
+const COMMANDS: &str = "/run/ccgw/bin";
+const RELAY: &str = "/run/ccgw/relay";
 
 impl Sandboxes {
     /// Looks for nothing yet. `entry` is where the copy of this binary is to be kept.
@@ -164,6 +170,11 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
         .map_err(|it| format!("{}: {it}", launch.program.display()))?;
     let mut mounts = Mounts::new(&bwrap.system);
     mounts.read_only_at(&bwrap.entry, ENTRY.into())?;
+    if let Some(socket) = room.relay {
+        let command = Path::new(COMMANDS).join(relay::NAME);
+        mounts.read_only_at(&bwrap.entry, command)?;
+        mounts.read_only_at(socket, RELAY.into())?;
+    }
     mounts::program(&mut mounts, &program, value_of(&launch.env, "PATH"))?;
     mounts.writable(room.working_dir)?;
     for mount in room.mounts {
@@ -262,6 +273,9 @@ fn limits(room: &Room<'_>) -> String {
 fn environment(mut env: Vec<(OsString, OsString)>, room: &Room<'_>) -> Vec<(OsString, OsString)> {
     // The gateway's own temporary directory is not inside.
     env.retain(|(name, _)| name != "TMPDIR" && name != "HOME" && name != "CLAUDE_CONFIG_DIR");
+    if room.relay.is_some() {
+        relay::into_environment(&mut env, (Path::new(RELAY), Path::new(COMMANDS)));
+    }
     env.push(("HOME".into(), room.home.into()));
     env.push(("CLAUDE_CONFIG_DIR".into(), room.config.dir().into()));
     env

@@ -58,7 +58,7 @@ pub(super) fn find(path: Option<&OsStr>, entry: &Path) -> Result<Bwrap, String> 
     Err(format!("{} does not work here: {why}", program.display()))
 }
 
-/// A sandbox shows this file to its runs, so it must not be one that an update replaces or that lies among others.
+/// A second name for this program, which no update takes away.
 fn copy_of_this_binary(entry: &Path) -> io::Result<()> {
     let dir = entry.parent().unwrap_or(Path::new("/"));
     fs::DirBuilder::new()
@@ -66,9 +66,26 @@ fn copy_of_this_binary(entry: &Path) -> io::Result<()> {
         .mode(0o700)
         .create(dir)?;
     let aside = entry.with_extension(crate::ids::random_hex::<8>());
-    fs::copy("/proc/self/exe", &aside)?;
-    fs::set_permissions(&aside, fs::Permissions::from_mode(0o755))?;
-    fs::rename(&aside, entry)
+    let linked = rustix::fs::linkat(
+        rustix::fs::CWD,
+        "/proc/self/exe",
+        rustix::fs::CWD,
+        &aside,
+        rustix::fs::AtFlags::SYMLINK_FOLLOW,
+    );
+    // On another disk, or of another owner's.
+    if linked.is_err() {
+        fs::copy("/proc/self/exe", &aside)?;
+        fs::set_permissions(&aside, fs::Permissions::from_mode(0o755))?;
+    }
+    match fs::rename(&aside, entry) {
+        // Where both are the same file nothing is renamed.
+        Ok(()) if linked.is_ok() => match fs::remove_file(&aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        },
+        renamed => renamed,
+    }
 }
 
 fn try_it(bwrap: &Bwrap) -> Result<(), String> {

@@ -43,7 +43,9 @@ fn the_uncommented_example_is_valid_and_has_every_key() {
     let text = uncommented();
     let config = accept(&text, &[]);
     assert_eq!((config.tenants.len(), config.tenants[0].env.len()), (1, 1));
-    for keys in [&TOP, &SERVER, &CLI, &SESSION, &SKILLS, &TENANT] {
+    for keys in [
+        &TOP, &SERVER, &CLI, &SESSION, &SKILLS, &SANDBOX, &RELAY, &TENANT,
+    ] {
         for name in keys.names {
             let is_here = |line: &str| {
                 line.trim_start_matches([' ', '-'])

@@ -52,6 +52,17 @@ impl Access<'_> {
         }
     }
 
+    /// How `openclaw` is called in the container; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the engine cannot be asked, or there is no container.
+    pub(crate) fn launcher(&self) -> Result<Option<&'static [&'static str]>, String> {
+        match self.container()? {
+            Some((engine, id)) => launcher(engine, id),
+            None => Err("the instance is not in a container".to_owned()),
+        }
+    }
+
     fn local_openclaw(&self, words: &[&str], stdin: &[u8]) -> Result<Option<Ran>, String> {
         let owner = self.file(&self.instance.config_path)?.map(|it| it.uid);
         let us = rustix::process::geteuid().as_raw();

@@ -1,6 +1,7 @@
 //! A real OpenClaw that is pointed at the gateway, with the real CLI behind it.
 
 mod instance;
+mod skill_text;
 
 use std::{thread, time::Duration};
 

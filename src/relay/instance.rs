@@ -1,0 +1,259 @@
+//! The instance of a tenant, and its own `openclaw` command: in its container, or on this machine.
+
+use std::{
+    io::{self, Read},
+    os::fd::{AsFd, BorrowedFd},
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{NAME, frame::Piece};
+use crate::{
+    claude::keeper::{Exit, Keeper, Launch, Running},
+    config::Tenant,
+    docker::{self, Engine},
+    manage::found::Found,
+    openclaw::instance::Place,
+};
+
+/// Where a tenant's commands go. Finding it takes some requests to the engine, so it is kept for a while.
+#[derive(Debug)]
+pub(super) enum Whereabouts {
+    Container {
+        engine: Arc<Engine>,
+        id: String,
+        /// How `openclaw` is called there.
+        launcher: &'static [&'static str],
+        /// The owner of its files, `uid:gid`.
+        user: Option<String>,
+    },
+    Local {
+        state_dir: PathBuf,
+        config_path: PathBuf,
+    },
+}
+
+/// Of each output; what is longer is cut off, and the command ended.
+const OUTPUT_MAX: usize = 4 << 20;
+
+/// A command's piece goes to its run, which may have left.
+pub(super) type Sink<'a> = dyn FnMut(Piece) -> io::Result<()> + 'a;
+
+impl Whereabouts {
+    /// Looks for the tenant's instance.
+    ///
+    /// # Errors
+    /// Why there is none, for the model and for the operator to read.
+    pub(super) fn find(tenants: &[Tenant], name: &str) -> Result<Whereabouts, String> {
+        let found = Found::search(tenants);
+        let instance = found.own(name)?;
+        let access = found.access(instance);
+        match &instance.place {
+            Place::Local => {
+                let own = rustix::process::geteuid().as_raw();
+                let owner = access.file(&instance.config_path)?.map(|it| it.uid);
+                // What it writes would become ours, and the instance could not read it any more.
+                if owner.is_some_and(|owner| owner != u64::from(own)) {
+                    return Err(
+                        "the instance belongs to another user than the gateway's".to_owned()
+                    );
+                }
+                Ok(Whereabouts::Local {
+                    state_dir: instance.state_dir.clone(),
+                    config_path: instance.config_path.clone(),
+                })
+            }
+            Place::Docker(container) => {
+                let launcher = access
+                    .launcher()?
+                    .ok_or("the container has no `openclaw` command")?;
+                let owner = access.file(&instance.config_path)?;
+                let id = container.id.clone();
+                let engine = found
+                    .into_engine_of(&id)
+                    .ok_or("the Docker Engine is out of reach")?;
+                Ok(Whereabouts::Container {
+                    engine: Arc::new(engine),
+                    id,
+                    launcher,
+                    user: owner.map(|it| format!("{}:{}", it.uid, it.gid)),
+                })
+            }
+        }
+    }
+
+    /// Whether it is not there any more: its container was ended or made anew.
+    pub(super) fn is_gone(&self) -> bool {
+        match self {
+            Whereabouts::Container { engine, id, .. } => {
+                !engine.inspect(id).is_ok_and(|it| it.state.running)
+            }
+            Whereabouts::Local { .. } => false,
+        }
+    }
+
+    /// Runs `openclaw` with these words. What it says goes to `sink` as it comes.
+    ///
+    /// # Errors
+    /// When it cannot be run, or not to its end.
+    pub(super) fn run(
+        &self,
+        words: &[String],
+        limit: Duration,
+        sink: &mut Sink<'_>,
+    ) -> Result<i32, String> {
+        match self {
+            Whereabouts::Container {
+                engine,
+                id,
+                launcher,
+                user,
+            } => {
+                let words = words.iter().map(String::as_str);
+                let argv: Vec<&str> = launcher.iter().copied().chain(words).collect();
+                let command = docker::Command {
+                    argv: &argv,
+                    user: user.as_deref(),
+                    stdin: b"",
+                    timeout: limit,
+                };
+                let mut bounded = Bounded::new(sink);
+                let code = engine.exec_to(id, &command, &mut |channel, bytes| {
+                    bounded.pass(channel, bytes.to_vec())
+                });
+                let code = code.map_err(|error| error.to_string())?;
+                Ok(i32::try_from(code).unwrap_or(1))
+            }
+            Whereabouts::Local {
+                state_dir,
+                config_path,
+            } => {
+                let mut env: Vec<_> = ["PATH", "HOME", "USER", "LANG", "TZ"]
+                    .into_iter()
+                    .filter_map(|name| Some((name.into(), std::env::var_os(name)?)))
+                    .collect();
+                env.push(("OPENCLAW_STATE_DIR".into(), state_dir.into()));
+                env.push(("OPENCLAW_CONFIG_PATH".into(), config_path.into()));
+                let launch = Launch {
+                    program: NAME.into(),
+                    args: words.iter().map(Into::into).collect(),
+                    env,
+                    cwd: state_dir.clone(),
+                    wrapped_in: 0,
+                };
+                run_here(&launch, limit, &mut Bounded::new(sink))
+            }
+        }
+    }
+}
+
+/// Passes on no more than there may be.
+struct Bounded<'s, 'a> {
+    sink: &'s mut Sink<'a>,
+    passed: usize,
+}
+
+impl<'s, 'a> Bounded<'s, 'a> {
+    fn new(sink: &'s mut Sink<'a>) -> Self {
+        Bounded { sink, passed: 0 }
+    }
+
+    fn pass(&mut self, channel: docker::Channel, bytes: Vec<u8>) -> io::Result<()> {
+        self.passed += bytes.len();
+        if self.passed > OUTPUT_MAX {
+            return Err(io::Error::other("it says more than 4 MiB"));
+        }
+        (self.sink)(match channel {
+            docker::Channel::Stdout => Piece::Stdout(bytes),
+            docker::Channel::Stderr => Piece::Stderr(bytes),
+        })
+    }
+}
+
+/// Through a keeper: whatever the command starts ends with it.
+fn run_here(launch: &Launch, limit: Duration, out: &mut Bounded<'_, '_>) -> Result<i32, String> {
+    let keeper = Keeper::start().map_err(|it| it.to_string())?;
+    let mut running = keeper.spawn(launch).map_err(|it| it.error.to_string())?;
+    running.stdin = None;
+    let said = pass_on(&mut running, Instant::now() + limit, out);
+    let (ended, _) = running.end();
+    match (said, ended.exit) {
+        (Err(why), _) => Err(why.to_string()),
+        (Ok(()), Exit::Code(code)) => Ok(code),
+        // As shells say it.
+        (Ok(()), Exit::Signal(signal)) => Ok(128 + signal),
+        (Ok(()), Exit::Unknown) => Err("it was ended from outside".to_owned()),
+    }
+}
+
+/// Until the program has ended; what it started may hold its output open for longer.
+fn pass_on(running: &mut Running, until: Instant, out: &mut Bounded<'_, '_>) -> io::Result<()> {
+    let mut open = [true, true];
+    loop {
+        let ended = running.try_exit().is_some();
+        let read = [
+            open[0].then(|| piece_of(&mut running.stdout)),
+            open[1].then(|| piece_of(&mut running.stderr)),
+        ];
+        let mut is_quiet = true;
+        for (index, read) in read.into_iter().enumerate() {
+            match read.transpose()? {
+                None | Some(None) => {}
+                Some(Some(bytes)) if bytes.is_empty() => open[index] = false,
+                Some(Some(bytes)) => {
+                    is_quiet = false;
+                    let channels = [docker::Channel::Stdout, docker::Channel::Stderr];
+                    out.pass(channels[index], bytes)?;
+                }
+            }
+        }
+        if is_quiet && ended {
+            return Ok(());
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "it took too long and was ended",
+            ));
+        }
+        if is_quiet {
+            wait(running, open, left)?;
+        }
+    }
+}
+
+fn wait(running: &Running, open: [bool; 2], left: Duration) -> io::Result<()> {
+    let outputs: [BorrowedFd<'_>; 2] = [running.stdout.as_fd(), running.stderr.as_fd()];
+    let mut fds = vec![PollFd::from_borrowed_fd(running.fd(), PollFlags::IN)];
+    let open = outputs.into_iter().zip(open).filter(|(_, open)| *open);
+    fds.extend(open.map(|(fd, _)| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+    let left = Timespec::try_from(left).ok();
+    match poll(&mut fds, left.as_ref()) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// `None` when there is nothing now; empty at the end.
+fn piece_of(pipe: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = vec![0; 16 << 10];
+    match pipe.read(&mut bytes) {
+        Ok(count) => {
+            bytes.truncate(count);
+            Ok(Some(bytes))
+        }
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,257 @@
+//! The `openclaw` command of a run: it reaches the instance of its own tenant, with what a run may say.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    api::ScriptedApi,
+    docker::{Engine, Image, Spec},
+    fake_cli::FakeCli,
+    gateway::{Gateway, prompt},
+    process::{DEAD_WITHIN, processes_with_env, wait_until},
+    setup::Setup,
+    temp::TempDir,
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The tenant of the instance of this machine.
+const LOCAL: &str = "local";
+
+/// An instance of this machine whose `openclaw` is this script.
+fn with_instance(setup: Setup, script: &str) -> Setup {
+    setup.dir.write("home/.openclaw/openclaw.json", "{}");
+    let program = setup
+        .dir
+        .write("programs/openclaw", format!("#!/bin/sh\n{script}\n"));
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let programs = program.parent().unwrap().display().to_string();
+    let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
+    setup
+        .called("alpha", LOCAL)
+        .daemon_env("PATH", &path)
+        .daemon_env("DOCKER_HOST", "unix:///nowhere.sock")
+}
+
+/// A CLI whose answer is what this command says.
+fn script(command: &str) -> (TempDir, FakeCli) {
+    let dir = TempDir::new();
+    let body = format!(
+        "said=$({command} 2>&1); code=$?; answer \"$(printf %s \"$said\" | tr '\\n' '|') ($code)\"; idle"
+    );
+    let fake = FakeCli::script(&dir, &body);
+    (dir, fake)
+}
+
+#[track_caller]
+fn check(script_of_instance: &str, command: &str, expect: &str) {
+    let (dir, fake) = script(command);
+    let gateway = with_instance(Setup::with_cli(dir, fake.path()), script_of_instance).start();
+    let answer = gateway.ask(LOCAL, &prompt("hi")).answer_text();
+    assert_eq!(answer, expect, "{command}");
+}
+
+#[test]
+fn words_output_and_exit_code_come_through_as_they_are() {
+    check(
+        "for it in \"$@\"; do echo \"[$it]\"; done; echo oops >&2; exit 3",
+        "openclaw cron add --name 'a b' --message '$(id) `id` ; | é'",
+        "[cron]|[add]|[--name]|[a b]|[--message]|[$(id) `id` ; | é]|oops (3)",
+    );
+}
+
+#[test]
+fn instances_own_directory_is_meant_and_nothing_of_the_tenant_reaches_it() {
+    check(
+        "echo \"${OPENCLAW_STATE_DIR##*/} ${ANTHROPIC_API_KEY-none} ${CCGW_RELAY-none}\"",
+        "openclaw status",
+        ".openclaw none none (0)",
+    );
+}
+
+#[test]
+fn what_is_not_for_runs_is_refused_with_the_reason() {
+    check(
+        "echo ran",
+        "openclaw agent --message hi",
+        "openclaw: it would ask the gateway while the gateway waits for you; answer yourself (1)",
+    );
+    check(
+        "echo ran",
+        "openclaw config set models.providers.anthropic.baseUrl http://elsewhere",
+        "openclaw: `models` is how you and your instance are reached; it is not for runs (1)",
+    );
+}
+
+#[test]
+fn operator_decides_what_runs_may_say() {
+    for (lines, expect) in [
+        (
+            &["allow: [status]"][..],
+            "openclaw: `cron` is not for runs; there are: status (1)",
+        ),
+        (
+            &["timeout: 300"][..],
+            "openclaw: it took too long and was ended (1)",
+        ),
+    ] {
+        let (dir, fake) = script("openclaw cron list");
+        let mut setup = with_instance(Setup::with_cli(dir, fake.path()), "exec sleep 600");
+        for line in lines {
+            setup = setup.set("relay", *line);
+        }
+        let gateway = setup.start();
+        assert_eq!(gateway.ask(LOCAL, &prompt("hi")).answer_text(), expect);
+    }
+}
+
+#[test]
+fn endless_output_is_cut_off_and_its_program_ended() {
+    let (dir, fake) = script("{ openclaw cron list 2>&1; } | tail -c 50");
+    let gateway = with_instance(Setup::with_cli(dir, fake.path()), "exec yes").start();
+    let answer = gateway.ask(LOCAL, &prompt("hi")).answer_text();
+    assert!(answer.contains("it says more than 4 MiB"), "{answer}");
+    wait_until(DEAD_WITHIN, "the end of the program", || {
+        processes_with_env(&format!("{}/home/.openclaw", gateway.dir.path().display())).is_empty()
+    });
+}
+
+/// The only socket there is.
+fn socket(gateway: &Gateway) -> PathBuf {
+    let entries = fs::read_dir(gateway.dir.path().join("state/relay")).unwrap();
+    let mut sockets = entries
+        .map(|it| it.unwrap().path())
+        .filter(|it| !it.is_dir());
+    sockets.next().unwrap()
+}
+
+/// Up to its end, which is a reset where it was not listened to.
+fn said_by(mut stream: UnixStream) -> String {
+    let mut said = Vec::new();
+    let _ = stream.read_to_end(&mut said);
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+#[test]
+fn hostile_peers_cost_nothing_and_hold_up_nobody() {
+    let (dir, fake) = script("openclaw status");
+    let gateway = with_instance(Setup::with_cli(dir, fake.path()), "echo fine").start();
+    assert_eq!(gateway.ask(LOCAL, &prompt("hi")).answer_text(), "fine (0)");
+    let socket = socket(&gateway);
+    let connect = || UnixStream::connect(&socket).unwrap();
+    let garbage: [&[u8]; 5] = [
+        b"\xff\xff\xff\xff",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\0\0\0\x02{}",
+        b"\0\0\0\x09{\"words\":",
+        b"",
+    ];
+    for bytes in garbage {
+        let mut stream = connect();
+        stream.write_all(bytes).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let text = said_by(stream);
+        assert!(text.contains("this is no call"), "{text}");
+    }
+    // Silent ones take all places of this tenant, and are told to leave in time.
+    let silent: Vec<UnixStream> = (0..4).map(|_| connect()).collect();
+    wait_until(PATIENCE, "that there is no place", || {
+        said_by(connect()).contains("too many commands")
+    });
+    drop(silent);
+    wait_until(PATIENCE, "a place", || {
+        gateway.ask(LOCAL, &prompt("hi")).answer_text() == "fine (0)"
+    });
+    assert!(!gateway.log().contains("panicked"));
+}
+
+#[test]
+fn command_ends_with_its_run() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "openclaw sessions tail; answer never; idle");
+    let gateway = with_instance(
+        Setup::with_cli(dir, fake.path()),
+        "echo begun; while :; do echo more; sleep 0.1; done",
+    )
+    .start();
+    let connection = gateway.send(LOCAL, &crate::gateway::streaming(&prompt("hi")));
+    let home = format!(
+        "OPENCLAW_STATE_DIR={}/home/.openclaw",
+        gateway.dir.path().display()
+    );
+    wait_until(PATIENCE, "the command", || {
+        !processes_with_env(&home).is_empty()
+    });
+    drop(connection);
+    wait_until(DEAD_WITHIN, "its end", || {
+        processes_with_env(&home).is_empty()
+    });
+}
+
+#[test]
+fn switched_off_it_is_not_there() {
+    let (dir, fake) = script("command -v openclaw");
+    let setup = Setup::with_cli(dir, fake.path())
+        .called("alpha", LOCAL)
+        .daemon_env("PATH", "/usr/bin:/bin")
+        .top("relay: off");
+    let gateway = setup.start();
+    let answer = gateway.ask(LOCAL, &prompt("hi")).answer_text();
+    assert!(!answer.contains("/relay/bin/openclaw"), "{answer}");
+}
+
+#[test]
+fn each_tenant_reaches_its_own_container() {
+    let Some(engine) = Engine::own() else { return };
+    let api = ScriptedApi::start();
+    let setup = Setup::with_real_cli(&api).daemon_env(
+        "DOCKER_HOST",
+        &format!("unix://{}", engine.socket().display()),
+    );
+    let instances = TempDir::new();
+    let program = instances.write("openclaw", "#!/bin/sh\necho \"$(hostname) $* $(id -u)\"\n");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let contained = |name: &str| {
+        instances.write(&format!("{name}/openclaw.json"), "{}");
+        let state = instances.path().join(name);
+        for path in [&state, &state.join("openclaw.json")] {
+            std::os::unix::fs::chown(path, Some(1000), Some(1000)).unwrap();
+        }
+        engine.container(
+            Spec::new(Image::Busybox, format!("{name}-openclaw-gateway-1"))
+                .bind(&state, "/home/node/.openclaw")
+                .bind(&program, "/usr/local/bin/openclaw"),
+        )
+    };
+    let containers = [contained("alpha"), contained("beta")];
+    let isolation = match Path::new("/usr/bin/bwrap").exists() {
+        true => "bwrap",
+        false => "none",
+    };
+    let gateway = setup.isolation(isolation).start();
+    for (tenant, container) in ["alpha", "beta"].iter().zip(&containers) {
+        let answer = gateway.ask(tenant, &prompt("[[bash:openclaw cron list --json]]"));
+        let short = &container.id()[..12];
+        assert_eq!(
+            answer.answer_text(),
+            format!("result: {short} cron list --json 1000")
+        );
+    }
+    // One that was made anew is found again.
+    let [first, _second] = containers;
+    drop(first);
+    let again = contained("alpha");
+    let answer = gateway.ask("alpha", &prompt("[[bash:openclaw status]]"));
+    let short = &again.id()[..12];
+    assert_eq!(answer.answer_text(), format!("result: {short} status 1000"));
+    let log = gateway.log();
+    assert!(
+        log.contains("tenant=alpha command=\"cron list\" exit=0"),
+        "{log}"
+    );
+}
