@@ -64,6 +64,8 @@ pub(crate) fn serve(
     demo: Demo,
 ) -> Result<ExitCode, String> {
     let signals = waiting::signals().map_err(|it| format!("cannot watch signals: {it}"))?;
+    // Its memory and its environment are nobody's business, and no core is written.
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     keeper::adopt_orphans().map_err(|it| format!("cannot become a subreaper: {it}"))?;
     let parts = Threads::start((config, file), source, demo)?;
     let changes = watch::start(file, read_at);
@@ -73,7 +75,10 @@ pub(crate) fn serve(
 /// A trial of the sandbox takes longer than all of the start.
 fn announce_isolation(gateway: &Arc<Gateway>) -> io::Result<()> {
     let gateway = Arc::clone(gateway);
-    let announce = move || gateway.announce_isolation();
+    let announce = move || {
+        gateway.end_left_over();
+        gateway.announce_isolation();
+    };
     let thread = std::thread::Builder::new().name("sandbox".to_owned());
     thread.spawn(announce).map(drop)
 }

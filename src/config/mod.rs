@@ -46,7 +46,8 @@ pub(crate) use server::Server;
 pub(crate) use session::{Parallel, Session};
 pub(crate) use skills::{Skills, SkillsSync};
 pub(crate) use tenant::{
-    ConfigDir, KEY_BYTES_MAX, Tenant, is_variable_name, parse_container, parse_key, parse_name,
+    CREDENTIALS, ConfigDir, KEY_BYTES_MAX, Tenant, is_variable_name, parse_container, parse_key,
+    parse_name,
 };
 pub(crate) use warm::Warm;
 
@@ -137,6 +138,9 @@ pub(crate) enum TenantList {
     Absent,
 }
 
+/// What the operator of a login that several use should know.
+pub(crate) const TERMS: &str = "Anthropic's terms do not allow other people's requests through it";
+
 /// Everything that can be configured. All paths are absolute, except a bare `cli.bin`.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -180,6 +184,12 @@ impl Config {
                 ),
             }
         })
+    }
+
+    /// The tenants whose runs use the login of the gateway's user.
+    pub(crate) fn sharing_a_login(&self) -> Vec<&str> {
+        let sharing = self.tenants.iter().filter(|it| it.shares_the_login());
+        sharing.map(|it| it.name.as_str()).collect()
     }
 
     /// The address to listen on: the configured one, else every address with tenants, and

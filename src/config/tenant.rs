@@ -32,6 +32,24 @@ pub(crate) struct Tenant {
     pub(crate) env: Vec<(String, Secret)>,
 }
 
+/// One who has its own credential in its environment shares nobody's login.
+pub(crate) const CREDENTIALS: [&str; 6] = [
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_VERTEX",
+    "CLAUDE_CODE_USE_FOUNDRY",
+];
+
+impl Tenant {
+    /// Whether its runs use the login of the gateway's user.
+    pub(crate) fn shares_the_login(&self) -> bool {
+        let is_own = |name: &str| CREDENTIALS.contains(&name) || name == "CLAUDE_CONFIG_DIR";
+        self.config_dir == ConfigDir::Shared && !self.env.iter().any(|(name, _)| is_own(name))
+    }
+}
+
 /// Which login and settings the tenant's CLI uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ConfigDir {

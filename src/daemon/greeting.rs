@@ -31,6 +31,16 @@ pub(super) fn announce(gateway: &Gateway, source: &str, address: SocketAddr) {
             &[],
         );
     }
+    let sharing = config.sharing_a_login();
+    if sharing.len() > 1 {
+        log::warn(
+            &format!(
+                "several tenants use one login; if it is a Pro or Max plan, {}",
+                config::TERMS
+            ),
+            &[("tenants", &sharing.join(","))],
+        );
+    }
     let lent = std::env::var_os("ANTHROPIC_API_KEY").is_some();
     let used = |tenant: &config::Tenant| {
         tenant

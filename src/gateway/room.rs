@@ -11,11 +11,11 @@ use crate::{
     api::{ApiError, ErrorKind},
     claude::{
         command::{Place, User},
-        keeper::Launch,
+        keeper::{self, Launch},
         program::Kind,
         sandbox::{self, Bwrap, ConfigRoom, Room, RunUser},
     },
-    config::{ConfigDir, Isolation},
+    config::{CREDENTIALS, ConfigDir, Isolation},
     log, relay,
 };
 
@@ -25,15 +25,8 @@ enum Confined<'s> {
     Not,
 }
 
-/// One who has its own credential in its environment shares nobody's login.
-const CREDENTIALS: [&str; 6] = [
-    "ANTHROPIC_API_KEY",
-    "ANTHROPIC_AUTH_TOKEN",
-    "CLAUDE_CODE_OAUTH_TOKEN",
-    "CLAUDE_CODE_USE_BEDROCK",
-    "CLAUDE_CODE_USE_VERTEX",
-    "CLAUDE_CODE_USE_FOUNDRY",
-];
+/// The variable by which a later life of the daemon knows what this one left.
+const LIFE: &str = "CCGW_STATE";
 
 /// The CLI's file with a login, in its config directory.
 const LOGIN: &str = ".credentials.json";
@@ -53,6 +46,21 @@ impl Gateway {
             (Isolation::Auto | Isolation::Bwrap, Ok(_)) => Isolation::Bwrap.name(),
             (Isolation::Bwrap, Err(_)) => "impossible",
         })
+    }
+
+    /// Ends what runs of an earlier life left behind: nothing, unless it and its keepers were killed together.
+    pub(crate) fn end_left_over(&self) {
+        // Without the relay's lock the state may be another daemon's, which runs.
+        if self.relay.is_none() {
+            return;
+        }
+        let ended = keeper::end_left_over((LIFE, self.state.path().as_os_str()));
+        if ended > 0 {
+            log::warn(
+                "ended processes that an earlier life left",
+                &[("processes", &ended)],
+            );
+        }
     }
 
     /// Finds out what works here, and says for whom it is used.
@@ -132,6 +140,8 @@ impl Gateway {
         place: &Place,
     ) -> Result<Launch, ApiError> {
         let (served, tenant) = (&*job.served, &*job.tenant);
+        let mut launch = launch;
+        launch.env.push((LIFE.into(), self.state.path().into()));
         if served.cli.program.kind == Kind::StandIn {
             return Ok(launch);
         }
@@ -143,16 +153,24 @@ impl Gateway {
             ApiError::new(ErrorKind::Unavailable, text)
         };
         let wanted = wanted(served, tenant);
+        let configured = tenant.working_dir.iter();
+        let hosts = tenant
+            .mounts
+            .iter()
+            .map(|it| &it.host)
+            .filter(|it| it.exists());
         let bwrap = match self.confined(wanted).map_err(refused)? {
             Confined::Bwrap(bwrap) => bwrap,
             Confined::Not => {
-                let mut launch = launch;
                 if let (Some(relay), Some(socket)) = (relay, &socket) {
                     relay::into_environment(&mut launch.env, (socket, &relay.commands()));
                 }
                 return Ok(launch);
             }
         };
+        for path in configured.chain(hosts) {
+            sandbox::ensure_no_link(path).map_err(refused)?;
+        }
         let unwritable = |it: io::Error| refused(it.to_string());
         let home = self.state.home(name).map_err(unwritable)?;
         let seeds = self.state.seeds(name).map_err(unwritable)?;

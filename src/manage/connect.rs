@@ -1,6 +1,6 @@
 //! One instance on its way to being a tenant: what it is, what it would need, and whether it got it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{
     access::Access,
@@ -15,7 +15,8 @@ use super::{
     tenant_key,
 };
 use crate::{
-    config::{Config, Key, Secret, edit::NewTenant},
+    config::{self, Config, Key, Secret, edit::NewTenant},
+    docker::Mount,
     openclaw::{
         environment,
         instance::{Instance, Place},
@@ -257,6 +258,7 @@ fn tenant_of(
             name: instance.name.clone(),
             key: Key::Plain(key.clone()),
             container: None,
+            mounts: mounts_of(access, workspace.as_deref()),
             working_dir: workspace,
             env,
         },
@@ -269,15 +271,61 @@ fn tenant_of(
 pub(super) struct Needs {
     pub(super) env: Vec<(String, Secret)>,
     pub(super) working_dir: Option<PathBuf>,
+    pub(super) mounts: Vec<config::Mount>,
 }
 
 /// # Errors
 /// What is wrong with the instance's settings.
 pub(super) fn needs(access: &Access<'_>) -> Result<Needs, String> {
     let settings = apply::settings(access)?;
+    let working_dir = workspace_on_host(access, &settings);
     Ok(Needs {
         env: variables(access, &settings),
-        working_dir: workspace_on_host(access, &settings),
+        mounts: mounts_of(access, working_dir.as_deref()),
+        working_dir,
+    })
+}
+
+/// What the instance's prompts speak of: its workspace, and the files that came in by its channels. A run in a
+/// sandbox finds them by the instance's own names.
+fn mounts_of(access: &Access<'_>, workspace: Option<&Path>) -> Vec<config::Mount> {
+    let instance = access.instance;
+    let Some(workspace) = workspace else {
+        return Vec::new();
+    };
+    let media = instance.state_dir.join("media");
+    let media = instance.on_host(&media).map(|host| (media, host));
+    // Of a directory that is there, and no link: what is mounted is what a link leads to.
+    let media = media.filter(|(inside, host)| match instance.mount_of(inside) {
+        Some((mount, below)) => host_file::is_dir(mount, &below),
+        None => std::fs::symlink_metadata(host).is_ok_and(|it| it.is_dir()),
+    });
+    let inside = match &instance.place {
+        // It has the same name already.
+        Place::Local => None,
+        Place::Docker(container) => inside_of(&container.mounts, workspace),
+    };
+    let workspace = inside.map(|inside| (inside, workspace.to_owned()));
+    let mounts = workspace.into_iter().chain(media);
+    let real = |host: PathBuf| host.canonicalize().unwrap_or(host);
+    mounts
+        .map(|(inside, host)| config::Mount {
+            inside,
+            host: real(host),
+        })
+        .collect()
+}
+
+/// The container's name for one of the host's paths.
+fn inside_of(mounts: &[Mount], path: &Path) -> Option<PathBuf> {
+    let real = |it: &Mount| Some((it.source.canonicalize().ok()?, it.destination.clone()));
+    let holding = mounts.iter().filter_map(real);
+    let holding = holding.filter(|(source, _)| path.starts_with(source));
+    let (source, destination) = holding.max_by_key(|(source, _)| source.components().count())?;
+    let below = path.strip_prefix(source).ok()?;
+    Some(match below.as_os_str().is_empty() {
+        true => destination,
+        false => destination.join(below),
     })
 }
 
@@ -301,10 +349,11 @@ fn workspace_on_host(access: &Access<'_>, settings: &Settings) -> Option<PathBuf
         None => instance.state_dir.join("workspace"),
     };
     let path = instance.on_host(&inside)?;
-    // A link could lead anywhere once the run follows it; the sandbox is to come.
+    // A link could lead anywhere once it is followed.
     let is_dir = match instance.mount_of(&inside) {
         Some((mount, below)) => host_file::is_dir(mount, &below),
         None => std::fs::symlink_metadata(&path).is_ok_and(|it| it.is_dir()),
     };
-    is_dir.then_some(path)
+    // Links of the operator's own are followed now, and none later.
+    is_dir.then(|| path.canonicalize().unwrap_or(path))
 }

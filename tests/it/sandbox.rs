@@ -2,8 +2,12 @@
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt, chown},
+        process::ExitStatusExt,
+    },
     path::Path,
+    process::Command,
     time::Duration,
 };
 
@@ -410,6 +414,65 @@ fn folder_that_holds_what_must_not_be_seen_is_refused() {
         "{}",
         answer.text()
     );
+}
+
+#[test]
+fn link_that_an_instance_puts_in_the_way_is_not_followed() {
+    let api = ScriptedApi::start();
+    let Some(setup) = setup(&api) else { return };
+    let work = setup.dir.create_dir("claw/workspace");
+    let media = setup.dir.create_dir("claw/media");
+    let secret = setup.dir.create_dir("private");
+    fs::write(secret.join("file"), "FILE-OF-THE-HOST").unwrap();
+    let mounts = json!({"/home/node/.openclaw/media": media});
+    let gateway = setup
+        .working_dir("alpha", &work)
+        .tenant_line("alpha", format!("mounts: {mounts}"))
+        .start();
+    let look = "[[bash:cat /home/node/.openclaw/media/file; true]]";
+    gateway.ask("alpha", &prompt(look)).answer_text();
+    for dir in [&media, &work] {
+        fs::remove_dir_all(dir).unwrap();
+        std::os::unix::fs::symlink(&secret, dir).unwrap();
+        let refused = gateway.ask("alpha", &prompt(look));
+        refused.assert_error(503, "api_error");
+        assert!(
+            refused.text().contains("leads over a link"),
+            "{}",
+            refused.text()
+        );
+        fs::remove_file(dir).unwrap();
+        fs::create_dir(dir).unwrap();
+    }
+    gateway.ask("alpha", &prompt(look)).answer_text();
+    assert!(
+        !api.prompts()
+            .iter()
+            .any(|it| it.mentions("FILE-OF-THE-HOST"))
+    );
+}
+
+#[test]
+fn what_an_earlier_life_left_is_ended_at_the_start() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "answer hello; idle");
+    let state = dir.path().join("state");
+    let left = |state: &Path| {
+        Command::new("sleep")
+            .arg("600")
+            .env("CCGW_STATE", state)
+            .spawn()
+            .unwrap()
+    };
+    let mut own = left(&state);
+    let mut others = left(&dir.path().join("state2"));
+    let gateway = Setup::with_cli(dir, fake.path()).start();
+    assert_eq!(own.wait().unwrap().signal(), Some(9));
+    gateway.log_contains("ended processes that an earlier life left");
+    assert_eq!(gateway.ask("alpha", &prompt("hi")).answer_text(), "hello");
+    assert_eq!(others.try_wait().unwrap(), None);
+    others.kill().unwrap();
+    others.wait().unwrap();
 }
 
 #[test]

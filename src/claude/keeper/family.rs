@@ -1,6 +1,9 @@
 //! The daemon's own children: every live keeper, and the orphans of keepers that were killed.
 
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -70,6 +73,23 @@ pub(super) fn bury(keeper: &mut Child) -> usize {
         family.end_orphans()
     } else {
         0
+    }
+}
+
+/// Ends what an earlier life of this daemon left: every process whose environment has this variable with this
+/// value and that does not descend from us. Only when the daemon and the keepers were killed together can there
+/// be any. Returns how many there were.
+pub(crate) fn end_left_over((name, value): (&str, &OsStr)) -> usize {
+    let mark = [name.as_bytes(), b"=", value.as_bytes()].concat();
+    let deadline = Instant::now() + END_LIMIT;
+    let mut ended: HashSet<Pid> = HashSet::new();
+    loop {
+        let left = tree::strangers_with(&mark);
+        if left.is_empty() || Instant::now() >= deadline {
+            return ended.len();
+        }
+        ended.extend(&left);
+        tree::kill_strangers(&left, &mark).wait(ROUND_LIMIT);
     }
 }
 

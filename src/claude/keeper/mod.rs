@@ -22,7 +22,7 @@ use std::{fmt, io};
 use rustix::io::{Errno, ioctl_fionbio};
 
 pub(crate) use error::SpawnError;
-pub(crate) use family::adopt_orphans;
+pub(crate) use family::{adopt_orphans, end_left_over};
 use link::{Gone, Link};
 pub(crate) use process::main;
 use wire::News;

@@ -87,6 +87,35 @@ pub(super) fn alive(spared: &[Pid]) -> usize {
     descendants(spared).iter().filter(|pid| lives(pid)).count()
 }
 
+/// Every process of the machine that has this in its environment and does not descend from us.
+pub(super) fn strangers_with(mark: &[u8]) -> Vec<Pid> {
+    let processes = numbered_entries(Path::new("/proc"));
+    let pids = processes.into_iter().filter_map(Pid::from_raw);
+    pids.filter(|pid| is_stranger_with(*pid, mark)).collect()
+}
+
+/// Sends SIGKILL to those of them that still are.
+pub(super) fn kill_strangers(pids: &[Pid], mark: &[u8]) -> Round {
+    let kill = |pid: &Pid| {
+        let pidfd = pidfd_open(*pid, PidfdFlags::empty()).ok()?;
+        // Pinned by now; whoever had the number before is not meant.
+        let is_meant = is_stranger_with(*pid, mark);
+        is_meant
+            .then(|| pidfd_send_signal(&pidfd, Signal::KILL).ok())
+            .flatten()?;
+        Some(pidfd)
+    };
+    let watched = pids.iter().filter_map(kill).take(WATCHED_MAX).collect();
+    Round { watched }
+}
+
+fn is_stranger_with(pid: Pid, mark: &[u8]) -> bool {
+    // Of another user's process nothing can be read, and a zombie has none.
+    let environment = fs::read(proc_path(pid, "environ")).unwrap_or_default();
+    let has_it = environment.split(|byte| *byte == 0).any(|it| it == mark);
+    has_it && pid != getpid() && !descends_from_us(pid, &[])
+}
+
 fn kill(pid: Pid, spared: &[Pid]) -> Option<OwnedFd> {
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     if !descends_from_us(pid, spared) {

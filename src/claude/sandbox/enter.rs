@@ -1,4 +1,5 @@
-//! The first program of a sandbox (`ccgw enter LIMITS PROGRAM ...`): takes on what a run may cost and who it is,
+//! The first program of a sandbox (`ccgw enter LIMITS PLACES -- PROGRAM ...`): makes sure that
+//! what is mounted is what was meant, takes on what a run may cost and who it is,
 //! and becomes the run.
 //!
 //! A gateway of root's has its runs be ordinary users. Such a run keeps one capability, CAP_DAC_OVERRIDE: the
@@ -8,7 +9,7 @@
 use std::{
     ffi::OsString,
     fs, io,
-    os::unix::process::CommandExt,
+    os::unix::{fs::MetadataExt, process::CommandExt},
     process::{Command, ExitCode},
 };
 
@@ -33,9 +34,21 @@ struct Limits {
 
 /// The hidden command `enter`.
 pub(crate) fn main(argv: &[OsString]) -> ExitCode {
-    let [limits, program, args @ ..] = argv else {
+    let Some((places, [program, args @ ..])) = argv
+        .iter()
+        .position(|it| it == "--")
+        .map(|at| (&argv[..at], &argv[at + 1..]))
+    else {
         return failed("this command is for ccgw itself");
     };
+    let [limits, places @ ..] = places else {
+        return failed("this command is for ccgw itself");
+    };
+    for place in places.chunks(2) {
+        if !is_the_one(place) {
+            return failed("a folder of this run was exchanged while it was mounted");
+        }
+    }
     let Some(limits) = limits.to_str().and_then(parse) else {
         return failed("these limits are none");
     };
@@ -50,6 +63,13 @@ fn failed(why: &str) -> ExitCode {
     // The gateway shows what its runs say there.
     let _ = io::Write::write_all(&mut io::stderr(), format!("ccgw enter: {why}\n").as_bytes());
     ExitCode::from(126)
+}
+
+/// `DEVICE:INODE` and a path, which must be that one.
+fn is_the_one(place: &[OsString]) -> bool {
+    let [numbers, path] = place else { return false };
+    let found = fs::symlink_metadata(path);
+    found.is_ok_and(|it| numbers.to_str() == Some(&format!("{}:{}", it.dev(), it.ino())))
 }
 
 fn parse(text: &str) -> Option<Limits> {

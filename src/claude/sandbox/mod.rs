@@ -177,7 +177,12 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
     }
     mounts::program(&mut mounts, &program, value_of(&launch.env, "PATH"))?;
     mounts.writable(room.working_dir)?;
+    let mut places = vec![Identity::of(room.working_dir, room.working_dir)?];
     for mount in room.mounts {
+        if fs::symlink_metadata(&mount.host).is_err() {
+            continue;
+        }
+        places.push(Identity::of(&mount.host, &mount.inside)?);
         // An instance has its own name for the folder that its runs work in.
         match same(&mount.host, room.working_dir) {
             true => mounts.writable_at(&mount.host, mount.inside.clone())?,
@@ -214,6 +219,8 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
     args.push(ENTRY.into());
     args.push("enter".into());
     args.push(limits(room).into());
+    args.extend(places.iter().flat_map(Identity::words));
+    args.push("--".into());
     args.push(program.into());
     args.extend(launch.args);
     Ok(Launch {
@@ -223,6 +230,50 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
         cwd: "/".into(),
         wrapped_in: OWN_PROCESSES,
     })
+}
+
+/// Which directory must be at a place: an instance could put a link in the way of what is mounted there, between
+/// our look at it and bubblewrap's.
+struct Identity {
+    inside: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// # Errors
+    /// When it is not there.
+    fn of(host: &Path, inside: &Path) -> Result<Identity, String> {
+        let metadata =
+            fs::symlink_metadata(host).map_err(|it| format!("{}: {it}", host.display()))?;
+        Ok(Identity {
+            inside: inside.to_owned(),
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
+
+    /// As the entry reads it.
+    fn words(&self) -> [OsString; 2] {
+        let numbers = format!("{}:{}", self.device, self.inode);
+        [numbers.into(), self.inside.clone().into()]
+    }
+}
+
+/// Makes sure that a path of the configuration leads over no link: whoever can write there could have put it there.
+///
+/// # Errors
+/// Where it leads to, and what to write.
+pub(crate) fn ensure_no_link(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    match fs::canonicalize(path) {
+        Ok(real) if real == path => Ok(()),
+        Ok(real) => Err(format!(
+            "{shown} leads over a link to {}; if that is meant, write that path into config.yaml",
+            real.display()
+        )),
+        Err(error) => Err(format!("{shown}: {error}")),
+    }
 }
 
 fn namespaces(features: Features, user: Option<RunUser>) -> Vec<OsString> {

@@ -103,7 +103,7 @@ fn try_it(bwrap: &Bwrap) -> Result<(), String> {
         Some(user) => format!("processes=100000,file=1048576,uid={0},gid={0}", user.uid),
         None => "processes=100000,file=1048576".to_owned(),
     };
-    args.extend(["--", ENTRY, "enter", &limits, ENTRY, "--version"].map(Into::into));
+    args.extend(["--", ENTRY, "enter", &limits, "--", ENTRY, "--version"].map(Into::into));
     let launch = Launch {
         program: bwrap.program.clone(),
         args,

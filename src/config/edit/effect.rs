@@ -158,6 +158,17 @@ fn added(tenant: &NewTenant) -> Node {
     if let Some(dir) = tenant.working_dir.as_ref().and_then(|it| it.to_str()) {
         set(&mut entries, "working_dir", scalar(dir));
     }
+    if !tenant.mounts.is_empty() {
+        let mounts = tenant.mounts.iter();
+        let texts = mounts.filter_map(|it| Some((it.inside.to_str()?, it.host.to_str()?)));
+        let entry = |(inside, host): (&str, &str)| Entry {
+            key: inside.to_owned(),
+            line: 0,
+            node: node(scalar(host)),
+        };
+        let mounts = Value::Map(texts.map(entry).collect());
+        set(&mut entries, "mounts", mounts);
+    }
     if !tenant.env.is_empty() {
         let variable = |(name, value): &(String, _)| Entry {
             key: name.clone(),

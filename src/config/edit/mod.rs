@@ -111,6 +111,7 @@ pub(crate) struct NewTenant {
     pub(crate) key: Key,
     pub(crate) container: Option<String>,
     pub(crate) working_dir: Option<PathBuf>,
+    pub(crate) mounts: Vec<super::Mount>,
     pub(crate) env: Vec<(String, Secret)>,
 }
 

@@ -71,10 +71,12 @@ pub(super) fn add(
         let text = format!("tenant {name} is here already, take another name");
         return Err(EditError::at(*line, text));
     }
+    let mut hosts = tenant.mounts.iter().map(|it| &it.host);
     if tenant
         .working_dir
         .as_ref()
         .is_some_and(|it| it.to_str().is_none())
+        || hosts.any(|it| it.to_str().is_none())
     {
         let text = "the working directory's name is not UTF-8, which YAML cannot hold, rename it";
         return Err(EditError::new(text));
@@ -274,6 +276,10 @@ fn dash(page: &Page<'_>, key: &Spot, (items, index): (&[Spot], usize)) -> Result
 /// An item of a block list, its `-` in the first column.
 fn block_lines(tenant: &NewTenant, gap: usize, step: usize) -> Vec<String> {
     let mut lines = scalars(tenant);
+    if !tenant.mounts.is_empty() {
+        lines.push("mounts:".to_owned());
+        lines.extend(indented(&mounts(tenant), step));
+    }
     if !tenant.env.is_empty() {
         lines.push("env:".to_owned());
         lines.extend(indented(&variables(tenant), step));
@@ -287,6 +293,9 @@ fn block_lines(tenant: &NewTenant, gap: usize, step: usize) -> Vec<String> {
 
 fn flow_text(tenant: &NewTenant) -> String {
     let mut parts = scalars(tenant);
+    if !tenant.mounts.is_empty() {
+        parts.push(format!("mounts: {{{}}}", mounts(tenant).join(", ")));
+    }
     if !tenant.env.is_empty() {
         parts.push(format!("env: {{{}}}", variables(tenant).join(", ")));
     }
@@ -310,6 +319,15 @@ fn scalars(tenant: &NewTenant) -> Vec<String> {
     let dir = tenant.working_dir.as_ref().and_then(|it| it.to_str());
     lines.extend(dir.map(|dir| written("working_dir", dir)));
     lines
+}
+
+fn mounts(tenant: &NewTenant) -> Vec<String> {
+    // What is not UTF-8 was refused before.
+    let mounts = tenant.mounts.iter();
+    let texts = mounts.filter_map(|it| Some((it.inside.to_str()?, it.host.to_str()?)));
+    texts
+        .map(|(inside, host)| format!("{}: {}", scalar::written(inside), scalar::written(host)))
+        .collect()
 }
 
 fn variables(tenant: &NewTenant) -> Vec<String> {

@@ -10,6 +10,7 @@ fn tenant(name: &str) -> NewTenant {
         key: Key::Plain(Secret::new(format!("{name}-key"))),
         container: None,
         working_dir: None,
+        mounts: Vec::new(),
         env: Vec::new(),
     }
 }
@@ -211,6 +212,10 @@ fn new_tenants_are_written_with_everything() {
     let mut new = tenant("b");
     new.working_dir = Some(PathBuf::from("/srv/b b"));
     new.container = Some("b-1".to_owned());
+    new.mounts = vec![crate::config::Mount {
+        inside: "/home/node/.openclaw/media".into(),
+        host: "/srv/b b/media".into(),
+    }];
     new.env = vec![("X".to_owned(), Secret::new("a: b".to_owned()))];
     let text = new_file(&[new.clone(), tenant("c")]).unwrap();
     let expect = "
@@ -219,6 +224,8 @@ tenants:
     api_key: b-key
     container: b-1
     working_dir: \"/srv/b b\"
+    mounts:
+      /home/node/.openclaw/media: \"/srv/b b/media\"
     env:
       X: \"a: b\"
   - name: c
@@ -228,7 +235,7 @@ tenants:
     let text = edited("tenants: [{name: a}]", &[Change::AddTenant(new.clone())]).unwrap();
     assert_eq!(
         text,
-        "tenants: [{name: a}, {name: b, api_key: b-key, container: b-1, working_dir: \"/srv/b b\", env: {X: \"a: b\"}}]"
+        "tenants: [{name: a}, {name: b, api_key: b-key, container: b-1, working_dir: \"/srv/b b\", mounts: {/home/node/.openclaw/media: \"/srv/b b/media\"}, env: {X: \"a: b\"}}]"
     );
     assert_eq!(new_file(&[]).unwrap(), NEW_FILE);
     assert!(new_file(&[new.clone(), new.clone()]).is_err());

@@ -7,7 +7,8 @@ use std::{
 
 use super::{Options, Report};
 use crate::{
-    config::{Config, ConfigDir, Loaded},
+    claude::sandbox::Sandboxes,
+    config::{Config, ConfigDir, Isolation, Loaded, TERMS, Tenant},
     manage::{cli_check, found::Found, prove::Finding, reach::Answering, setup::state_dir},
 };
 
@@ -31,6 +32,12 @@ pub(super) fn this_machine(options: &Options, loaded: &Loaded, report: &mut Repo
         }
         Err(why) => report.all("cli", Finding::fail(why, "")),
     }
+    for finding in isolation(config) {
+        report.all("isolation", finding);
+    }
+    if let Some(finding) = shared_login(config) {
+        report.all("login", finding);
+    }
     report.all("clock", clock(&options.config));
     report.all("disk", disk());
     report.all("memory", memory(config));
@@ -45,6 +52,59 @@ pub(super) fn login(config: &Config, dir: &ConfigDir) -> Finding {
         ),
         Err(why) => Finding::warn(why, ""),
     }
+}
+
+/// What keeps the tenants' runs apart, tried out.
+fn isolation(config: &Config) -> Vec<Finding> {
+    let of = |wanted: Isolation| {
+        let has = |it: &&Tenant| it.isolation.unwrap_or(config.isolation) == wanted;
+        let names = config.tenants.iter().filter(has).map(|it| it.name.as_str());
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let [auto, bwrap, none] = [Isolation::Auto, Isolation::Bwrap, Isolation::None].map(of);
+    let mut findings = Vec::new();
+    if !none.is_empty() {
+        findings.push(Finding::warn(
+            format!(
+                "runs of {none} are not confined (isolation: none): they can read all that ccgw can"
+            ),
+            "write `isolation: auto`",
+        ));
+    }
+    if auto.is_empty() && bwrap.is_empty() {
+        return findings;
+    }
+    let entry = state_dir().map(|it| it.join("bin").join("ccgw"));
+    let found = entry.and_then(|entry| {
+        let sandboxes = Sandboxes::new(std::env::var_os("PATH"), entry);
+        sandboxes.bwrap().map(drop).map_err(str::to_owned)
+    });
+    match found {
+        Ok(()) => findings.push(Finding::ok("bubblewrap works; runs are confined")),
+        Err(why) if !bwrap.is_empty() => findings.push(Finding::fail(
+            format!("requests of {bwrap} are refused: {why}"),
+            "install bubblewrap, or write `isolation: auto`",
+        )),
+        Err(why) => findings.push(Finding::warn(
+            format!("runs of {auto} are not confined: {why}"),
+            "install bubblewrap",
+        )),
+    }
+    findings
+}
+
+/// Several tenants that use one login of the CLI.
+fn shared_login(config: &Config) -> Option<Finding> {
+    let names = config.sharing_a_login();
+    (names.len() > 1).then(|| {
+        Finding::warn(
+            format!(
+                "{} use one login; if it is a Pro or Max plan, {TERMS}",
+                names.join(", ")
+            ),
+            "give each a credential of its own: config_dir: private, or a key in env",
+        )
+    })
 }
 
 fn clock(file: &Path) -> Finding {

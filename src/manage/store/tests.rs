@@ -213,6 +213,7 @@ fn writers_at_once_lose_nothing() {
             key: Key::Plain(Secret::new(format!("key-of-tenant-{number}"))),
             container: None,
             working_dir: None,
+            mounts: Vec::new(),
             env: Vec::new(),
         });
         let text = edited(store.text().unwrap_or_default(), &[change]).unwrap();

@@ -158,6 +158,11 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<bool, String> {
         Some(container) => of_container(path, container, &mut warnings)?,
         None => Needs::default(),
     };
+    let mounts = match &working_dir {
+        // The instance's own folders are not meant.
+        Some(_) => Vec::new(),
+        None => needs.mounts,
+    };
     let working_dir = working_dir.or(needs.working_dir);
     let edited = edit(path, Missing::Make, |before| {
         if before.tenants.iter().any(|it| it.name == options.name) {
@@ -171,6 +176,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<bool, String> {
             key: stored(&key, options.storage),
             container: options.container.clone(),
             working_dir,
+            mounts,
             env: needs.env,
         })])
     })?;
