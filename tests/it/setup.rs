@@ -135,6 +135,14 @@ impl Setup {
         self
     }
 
+    /// A port that stays the same when the daemon is started again.
+    pub(crate) fn fixed_port(mut self) -> Setup {
+        let free = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = free.local_addr().unwrap().port();
+        self.settings.retain(|(_, line)| !line.starts_with("port:"));
+        self.set("server", format!("port: {port}"))
+    }
+
     /// Listening on the default address, which is every one with tenants.
     pub(crate) fn without_host(mut self) -> Setup {
         self.settings.retain(|(_, line)| !line.starts_with("host:"));

@@ -1,5 +1,6 @@
 //! A real OpenClaw that is pointed at the gateway, with the real CLI behind it.
 
+mod chat;
 mod instance;
 mod skill_text;
 
