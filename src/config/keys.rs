@@ -103,7 +103,7 @@ const ALL: [&Keys; 9] = [
 ];
 
 /// Which environment variable replaces which key. An empty variable counts as not set.
-pub(super) const OVERRIDES: [(&str, &str); 8] = [
+pub(super) const OVERRIDES: [(&str, &str); 9] = [
     ("server.port", "PORT"),
     ("server.host", "HOST"),
     ("server.docker_host_ip", "DOCKER_HOST_IP"),
@@ -112,6 +112,7 @@ pub(super) const OVERRIDES: [(&str, &str); 8] = [
     ("cli.max_concurrent", "MAX_CONCURRENT"),
     ("cli.max_per_tenant", "MAX_PER_TENANT"),
     ("cli.effort", "CLI_EFFORT"),
+    ("isolation", "ISOLATION"),
 ];
 
 impl Keys {
@@ -211,7 +212,7 @@ mod tests {
         for (path, _) in OVERRIDES {
             let found = ALL.iter().any(|keys| {
                 path.strip_prefix(keys.section)
-                    .and_then(|rest| rest.strip_prefix('.'))
+                    .map(|rest| rest.strip_prefix('.').unwrap_or(rest))
                     .is_some_and(|name| keys.names.contains(&name))
             });
             assert!(found, "{path}");

@@ -118,6 +118,8 @@ impl Host {
             .env("HOME", self.dir.create_dir("home"))
             .env("PORT", self.port.to_string())
             .env("CLAUDE_BIN", &self.cli)
+            // A script in the CLI's place writes down what it sees where a sandbox has nothing.
+            .env("ISOLATION", "none")
             .env("DOCKER_HOST", &self.engine);
         command
     }
