@@ -17,6 +17,7 @@ const CLI: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/tests/real-cli/node_modules/@anthropic-ai/claude-code-linux-x64/claude"
 );
+const BWRAP: &str = "/usr/bin/bwrap";
 const ROUNDS: usize = 20;
 const TURNS: usize = 20;
 
@@ -68,7 +69,17 @@ pub(super) fn sessions() {
     let api = api();
     let home = std::env::temp_dir().join(format!("ccgw-bench-home-{}", std::process::id()));
     fs::create_dir(&home).unwrap();
-    let (cold, warm) = (start(api, &home, "off"), start(api, &home, "on"));
+    let (cold, warm) = (
+        start(api, &home, ("none", "off")),
+        start(api, &home, ("none", "on")),
+    );
+    let confined = Path::new(BWRAP).exists().then(|| {
+        (
+            start(api, &home, ("bwrap", "off")),
+            start(api, &home, ("bwrap", "on")),
+        )
+    });
+    let (mut confined_fresh, mut confined_warm) = (Vec::new(), Vec::new());
     let [
         mut bare,
         mut kept,
@@ -88,6 +99,12 @@ pub(super) fn sessions() {
         resumed.push(chat.ask(&cold, "resumed"));
         chat.messages[0] = message("user", "never said before");
         reseeded.push(chat.ask(&cold, "reseeded"));
+        if let Some((cold, warm)) = &confined {
+            confined_fresh.push(Chat::new(format!("round {round}")).ask(cold, "fresh"));
+            let mut chat = Chat::new(format!("round {round}"));
+            chat.ask(warm, "fresh");
+            confined_warm.push(chat.ask(warm, "warm"));
+        }
         let mut chat = Chat::new(format!("round {round}"));
         // The first one of all finds no process that was started ahead.
         let began = chat.ask(&warm, "fresh");
@@ -107,6 +124,18 @@ pub(super) fn sessions() {
         &mut first,
         "<= 0.2 x bare, <= kept + 10 ms",
     );
+    match confined {
+        Some(_) => {
+            row(
+                "real CLI in a sandbox: fresh",
+                &mut confined_fresh,
+                "<= fresh + 15 ms",
+            );
+            row("real CLI in a sandbox: warm", &mut confined_warm, "= warm");
+        }
+        None => println!("{:48} skipped: no bubblewrap here", "in a sandbox"),
+    }
+    drop(confined);
     row("real CLI: resumed", &mut resumed, "<= 1.1 x bare");
     row("real CLI: reseeded", &mut reseeded, "<= 1.1 x bare");
     let mut totals = [Vec::new(), Vec::new()];
@@ -131,8 +160,8 @@ pub(super) fn sessions() {
     fs::remove_dir_all(home).unwrap();
 }
 
-fn start(api: u16, home: &Path, warm: &str) -> Gateway {
-    let extra = format!("cli:\n  bin: {CLI}\n  warm: {warm}");
+fn start(api: u16, home: &Path, (isolation, warm): (&str, &str)) -> Gateway {
+    let extra = format!("isolation: {isolation}\ncli:\n  bin: {CLI}\n  warm: {warm}");
     let env = format!(
         "    config_dir: private\n    env: {{ANTHROPIC_BASE_URL: \"http://127.0.0.1:{api}\", ANTHROPIC_API_KEY: bench-key, HOME: {}}}\n",
         home.display()

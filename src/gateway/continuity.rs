@@ -142,6 +142,8 @@ enum Way {
 pub(super) struct Begun {
     pub(super) worker: Worker,
     pub(super) continuity: Continuity,
+    /// It lived before it was asked.
+    pub(super) has_waited: bool,
     session: Uuid,
     /// Removed when the process has read it.
     _seed: Option<Seed>,
@@ -290,6 +292,7 @@ impl Ways {
             Ok(worker) => Ok(Begun {
                 worker,
                 continuity,
+                has_waited: false,
                 session: new,
                 _seed: None,
             }),
@@ -365,6 +368,7 @@ fn fed(
     Ok(Begun {
         worker: kept.worker,
         continuity,
+        has_waited: true,
         session: kept.session,
         _seed: None,
     })

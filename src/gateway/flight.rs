@@ -30,6 +30,9 @@ const ANSWER_MAX: usize = 8 << 20;
 /// All answers that are kept; the oldest go first.
 const KEPT_MAX: usize = 32 << 20;
 
+/// However small they are: all of them are looked through with each request that may repeat one.
+const KEPT_COUNT_MAX: usize = 4096;
+
 /// What a repeat may attach to.
 #[derive(Default)]
 pub(crate) struct Flights(Mutex<HashMap<[u8; 32], Arc<Flight>>>);
@@ -140,12 +143,14 @@ fn forget_old(flights: &mut HashMap<[u8; 32], Arc<Flight>>) {
     });
     kept.sort_unstable();
     let mut total: usize = kept.iter().map(|it| it.2).sum();
+    let mut count = kept.len();
     for (_, id, bytes) in kept {
-        if total <= KEPT_MAX {
+        if total <= KEPT_MAX && count <= KEPT_COUNT_MAX {
             break;
         }
         flights.remove(&id);
         total -= bytes;
+        count -= 1;
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     os::fd::{AsFd, OwnedFd},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -72,7 +72,13 @@ pub(super) struct Progress<'a> {
     /// How long the client that left may take to come back.
     alone_until: Option<Instant>,
     asked: Asked,
+    /// By when a process that has waited must say its first word.
+    awake_by: Option<Instant>,
 }
+
+/// How long a process that has waited may take for its first word, which it says before it asks the model: some 5 ms,
+/// and seconds where the machine had swapped it out. One that was stopped says none.
+const AWAKE_WAIT: Duration = Duration::from_secs(8);
 
 /// Whether the model was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +124,7 @@ impl<'a> Progress<'a> {
             key: None,
             alone_until: None,
             asked: Asked::NotYet,
+            awake_by: None,
         }
     }
 
@@ -143,6 +150,11 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// The process has waited until now; one that does not wake up is no way.
+    pub(super) fn expect_to_wake(&mut self) {
+        self.awake_by = Some(Instant::now() + AWAKE_WAIT);
+    }
+
     /// The same, with another process: nothing was said, but time has passed.
     pub(super) fn once_more(self, (ways, prompt): (&Ways, &Prompt)) -> Self {
         let (started, deadline) = (self.started, self.deadline);
@@ -165,11 +177,15 @@ impl<'a> Progress<'a> {
         let idle_deadline = self.idle_since + self.served.config.cli.idle_timeout;
         let limit = self.deadline.min(idle_deadline);
         let limit = self.alone_until.map_or(limit, |it| it.min(limit));
+        if self.awake_by.is_some_and(|it| Instant::now() >= it) {
+            return Some(Ending::Lost);
+        }
         // Before anything else: a CLI that never stops talking would never let the wait time out.
         if let Some(ending) = self.on_time(job, limit) {
             return Some(ending);
         }
         let until = job.answer.next_beat().map_or(limit, |beat| beat.min(limit));
+        let until = self.awake_by.map_or(until, |it| it.min(until));
         match run.1.worker.wait(self.wake.as_fd(), until) {
             Ok(Step::Output) => self.read((gateway, job), run, ledger),
             Ok(Step::Ended) => Some(self.ended(run, job)),
@@ -241,6 +257,7 @@ impl<'a> Progress<'a> {
         ledger: &mut Ledger,
     ) -> Option<Ending> {
         self.idle_since = Instant::now();
+        self.awake_by = None;
         let mut verdict = Verdict::More;
         while matches!(verdict, Verdict::More) {
             match run.1.worker.next_line() {

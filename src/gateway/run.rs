@@ -106,6 +106,9 @@ fn execute<'a>(
         };
         ledger.begin(&begun);
         job.answer.continues(begun.continuity);
+        if begun.has_waited {
+            progress.expect_to_wake();
+        }
         let mut run = (&ways, &mut begun);
         let ending = loop {
             progress.look_at_client(job);

@@ -11,7 +11,7 @@ use crate::{
     client::Response,
     fake_cli::FakeCli,
     gateway::{Gateway, MODEL, key_of},
-    process::{cmdline, resident_kib, signal, wait_until, wait_until_gone},
+    process::{cmdline, is_alive, resident_kib, signal, wait_until, wait_until_gone},
     setup::Setup,
     temp::TempDir,
 };
@@ -370,6 +370,28 @@ fn background_task_does_not_wait_with_its_process() {
             == 0
     });
     assert_eq!(chat.ask(&gateway, "go on"), "resumed");
+}
+
+#[test]
+fn process_that_does_not_wake_up_is_given_up_and_not_waited_for() {
+    let api = ScriptedApi::start();
+    let gateway = Setup::with_real_cli(&api).start();
+    let mut chat = Chat::of("alpha");
+    chat.ask(&gateway, "one");
+    // It waits once its run has given its place back.
+    wait_until(PATIENCE, "the processes that wait", || {
+        waiting(&gateway, "alpha").len() == 2 && gateway.health()["running"] == 0
+    });
+    let stopped = waiting(&gateway, "alpha");
+    stopped.iter().for_each(|pid| signal(*pid, "STOP"));
+    assert_eq!(chat.ask(&gateway, "two"), "resumed");
+    assert_eq!(Chat::of("alpha").ask(&gateway, "another"), "fresh");
+    wait_until(PATIENCE, "the end of those that were stopped", || {
+        !stopped.iter().any(|pid| is_alive(*pid))
+    });
+    let texts = api.prompts();
+    let texts: Vec<_> = texts.iter().map(|it| it.user_text()).collect();
+    assert_eq!(texts.len(), 3, "{texts:?}");
 }
 
 #[test]
