@@ -76,6 +76,12 @@ fn find(keys: &[KnownKey], key: &str) -> Option<TenantId> {
     is_taken.then_some(known.tenant)
 }
 
+/// Whether a request presents anything as a key.
+pub(super) fn has_key(head: &Head) -> bool {
+    let mut headers = ["x-api-key", "authorization"].into_iter();
+    headers.any(|name| head.header(name).is_some())
+}
+
 /// The one key a request presents, wherever it stands.
 fn presented(head: &Head) -> Result<Option<&str>, ApiError> {
     let bearer = |value: &str| -> Option<usize> {

@@ -103,7 +103,7 @@ impl Gateway {
         // Without tenants whoever may ask is local.
         let own = match served.config.tenants.is_empty() {
             true => None,
-            false => served.keys.identify(&request.head).ok(),
+            false => self.identified(&served, &request.head, request.peer).ok(),
         };
         let may_know = is_local || own.is_some();
         let details = may_know.then(|| Details {

@@ -10,6 +10,7 @@ pub(crate) mod continuity;
 mod cors;
 mod count;
 mod flight;
+mod guesses;
 mod health;
 mod job;
 mod kept;
@@ -43,8 +44,10 @@ use std::{
 
 use self::{
     answer::{error_response, json},
+    auth::Keys,
     continuity::Conversations,
     flight::Flights,
+    guesses::Guesses,
     live::Live,
     route::{Format, Route},
     writers::Writers,
@@ -66,7 +69,7 @@ use crate::{
     http::{Account, AnswerHeader, Head, Refused, Request, Response},
     ids, log, processes,
     relay::Relay,
-    scheduler,
+    scheduler::{self, TenantId},
     state::{self, StateDir},
 };
 
@@ -86,6 +89,7 @@ pub(crate) struct Gateway {
     live: Live,
     pub(crate) conversations: Conversations,
     flights: Arc<Flights>,
+    guesses: Guesses,
     writers: Writers,
     last_reload: Mutex<Option<LastReload>>,
     started: Instant,
@@ -134,6 +138,7 @@ impl Gateway {
             live: Live::default(),
             conversations: parts.conversations,
             flights: Arc::default(),
+            guesses: Guesses::default(),
             writers: Writers::default(),
             last_reload: Mutex::default(),
             started: Instant::now(),
@@ -191,13 +196,26 @@ impl Gateway {
         })?;
         match route.needs_key() {
             true => self
-                .served()
-                .keys
-                .identify(head)
+                .identified(&self.served(), head, peer)
                 .map_err(refuse)
                 .map(Account),
             // These have no body that could cost anything.
             false => Ok(Account(usize::MAX)),
+        }
+    }
+
+    /// Whose key a request has, where its address has not tried too many.
+    fn identified(
+        &self,
+        served: &Served,
+        head: &Head,
+        peer: SocketAddr,
+    ) -> Result<TenantId, ApiError> {
+        let found = served.keys.identify(head);
+        // Without a key nothing was tried, and without tenants there is none.
+        match (&served.keys, auth::has_key(head)) {
+            (Keys::Of(_), true) => self.guesses.checked(peer.ip(), found, Instant::now()),
+            _ => found,
         }
     }
 

@@ -279,6 +279,10 @@ impl Shared {
                 "the operator has switched this command off (relay: off)",
             );
         };
+        // A run may outlive its tenant's entry.
+        if let Err(why) = config.tenant(tenant) {
+            return refuse(stream, &why);
+        }
         let allowed = match policy::check(&words, &relay.allow) {
             Ok(allowed) => allowed,
             Err(why) => {

@@ -576,3 +576,31 @@ fn daemon_without_a_configuration_needs_the_cli_only() {
         "hello"
     );
 }
+
+#[test]
+fn keys_cannot_be_found_by_trying() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "answer hello; idle");
+    let gateway = Setup::with_cli(dir, fake.path()).start();
+    assert_eq!(gateway.ask("alpha", &prompt("hi")).answer_text(), "hello");
+    let try_key = |key: &str| {
+        let headers = [("x-api-key", key)];
+        gateway
+            .client()
+            .post("/v1/messages", &headers, &prompt("hi"))
+    };
+    let mut refused = (0..200).map(|number| try_key(&format!("wrong-key-{number}")));
+    refused
+        .next()
+        .unwrap()
+        .assert_error(401, "authentication_error");
+    assert!(refused.any(|it| it.status == 429));
+    // Not even the right one, from where that tenant has not come before; who has, goes on.
+    gateway
+        .ask("beta", &prompt("hi"))
+        .assert_error(429, "rate_limit_error");
+    assert_eq!(gateway.ask("alpha", &prompt("hi")).answer_text(), "hello");
+    wait_until(PATIENCE, "beta's turn", || {
+        gateway.ask("beta", &prompt("hi")).status == 200
+    });
+}
