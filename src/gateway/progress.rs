@@ -150,6 +150,11 @@ impl<'a> Progress<'a> {
         }
     }
 
+    /// Whether the model has begun to answer.
+    pub(super) fn model_was_asked(&self) -> bool {
+        self.asked == Asked::Yes
+    }
+
     /// The process has waited until now; one that does not wake up is no way.
     pub(super) fn expect_to_wake(&mut self) {
         self.awake_by = Some(Instant::now() + AWAKE_WAIT);

@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::{Gateway, Served, Tenant, job::Job};
@@ -15,7 +16,7 @@ use crate::{
         program::Kind,
         sandbox::{self, Bwrap, ConfigRoom, Room, RunUser},
     },
-    config::{CREDENTIALS, ConfigDir, Isolation},
+    config::{self, CREDENTIALS, ConfigDir, Isolation},
     log, relay,
 };
 
@@ -27,6 +28,9 @@ enum Confined<'s> {
 
 /// The variable by which a later life of the daemon knows what this one left.
 const LIFE: &str = "CCGW_STATE";
+
+/// A login is taken to be good for so long after it was written.
+const RENEWED: Duration = Duration::from_secs(3600);
 
 /// The CLI's file with a login, in its config directory.
 const LOGIN: &str = ".credentials.json";
@@ -197,6 +201,22 @@ impl Gateway {
             SPARING.info("no sandbox", &[("tenant", name), ("why", &why)]);
             refused(why)
         })
+    }
+
+    /// Whether a run may renew a login that others use as well. The CLI locks what it renews in its config
+    /// directory, of which each sandbox has its own. One that was renewed an hour ago is good for hours.
+    pub(super) fn may_renew_a_login(&self, job: &Job) -> bool {
+        let (served, tenant) = (&*job.served, &*job.tenant);
+        let shares = served.config.tenant(&tenant.name);
+        let shares = shares.is_ok_and(config::Tenant::shares_the_login);
+        let is_confined = matches!(
+            self.confined(wanted(served, tenant)),
+            Ok(Confined::Bwrap(_))
+        );
+        let login = home_of(&self.base_env).map(|it| it.join(".claude").join(LOGIN));
+        let renewed = login.and_then(|it| it.metadata().ok()?.modified().ok());
+        let age = renewed.and_then(|it| it.elapsed().ok());
+        shares && is_confined && age.is_some_and(|it| it > RENEWED)
     }
 
     fn config_room(

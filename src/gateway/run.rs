@@ -71,6 +71,24 @@ fn alone_in_conversation<'g>(
     })
 }
 
+/// Waits for other runs that may renew the login it shares: two at once would leave all of them logged out.
+fn alone_with_login<'g>(
+    gateway: &'g Gateway,
+    job: &mut Job,
+    cancel: &Cancel,
+) -> Option<Writer<'g>> {
+    if !gateway.may_renew_a_login(job) {
+        return None;
+    }
+    // No tenant is called so.
+    let key = Lineage::begin("the shared login", None).key();
+    let answer = &mut job.answer;
+    gateway.writers.enter((key, cancel), || {
+        // Who is gone is heard of by the run.
+        let _ = answer.keep_alive(Instant::now(), Patience::None);
+    })
+}
+
 /// What a CLI worker thread lends to a run.
 pub(crate) struct Hands<'a> {
     /// None while the process that it ran waits for its next turn.
@@ -99,6 +117,8 @@ fn execute<'a>(
     (mut progress, keeper): (Progress<'a>, &mut Option<Keeper>),
     ledger: &mut Ledger,
 ) -> Outcome {
+    // Until the model answers: by then the login is as new as it can be.
+    let mut renewing = alone_with_login(gateway, job, progress.cancel);
     loop {
         let mut begun = match ways.begin((gateway, job), keeper) {
             Ok(begun) => begun,
@@ -117,6 +137,9 @@ fn execute<'a>(
             }
             if let Some(ending) = progress.step((gateway, job), &mut run, ledger) {
                 break ending;
+            }
+            if progress.model_was_asked() {
+                drop(renewing.take());
             }
         };
         if let Ending::Lost = ending {

@@ -8,7 +8,7 @@ use std::{
     },
     path::Path,
     process::Command,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use serde_json::json;
@@ -325,6 +325,52 @@ fn login_that_is_shared_is_there_and_nothing_else_of_its_owner() {
     let kept =
         fs::read_to_string(gateway.dir.path().join("home/.claude/.credentials.json")).unwrap();
     assert!(kept.contains("sk-ant-ort01-x"), "{kept}");
+}
+
+/// A set-up whose tenants share the login of the gateway's user, which was renewed at this time.
+fn sharing(api: &ScriptedApi, renewed: SystemTime) -> Option<Setup> {
+    let mut setup = setup(api)?;
+    for tenant in ["alpha", "beta"] {
+        setup = setup
+            .without_tenant_env(tenant, "CLAUDE_CONFIG_DIR")
+            .without_tenant_env(tenant, "ANTHROPIC_API_KEY");
+    }
+    let login = json!({"claudeAiOauth": {
+        "accessToken": "sk-ant-oat01-shared", "refreshToken": "sk-ant-ort01-x", "expiresAt": 4_102_444_800_000_u64,
+        "scopes": ["user:inference", "user:profile"], "subscriptionType": "max"
+    }});
+    let path = setup
+        .dir
+        .write("home/.claude/.credentials.json", login.to_string());
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.set_modified(renewed).unwrap();
+    Some(setup)
+}
+
+#[test]
+fn login_that_may_be_renewed_is_used_by_one_run_until_the_model_answers() {
+    let api = ScriptedApi::start();
+    let old = SystemTime::now() - Duration::from_secs(7200);
+    let Some(setup) = sharing(&api, old) else {
+        return;
+    };
+    let gateway = setup.set("cli", "warm: off").start();
+    gateway.log_contains("several tenants use one login");
+    let first = gateway.send("alpha", &prompt("[[hang]]"));
+    api.wait_for_prompts(1);
+    let second = gateway.send("beta", &prompt("hi"));
+    wait_until(PATIENCE, "both", || gateway.health()["running"] == 2);
+    assert_eq!(gateway.processes_of("beta"), Vec::<u32>::new());
+    drop(first);
+    assert_eq!(second.response().answer_text(), "OK: hi");
+    assert_eq!(api.prompts().len(), 2);
+    // What was renewed just now is not renewed again so soon.
+    let login = gateway.dir.path().join("home/.claude/.credentials.json");
+    let file = fs::File::options().write(true).open(login).unwrap();
+    file.set_modified(SystemTime::now()).unwrap();
+    let _first = gateway.send("alpha", &prompt("[[hang]]"));
+    api.wait_for_prompts(3);
+    assert_eq!(gateway.ask("beta", &prompt("hi")).answer_text(), "OK: hi");
 }
 
 #[test]

@@ -107,6 +107,18 @@ const UNUSED_USERS_COUNT: u32 = 0x0F00_0000;
 /// first of the namespace.
 const OWN_PROCESSES: usize = 2;
 
+/// Variables of the CLI, and of what it asks for credentials of clouds, that name a file to read.
+const FILE_VARIABLES: [&str; 8] = [
+    "NODE_EXTRA_CA_CERTS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CA_BUNDLE",
+];
+
 /// Where this binary is inside.
 const ENTRY: &str = "/run/ccgw/ccgw";
 
@@ -189,7 +201,11 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
             false => mounts.read_only_at(&mount.host, mount.inside.clone())?,
         }
     }
-    for path in &room.sandbox.read_only {
+    let named = FILE_VARIABLES
+        .iter()
+        .filter_map(|name| value_of(&launch.env, name));
+    let named = named.map(Path::new).filter(|it| it.is_absolute());
+    for path in named.chain(room.sandbox.read_only.iter().map(PathBuf::as_path)) {
         mounts.read_only(path)?;
     }
     mounts.hide(room.hidden)?;
