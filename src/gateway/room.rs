@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    io,
+    fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -185,9 +185,7 @@ impl Gateway {
         });
         let room = Room {
             working_dir: &place.working_dir,
-            config: self
-                .config_room(tenant, (place, &launch))
-                .map_err(unwritable)?,
+            config: self.config_room(tenant, &launch).map_err(unwritable)?,
             home: &home,
             read_only: plugin.chain([seeds]).collect(),
             mounts: &tenant.mounts,
@@ -219,25 +217,42 @@ impl Gateway {
         shares && is_confined && age.is_some_and(|it| it > RENEWED)
     }
 
-    fn config_room(
-        &self,
-        tenant: &Tenant,
-        (place, launch): (&Place, &Launch),
-    ) -> io::Result<ConfigRoom> {
-        let own = tenant.env.iter().rfind(|it| it.0 == "CLAUDE_CONFIG_DIR");
-        let own = own.map(|(_, value)| PathBuf::from(value));
-        if let Some(dir) = own.or_else(|| place.config_dir.clone()) {
-            return Ok(ConfigRoom::Own(dir));
+    fn config_room(&self, tenant: &Tenant, launch: &Launch) -> io::Result<ConfigRoom> {
+        let named = tenant.env.iter().rfind(|it| it.0 == "CLAUDE_CONFIG_DIR");
+        let named = named.map(|(_, value)| PathBuf::from(value));
+        let named = named.or_else(|| tenant.config_dir.path().map(Path::to_owned));
+        if let Some(dir) = named {
+            let projects = dir.join("projects");
+            match fs::create_dir(&projects) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            // An earlier run in no sandbox may have been here.
+            sandbox::ensure_no_link(&projects).map_err(io::Error::other)?;
+            let login = Some(dir.join(LOGIN)).filter(|it| is_file(it));
+            return Ok(ConfigRoom {
+                dir,
+                projects,
+                login,
+            });
         }
+        let projects = self.state.projects(&tenant.name)?;
+        let dir = projects.parent().unwrap_or(&projects).to_owned();
         let has_own = tenant
             .env
             .iter()
             .any(|(name, _)| CREDENTIALS.iter().any(|it| name == it));
-        let login = home_of(&launch.env).map(|it| it.join(".claude").join(LOGIN));
-        let projects = self.state.projects(&tenant.name)?;
-        Ok(ConfigRoom::New {
-            dir: projects.parent().unwrap_or(&projects).to_owned(),
-            login: login.filter(|it| !has_own && it.is_file()),
+        let login = match tenant.config_dir {
+            ConfigDir::Private => Some(dir.join(LOGIN)).filter(|it| is_file(it)),
+            _ if has_own => None,
+            // No run writes there, and links in it are its owner's.
+            _ => home_of(&launch.env)
+                .map(|it| it.join(".claude").join(LOGIN))
+                .filter(|it| it.is_file()),
+        };
+        Ok(ConfigRoom {
+            login,
+            dir,
             projects,
         })
     }
@@ -279,6 +294,11 @@ impl Gateway {
 
 static SPARING: log::Sparing = log::Sparing::new();
 
+/// Not what a link leads to.
+fn is_file(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|it| it.is_file())
+}
+
 fn home_of(env: &[(OsString, OsString)]) -> Option<PathBuf> {
     let home = env.iter().rfind(|(name, _)| name == "HOME");
     home.map(|(_, value)| PathBuf::from(value))
@@ -289,7 +309,7 @@ fn home_of(env: &[(OsString, OsString)]) -> Option<PathBuf> {
 fn with_backups(file: &Path) -> Vec<PathBuf> {
     let name = file.file_name().unwrap_or_default().to_owned();
     let dir = file.parent().unwrap_or(Path::new("/"));
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let named = |it: &OsString| it.as_encoded_bytes().starts_with(name.as_encoded_bytes());
     entries
         .map(|it| it.file_name())

@@ -299,7 +299,6 @@ fn login_that_is_shared_is_there_and_nothing_else_of_its_owner() {
     let gateway = setup
         .without_tenant_env("alpha", "CLAUDE_CONFIG_DIR")
         .without_tenant_env("alpha", "ANTHROPIC_API_KEY")
-        .without_tenant_env("beta", "CLAUDE_CONFIG_DIR")
         .start();
     let plant = "echo '{\\\"hooks\\\":{}}' > $CLAUDE_CONFIG_DIR/settings.json; ls -a $CLAUDE_CONFIG_DIR; grep -rs HISTORY-OF / --include=*.json* --exclude-dir=proc --exclude-dir=usr -l";
     let said = bash(&gateway, "alpha", plant);
@@ -319,6 +318,10 @@ fn login_that_is_shared_is_there_and_nothing_else_of_its_owner() {
         said.contains(".credentials.json") && !said.contains("settings.json"),
         "{said}"
     );
+    // Nor is it there for whoever signs in in a directory of the tenant's own.
+    let own = gateway.dir.path().join("claude-config-beta");
+    bash(&gateway, "beta", plant);
+    assert!(own.join("projects").is_dir() && !own.join("settings.json").exists());
     // Who has a key of its own sees no login.
     let said = bash(&gateway, "beta", "ls -a $CLAUDE_CONFIG_DIR");
     assert!(!said.contains(".credentials.json"), "{said}");

@@ -69,25 +69,13 @@ pub(crate) struct Room<'a> {
     pub(crate) user: Option<RunUser>,
 }
 
-/// What is in a run's `CLAUDE_CONFIG_DIR`.
-pub(crate) enum ConfigRoom {
-    /// All of the tenant's own.
-    Own(PathBuf),
-    /// It is another with every run, but for the sessions, so that no run leaves anything in it for the next.
-    New {
-        dir: PathBuf,
-        projects: PathBuf,
-        /// A login of the gateway's user that it shares: a file that appears in `dir`.
-        login: Option<PathBuf>,
-    },
-}
-
-impl ConfigRoom {
-    pub(crate) fn dir(&self) -> &Path {
-        match self {
-            ConfigRoom::Own(dir) | ConfigRoom::New { dir, .. } => dir,
-        }
-    }
+/// What is in a run's `CLAUDE_CONFIG_DIR`: nothing with each process, but the sessions and a login. So no run leaves
+/// settings there, for the next one or for whoever signs in there.
+pub(crate) struct ConfigRoom {
+    pub(crate) dir: PathBuf,
+    pub(crate) projects: PathBuf,
+    /// A file that appears in `dir`.
+    pub(crate) login: Option<PathBuf>,
 }
 
 /// An ordinary user that a run of root's gateway is.
@@ -213,19 +201,16 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
     for path in &room.read_only {
         mounts.read_only(path)?;
     }
-    match &room.config {
-        ConfigRoom::Own(dir) => mounts.writable(dir)?,
-        ConfigRoom::New {
-            dir,
-            projects,
-            login,
-        } => {
-            mounts.empty(dir)?;
-            mounts.writable(projects)?;
-            if let Some((login, name)) = login.as_ref().and_then(|it| Some((it, it.file_name()?))) {
-                mounts.writable_at(login, dir.join(name))?;
-            }
-        }
+    let ConfigRoom {
+        dir,
+        projects,
+        login,
+    } = &room.config;
+    mounts.empty(dir)?;
+    mounts.writable(projects)?;
+    places.push(Identity::of(projects, projects)?);
+    if let Some((login, name)) = login.as_ref().and_then(|it| Some((it, it.file_name()?))) {
+        mounts.writable_at(login, dir.join(name))?;
     }
     let mut args = namespaces(bwrap.features, room.user);
     args.extend(mounts.args(bwrap.features));
@@ -344,7 +329,7 @@ fn environment(mut env: Vec<(OsString, OsString)>, room: &Room<'_>) -> Vec<(OsSt
         relay::into_environment(&mut env, (Path::new(RELAY), Path::new(COMMANDS)));
     }
     env.push(("HOME".into(), room.home.into()));
-    env.push(("CLAUDE_CONFIG_DIR".into(), room.config.dir().into()));
+    env.push(("CLAUDE_CONFIG_DIR".into(), room.config.dir.clone().into()));
     env
 }
 
