@@ -108,6 +108,8 @@ struct Budget {
 enum Order {
     End(Box<Kept>),
     Start(Box<Ahead>),
+    /// Something waits.
+    Look,
     /// End all, and itself.
     Close,
 }
@@ -240,7 +242,13 @@ impl Pool {
 
     /// Keeps a process for its next turn, and ends those that there is no more room for.
     pub(crate) fn keep(&self, mut kept: Kept) {
-        kept.worker.rest();
+        if !kept.worker.rest() {
+            // It has begun something by itself; its next answer would be to that.
+            if let Work::Turn(key) = kept.work {
+                self.expected_no_more(key);
+            }
+            return self.end(kept);
+        }
         kept.since = Instant::now();
         let mut inner = self.lock();
         let mut superfluous = Vec::new();
@@ -253,6 +261,8 @@ impl Pool {
         superfluous.extend(inner.take_superfluous());
         drop(inner);
         self.arrived.notify_all();
+        // It sleeps while nothing waits.
+        let _ = self.orders.try_send(Order::Look);
         superfluous.into_iter().for_each(|it| self.end(it));
     }
 
@@ -282,25 +292,30 @@ impl Pool {
     /// The thread.
     fn mind(&self, orders: &Receiver<Order>) {
         let mut round = 0_u32;
+        let mut next_round = Instant::now() + ROUND;
         loop {
             // Whatever is locked in a match stays so to its end.
             let is_empty = self.lock().kept.is_empty();
             let order = match is_empty {
                 true => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                false => orders.recv_timeout(ROUND),
+                false => orders.recv_deadline(next_round),
             };
             match order {
                 Ok(Order::End(kept)) => end(vec![*kept]),
                 Ok(Order::Start(ahead)) => self.started_ahead(*ahead),
                 Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    round = round.wrapping_add(1);
-                    let useless = self.lock().take_useless();
-                    end(useless);
-                    if round.is_multiple_of(ROUNDS_PER_WEIGHING) {
-                        self.weigh();
-                    }
-                }
+                Ok(Order::Look) | Err(RecvTimeoutError::Timeout) => {}
+            }
+            // However many orders come.
+            if Instant::now() < next_round {
+                continue;
+            }
+            next_round = Instant::now() + ROUND;
+            round = round.wrapping_add(1);
+            let useless = self.lock().take_useless();
+            end(useless);
+            if round.is_multiple_of(ROUNDS_PER_WEIGHING) {
+                self.weigh();
             }
         }
         let mut inner = self.lock();

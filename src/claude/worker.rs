@@ -140,10 +140,13 @@ impl Worker {
         self.running.is_alone()
     }
 
-    /// Makes it small, for the time that it waits for its next turn.
-    pub(crate) fn rest(&mut self) {
+    /// Makes it small, for the time that it waits for its next turn. False when it has said something after its
+    /// last.
+    pub(crate) fn rest(&mut self) -> bool {
+        let is_quiet = self.lines.is_empty();
         self.lines = Lines::default();
         self.stderr_tail = Vec::new();
+        is_quiet
     }
 
     /// Whether it waits for its next turn: it lives, and has said nothing since its last.

@@ -144,7 +144,7 @@ pub(super) struct Begun {
     pub(super) continuity: Continuity,
     /// It lived before it was asked.
     pub(super) has_waited: bool,
-    session: Uuid,
+    pub(super) session: Uuid,
     /// Removed when the process has read it.
     _seed: Option<Seed>,
 }
@@ -258,18 +258,34 @@ impl Ways {
             }
             Way::Text => self
                 .start(
-                    (Session::New(new), new),
+                    (self.new_session(new), new),
                     (keeper, messages),
                     Continuity::Reseeded,
                 )
                 .map(Some),
             Way::Fresh => self
                 .start(
-                    (Session::New(new), new),
+                    (self.new_session(new), new),
                     (keeper, messages),
                     Continuity::Fresh,
                 )
                 .map(Some),
+        }
+    }
+
+    /// None where it is not to be gone on from.
+    fn new_session(&self, new: Uuid) -> Session<'static> {
+        match self.projects {
+            Some(_) => Session::New(new),
+            None => Session::None,
+        }
+    }
+
+    /// Removes a session that is not to be gone on from.
+    pub(super) fn forget(&self, session: Uuid) {
+        if let Some(projects) = &self.projects {
+            let projects = Arc::clone(projects);
+            session_file::remove(&Place { session, projects });
         }
     }
 

@@ -77,8 +77,9 @@ pub(super) struct Progress<'a> {
 }
 
 /// How long a process that has waited may take for its first word, which it says before it asks the model: some 5 ms,
-/// and seconds where the machine had swapped it out. One that was stopped says none.
-const AWAKE_WAIT: Duration = Duration::from_secs(8);
+/// and seconds where the machine had swapped it out. One that was stopped says none. Less than the head of an answer is
+/// held for, which tells the way.
+const AWAKE_WAIT: Duration = Duration::from_secs(4);
 
 /// Whether the model was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -322,7 +323,10 @@ impl<'a> Progress<'a> {
                 self.asked = Asked::Yes;
                 self.pass.worked();
             }
-            Event::Assistant(assistant) => self.leaf = assistant.uuid.or(self.leaf),
+            Event::Assistant(assistant) => {
+                self.leaf = assistant.uuid.or(self.leaf);
+                self.asked = Asked::Yes;
+            }
             Event::RateLimit(limit) => job.answer.limits(limit),
             Event::Result(result) => {
                 if self.asked == Asked::NotYet && result.finds_no_session() {

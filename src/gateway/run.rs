@@ -120,6 +120,10 @@ fn execute<'a>(
     // Until the model answers: by then the login is as new as it can be.
     let mut renewing = alone_with_login(gateway, job, progress.cancel);
     loop {
+        // Who left while it waited must not cost the process that waits for the next turn.
+        if let Some(reason) = progress.cancel.reason() {
+            return conclude(job, Ending::Stopped(reason));
+        }
         let mut begun = match ways.begin((gateway, job), keeper) {
             Ok(begun) => begun,
             Err(error) => return failed(job, error),
@@ -162,7 +166,9 @@ fn execute<'a>(
             other => other,
         };
         let outcome = conclude(job, ending);
-        gateway.conversations.count(begun.continuity);
+        if matches!(outcome, Outcome::Answered) {
+            gateway.conversations.count(begun.continuity);
+        }
         // What a run started in the background ends with it, as without sessions.
         let may_stay = progress.task == Task::Done
             && matches!(outcome, Outcome::Answered)
@@ -174,7 +180,12 @@ fn execute<'a>(
             key => {
                 key.iter()
                     .for_each(|key| gateway.conversations.pool.expected_no_more(*key));
+                // A new session that nothing was remembered of holds what a client said, for nobody.
+                let useless = (key.is_none() && !begun.has_waited).then_some(begun.session);
                 let (left_over, given_back) = stop(begun.worker, progress.task);
+                if let Some(session) = useless {
+                    ways.forget(session);
+                }
                 ledger.left_over = left_over;
                 keeper.get_or_insert(given_back);
             }

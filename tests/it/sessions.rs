@@ -395,6 +395,42 @@ fn process_that_does_not_wake_up_is_given_up_and_not_waited_for() {
 }
 
 #[test]
+fn process_of_a_resumed_conversation_waits_no_longer_than_it_may() {
+    let api = ScriptedApi::start();
+    let mut gateway = Setup::with_real_cli(&api)
+        .set("cli", "warm: {idle_timeout: 1000}")
+        .start();
+    let mut chat = Chat::of("alpha");
+    chat.ask(&gateway, "one");
+    gateway.restart_after("TERM");
+    // Nothing is started ahead for it, which would have woken whoever looks after those that wait.
+    assert_eq!(chat.ask(&gateway, "two"), "resumed");
+    wait_until(PATIENCE, "the end of its process", || {
+        waiting(&gateway, "alpha").is_empty()
+    });
+}
+
+#[test]
+fn run_that_nothing_is_remembered_of_leaves_no_file() {
+    let api = ScriptedApi::start();
+    let gateway = Setup::with_real_cli(&api).set("cli", "warm: off").start();
+    let mut chat = Chat::of("alpha");
+    chat.ask(&gateway, "one");
+    assert_eq!(session_files(&gateway, "alpha").len(), 1);
+    let mut failing = Chat::of("alpha");
+    failing
+        .messages
+        .push(json!({"role": "user", "content": "SECRET-42 [[status:400]]"}));
+    failing
+        .send(&gateway)
+        .assert_error(400, "invalid_request_error");
+    wait_until(PATIENCE, "that only the first is left", || {
+        session_files(&gateway, "alpha").len() == 1
+    });
+    assert_eq!(chat.ask(&gateway, "two"), "resumed");
+}
+
+#[test]
 fn forgotten_conversations_leave_no_file() {
     let api = ScriptedApi::start();
     let gateway = Setup::with_real_cli(&api)

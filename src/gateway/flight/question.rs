@@ -108,14 +108,32 @@ fn trace_id(header: &str) -> Option<&str> {
     is_one.then_some(trace)
 }
 
-/// OpenClaw begins a message with its time in brackets, and a repeat with more after it.
+/// OpenClaw begins a message with its time in brackets, in the zone of its host (`[Mon 2026-11-23 03:12 GMT+1] `), and
+/// a repeat with more after it.
 fn without_time(text: &str) -> &str {
     let text = text.trim();
     let rest = text.strip_prefix('[').and_then(|it| it.split_once("] "));
     match rest {
-        Some((time, rest)) if time.len() < 40 && time.ends_with("UTC") => rest.trim(),
+        Some((time, rest)) if is_time(time) => rest.trim(),
         _ => text,
     }
+}
+
+/// Whether there is a date and a time of day among its words.
+fn is_time(text: &str) -> bool {
+    let looks_like = |word: &str, form: &str| {
+        let same = |(byte, form): (u8, u8)| match form {
+            b'0' => byte.is_ascii_digit(),
+            other => byte == other,
+        };
+        word.len() == form.len() && word.bytes().zip(form.bytes()).all(same)
+    };
+    let mut words = text.split(' ');
+    text.len() < 60
+        && words.any(|it| looks_like(it, "0000-00-00"))
+        && words
+            .next()
+            .is_some_and(|it| looks_like(it, "00:00") || looks_like(it, "00:00:00"))
 }
 
 #[cfg(test)]
@@ -161,6 +179,15 @@ mod tests {
         check((trace, text), (later, text), true);
         check((trace, text), (later, rewritten), true);
         check((trace, text), (other, text), false);
+        for zone in ["EST", "GMT+1", "GMT+5:30", "Europe/Berlin"] {
+            let first = format!("[Mon 2026-11-23 03:12 {zone}] hello there");
+            check((trace, &first), (later, rewritten), true);
+        }
+        check(
+            (trace, "[not a time] hello there"),
+            (later, rewritten),
+            false,
+        );
         check(
             (trace, text),
             (later, "[Mon 2026-11-23 03:17 UTC] summarise"),
