@@ -34,14 +34,34 @@ pub(crate) fn available_kib() -> Option<u64> {
 fn group_kib() -> Option<u64> {
     let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let path = own.lines().find_map(|it| it.strip_prefix("0::/"))?;
-    let read = |file: &str| {
-        let path = std::path::Path::new("/sys/fs/cgroup").join(path).join(file);
-        std::fs::read_to_string(path)
-            .ok()?
-            .trim()
-            .parse::<u64>()
-            .ok()
-    };
-    let (max, current) = (read("memory.max")?, read("memory.current")?);
-    Some(max.saturating_sub(current) / 1024)
+    let group = std::path::Path::new("/sys/fs/cgroup").join(path);
+    let read = |file: &str| std::fs::read_to_string(group.join(file)).ok();
+    let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
+    let (max, current) = (number("memory.max")?, number("memory.current")?);
+    let given_back = read("memory.stat").map_or(0, |it| reclaimable(&it));
+    Some(max.saturating_sub(current.saturating_sub(given_back)) / 1024)
+}
+
+/// What of a control group's memory the kernel takes back before it runs short, in bytes: files that are cached count
+/// as used there.
+fn reclaimable(stat: &str) -> u64 {
+    const KINDS: [&str; 3] = ["inactive_file", "active_file", "slab_reclaimable"];
+    let lines = stat.lines().filter_map(|it| it.split_once(' '));
+    lines
+        .filter(|(name, _)| KINDS.contains(name))
+        .filter_map(|(_, value)| value.trim().parse::<u64>().ok())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cached_files_are_not_in_the_way() {
+        let stat =
+            "anon 5\nfile 90\ninactive_file 60\nactive_file 30\nslab_reclaimable 7\nslab 9\nodd\n";
+        assert_eq!(reclaimable(stat), 97);
+        assert_eq!(reclaimable(""), 0);
+    }
 }
