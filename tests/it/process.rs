@@ -25,11 +25,30 @@ pub(crate) fn processes_with_cmdline(mark: &str) -> Vec<u32> {
 
 fn processes_where(file: &str, mark: &str) -> Vec<u32> {
     // A process may have ended since it was listed: then it holds nothing.
-    let text = |pid| fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let text = |pid| {
+        let read = || fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        // In the middle of an exec both are empty for a moment; a process can also be without for good.
+        for _ in 0..1000 {
+            let text = read();
+            if !text.is_empty() || !is_between_programs(pid) {
+                return text;
+            }
+            thread::yield_now();
+        }
+        Vec::new()
+    };
     let own = std::process::id();
     all_processes()
         .filter(|pid| *pid != own && contains(&text(*pid), mark.as_bytes()))
         .collect()
+}
+
+/// Whether a process is in an exec: it has a program already, which tells it from a zombie and from
+/// the kernel's own threads, and neither words nor an environment yet.
+fn is_between_programs(pid: u32) -> bool {
+    fs::read_link(format!("/proc/{pid}/exe")).is_ok()
+        && cmdline(pid).is_empty()
+        && fs::read(format!("/proc/{pid}/environ")).is_ok_and(|text| text.is_empty())
 }
 
 /// Every process below this one, children of children included.
