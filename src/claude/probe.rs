@@ -2,7 +2,6 @@
 
 use std::{
     ffi::OsString,
-    os::fd::AsFd,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
@@ -13,7 +12,7 @@ use super::{
     keeper::{Keeper, Launch},
     program::{Kind, Program, is_safe},
     trial,
-    worker::{Step, Worker},
+    worker::Worker,
 };
 use crate::log;
 
@@ -180,25 +179,7 @@ fn ask(program: &Program, env: Vec<(OsString, OsString)>, cwd: &Path) -> Option<
     let keeper = Keeper::start().ok()?;
     let mut worker = Worker::start(keeper, &launch, Vec::new()).ok()?;
     worker.close_stdin();
-    let version = first_line(&mut worker);
+    let version = worker.first_line(Instant::now() + PATIENCE);
     worker.end();
     version
-}
-
-fn first_line(worker: &mut Worker) -> Option<String> {
-    let until = Instant::now() + PATIENCE;
-    // Nobody writes to it: this wait ends by output, exit or time.
-    let never = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok()?;
-    loop {
-        match worker.wait(never.as_fd(), until).ok()? {
-            Step::Output => {
-                if let Some(line) = worker.next_line().ok()? {
-                    let text = String::from_utf8_lossy(line).trim().to_owned();
-                    return (!text.is_empty() && text.len() <= 200).then_some(text);
-                }
-            }
-            Step::Woken => {}
-            Step::Timeout | Step::Ended => return None,
-        }
-    }
 }

@@ -115,6 +115,26 @@ impl Worker {
         self.lines.next(self.stdout)
     }
 
+    /// The first line of a program that is asked for no more, without the space around it; `None` when there is none
+    /// by then, or it is no line for people.
+    pub(crate) fn first_line(&mut self, until: Instant) -> Option<String> {
+        const LONGEST: usize = 200;
+        // Nobody writes to it: this wait ends by output, exit or time.
+        let never = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok()?;
+        loop {
+            match self.wait(never.as_fd(), until).ok()? {
+                Step::Output => {
+                    if let Some(line) = self.next_line().ok()? {
+                        let text = String::from_utf8_lossy(line).trim().to_owned();
+                        return (!text.is_empty() && text.len() <= LONGEST).then_some(text);
+                    }
+                }
+                Step::Woken => {}
+                Step::Timeout | Step::Ended => return None,
+            }
+        }
+    }
+
     /// Asks the CLI to stop its turn and its tools: by a control request, or by SIGINT while it has
     /// not even read its prompt or closed its input.
     pub(crate) fn interrupt(&mut self) {

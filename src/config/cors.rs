@@ -31,12 +31,8 @@ pub(super) fn read(
     let Some(node) = s.node(KEY) else {
         return Ok(CorsOrigins::Nobody);
     };
-    let origins = items(s, node)?
-        .iter()
-        .map(|item| one(s, item))
-        .collect::<Vec<_>>()
-        .into_iter()
-        .collect::<Result<Vec<_>, _>>()?;
+    let items = items(s, node)?;
+    let origins = s.each(KEY, items, "an origin", origin)?;
     let place = Place::Line(node.line);
     if origins.is_empty() {
         return Ok(CorsOrigins::Nobody);
@@ -66,14 +62,6 @@ fn items<'t>(s: &mut Section<'_, 't>, node: &'t Node) -> Result<&'t [Node], Repo
         Value::Map(_) => format!("expected a list, found {}", node.value.kind()),
     };
     Err(s.problem(KEY, Place::Line(node.line), &text))
-}
-
-fn one(s: &mut Section<'_, '_>, node: &Node) -> Result<String, Reported> {
-    let parsed = match &node.value {
-        Value::Scalar(text) => origin(text),
-        other => Err(format!("expected an origin, found {}", other.kind())),
-    };
-    parsed.map_err(|text| s.problem(KEY, Place::Line(node.line), &text))
 }
 
 /// An origin as RFC 6454 section 6.2 writes it, since it is compared letter by letter.

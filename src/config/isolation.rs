@@ -62,48 +62,19 @@ pub(super) fn read<'t>(
     node: Option<&'t Node>,
 ) -> Result<Sandbox, Reported> {
     let mut s = reader.section(node, &keys::SANDBOX, "sandbox".to_owned());
-    let read_only = read_paths(&mut s);
+    let origin = s.origin();
+    let read_only = s.list("read_only", ("a path", "paths"), PATHS_MAX, |text| {
+        origin.path(text)
+    });
     let max_processes = s.get("max_processes", 1024, |text| number(text, 16..=1 << 22));
     let max_file_bytes = s.get("max_file_bytes", 2 << 30, |text| {
         number(text, 1 << 20..=u64::MAX >> 1)
     });
     Ok(Sandbox {
-        read_only: read_only?,
+        read_only: read_only?.unwrap_or_default(),
         max_processes: max_processes?,
         max_file_bytes: max_file_bytes?,
     })
-}
-
-fn read_paths(s: &mut Section<'_, '_>) -> Result<Vec<PathBuf>, Reported> {
-    const KEY: &str = "read_only";
-    let Some(node) = s.node(KEY) else {
-        return Ok(Vec::new());
-    };
-    let place = Place::Line(node.line);
-    let items = match &node.value {
-        Value::List(items) if items.len() <= PATHS_MAX => items,
-        Value::List(items) => {
-            let text = format!("{} paths, write at most {PATHS_MAX}", items.len());
-            return Err(s.problem(KEY, place, &text));
-        }
-        other => {
-            let text = format!("expected a list of paths, found {}", other.kind());
-            return Err(s.problem(KEY, place, &text));
-        }
-    };
-    let origin = s.origin();
-    let paths: Vec<_> = items
-        .iter()
-        .map(|item| {
-            let place = Place::Line(item.line);
-            let parsed = match &item.value {
-                Value::Scalar(text) => origin.path(text),
-                other => Err(format!("expected a path, found {}", other.kind())),
-            };
-            parsed.map_err(|text| s.problem(KEY, place, &text))
-        })
-        .collect();
-    paths.into_iter().collect()
 }
 
 /// A tenant's `mounts`.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::keys;
-use super::problems::{Place, Reported};
-use super::section::{Reader, Section};
-use super::tree::{Node, Value};
+use super::problems::Reported;
+use super::section::Reader;
+use super::tree::Node;
 use super::value::{choice, millis};
 use crate::relay::policy;
 
@@ -18,45 +18,29 @@ pub(crate) struct Relay {
     pub(crate) timeout: Duration,
 }
 
+/// More than there are.
+const CATEGORIES_MAX: usize = 100;
+
 /// `None` when it is switched off.
 pub(super) fn read<'t>(
     reader: &mut Reader<'t>,
     node: Option<&'t Node>,
 ) -> Result<Option<Relay>, Reported> {
-    let switch =
-        |text: &str| node.is_some_and(|it| matches!(&it.value, Value::Scalar(own) if own == text));
-    if switch("off") {
+    let Some(mut s) = reader.switchable(node, &keys::RELAY, "relay".to_owned()) else {
         return Ok(None);
-    }
-    let node = node.filter(|_| !switch("on"));
-    let mut s = reader.section(node, &keys::RELAY, "relay".to_owned());
-    let allow = read_categories(&mut s);
+    };
+    let all: Vec<(&str, &str)> = policy::categories().map(|it| (it, it)).collect();
+    let category = |text: &str| choice(text, &all).map(str::to_owned);
+    let allow = s.list(
+        "allow",
+        ("a category", "categories"),
+        CATEGORIES_MAX,
+        category,
+    );
+    let every = || policy::categories().map(str::to_owned).collect();
     let timeout = s.get("timeout", Duration::from_secs(120), millis);
     Ok(Some(Relay {
-        allow: allow?,
+        allow: allow?.unwrap_or_else(every),
         timeout: timeout?,
     }))
-}
-
-fn read_categories(s: &mut Section<'_, '_>) -> Result<Vec<String>, Reported> {
-    const KEY: &str = "allow";
-    let all: Vec<(&str, &str)> = policy::categories().map(|it| (it, it)).collect();
-    let Some(node) = s.node(KEY) else {
-        return Ok(all.iter().map(|(name, _)| (*name).to_owned()).collect());
-    };
-    let Value::List(items) = &node.value else {
-        let text = format!("expected a list of categories, found {}", node.value.kind());
-        return Err(s.problem(KEY, Place::Line(node.line), &text));
-    };
-    let categories: Vec<_> = items
-        .iter()
-        .map(|item| {
-            let parsed = match &item.value {
-                Value::Scalar(text) => choice(text, &all).map(str::to_owned),
-                other => Err(format!("expected a category, found {}", other.kind())),
-            };
-            parsed.map_err(|text| s.problem(KEY, Place::Line(item.line), &text))
-        })
-        .collect();
-    categories.into_iter().collect()
 }

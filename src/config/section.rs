@@ -41,6 +41,20 @@ impl<'t> Reader<'t> {
         section.report_unknown(keys);
         section
     }
+
+    /// Opens a map that may also be `on`, which leaves everything at its default, or `off`: then there is none.
+    pub(super) fn switchable<'r>(
+        &'r mut self,
+        node: Option<&'t Node>,
+        keys: &Keys,
+        path: String,
+    ) -> Option<Section<'r, 't>> {
+        let is = |text: &str| {
+            node.is_some_and(|it| matches!(&it.value, Value::Scalar(own) if own == text))
+        };
+        let node = node.filter(|_| !is("on"));
+        (!is("off")).then(|| self.section(node, keys, path))
+    }
 }
 
 impl<'t> Section<'_, 't> {
@@ -103,6 +117,49 @@ impl<'t> Section<'_, 't> {
         let entries = self.entries_of(self.node(key));
         self.path = outer;
         entries
+    }
+
+    /// The scalars of the list `key`, parsed, each of which is called `one` in messages and some of which `many`;
+    /// `None` when it is not set.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &str,
+        (one, many): (&str, &str),
+        max: usize,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Option<Vec<T>>, Reported> {
+        let Some(node) = self.node(key) else {
+            return Ok(None);
+        };
+        let text = match &node.value {
+            Value::List(items) if items.len() <= max => {
+                return self.each(key, items, one, parse).map(Some);
+            }
+            Value::List(items) => format!("{} {many}, write at most {max}", items.len()),
+            other => format!("expected a list of {many}, found {}", other.kind()),
+        };
+        Err(self.problem(key, Place::Line(node.line), &text))
+    }
+
+    /// These scalars, parsed; what is wrong with any of them is reported as a problem of `key`.
+    pub(super) fn each<T>(
+        &mut self,
+        key: &str,
+        items: &[Node],
+        one: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, Reported> {
+        let parsed: Vec<_> = items
+            .iter()
+            .map(|item| {
+                let parsed = match &item.value {
+                    Value::Scalar(text) => parse(text),
+                    other => Err(format!("expected {one}, found {}", other.kind())),
+                };
+                parsed.map_err(|text| self.problem(key, Place::Line(item.line), &text))
+            })
+            .collect();
+        parsed.into_iter().collect()
     }
 
     /// Reports what is wrong with the value of `key` at `place`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::keys;
 use super::problems::Reported;
 use super::section::Reader;
-use super::tree::{Node, Value};
+use super::tree::Node;
 use super::value::{millis, number};
 
 /// What processes that wait for work may cost.
@@ -26,13 +26,9 @@ pub(super) fn read<'t>(
     reader: &mut Reader<'t>,
     node: Option<&'t Node>,
 ) -> Result<Option<Warm>, Reported> {
-    let switch =
-        |text: &str| node.is_some_and(|it| matches!(&it.value, Value::Scalar(own) if own == text));
-    if switch("off") {
+    let Some(mut s) = reader.switchable(node, &keys::WARM, "cli.warm".to_owned()) else {
         return Ok(None);
-    }
-    let node = node.filter(|_| !switch("on"));
-    let mut s = reader.section(node, &keys::WARM, "cli.warm".to_owned());
+    };
     let max_processes = s.get("max_processes", 4, |text| number(text, 1..=PROCESSES_MAX));
     let idle_timeout = s.get("idle_timeout", Duration::from_secs(600), millis);
     let memory_bytes = s.get("memory_bytes", None, |text| match text {

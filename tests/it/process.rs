@@ -115,9 +115,21 @@ pub(crate) fn resident_kib(pid: u32) -> u64 {
 /// Looks at `condition` until it holds, and panics naming `what` when the deadline passes.
 #[track_caller]
 pub(crate) fn wait_until(deadline: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let mut held = || condition().then_some(());
+    assert!(
+        look_until(deadline, &mut held).is_some(),
+        "not within {deadline:?}: {what}"
+    );
+}
+
+/// Looks until there is something, at most this long.
+pub(crate) fn look_until<T>(deadline: Duration, look: &mut dyn FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + deadline;
-    while !condition() {
-        assert!(Instant::now() < end, "not within {deadline:?}: {what}");
+    loop {
+        let found = look();
+        if found.is_some() || Instant::now() > end {
+            return found;
+        }
         thread::sleep(POLL_INTERVAL);
     }
 }
@@ -125,20 +137,15 @@ pub(crate) fn wait_until(deadline: Duration, what: &str, mut condition: impl FnM
 /// Waits until no process carries `mark` in its environment any more.
 #[track_caller]
 pub(crate) fn wait_until_gone(deadline: Duration, mark: &str) {
-    let end = Instant::now() + deadline;
-    loop {
-        let left = processes_with_env(mark);
-        if left.is_empty() {
-            return;
-        }
-        if Instant::now() > end {
-            let names: Vec<_> = left
-                .iter()
-                .map(|pid| format!("{pid} {}", cmdline(*pid)))
-                .collect();
-            panic!("still alive after {deadline:?}: {names:#?}");
-        }
-        thread::sleep(POLL_INTERVAL);
+    let mut left = Vec::new();
+    let mut gone = || {
+        left = processes_with_env(mark);
+        left.is_empty().then_some(())
+    };
+    if look_until(deadline, &mut gone).is_none() {
+        let name = |pid: &u32| format!("{pid} {}", cmdline(*pid));
+        let names: Vec<_> = left.iter().map(name).collect();
+        panic!("still alive after {deadline:?}: {names:#?}");
     }
 }
 

@@ -279,14 +279,9 @@ fn nothing_of_a_run_stays() {
 #[test]
 fn login_that_is_shared_is_there_and_nothing_else_of_its_owner() {
     let api = ScriptedApi::start();
-    let Some(setup) = setup(&api) else { return };
-    let login = json!({"claudeAiOauth": {
-        "accessToken": "sk-ant-oat01-shared", "refreshToken": "sk-ant-ort01-x", "expiresAt": 4_102_444_800_000_u64,
-        "scopes": ["user:inference", "user:profile"], "subscriptionType": "max"
-    }});
-    setup
-        .dir
-        .write("home/.claude/.credentials.json", login.to_string());
+    let Some(setup) = sharing(&api, SystemTime::now()) else {
+        return;
+    };
     setup
         .dir
         .write("home/.claude/history.jsonl", "HISTORY-OF-THE-OWNER");
@@ -296,10 +291,7 @@ fn login_that_is_shared_is_there_and_nothing_else_of_its_owner() {
     setup
         .dir
         .write("home/.claude.json", "{\"x\":\"HISTORY-OF-THE-OWNER\"}");
-    let gateway = setup
-        .without_tenant_env("alpha", "CLAUDE_CONFIG_DIR")
-        .without_tenant_env("alpha", "ANTHROPIC_API_KEY")
-        .start();
+    let gateway = setup.start();
     let plant = "echo '{\\\"hooks\\\":{}}' > $CLAUDE_CONFIG_DIR/settings.json; ls -a $CLAUDE_CONFIG_DIR; grep -rs HISTORY-OF / --include=*.json* --exclude-dir=proc --exclude-dir=usr -l";
     let said = bash(&gateway, "alpha", plant);
     assert!(

@@ -8,9 +8,10 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    fmt, fs, io,
     os::unix::{fs::MetadataExt, process::CommandExt},
     process::{Command, ExitCode},
+    str::FromStr,
 };
 
 use rustix::{
@@ -21,15 +22,63 @@ use rustix::{
     },
 };
 
+use super::RunUser;
+
 /// When memory runs out, the kernel ends a run before the gateway and the instances (proc(5), oom_score_adj).
 const FIRST_TO_GO: &str = "800";
 
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Limits {
-    processes: Option<u64>,
-    file: Option<u64>,
-    uid: Option<u32>,
-    gid: Option<u32>,
+/// What a run may cost, and who it is; as a word of the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    /// Processes and threads.
+    pub(super) processes: u64,
+    /// Bytes of a file.
+    pub(super) file: u64,
+    /// Another than it is already.
+    pub(super) user: Option<RunUser>,
+}
+
+impl fmt::Display for Limits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "processes={},file={}", self.processes, self.file)?;
+        match self.user {
+            Some(RunUser { uid, gid }) => write!(f, ",uid={uid},gid={gid}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FromStr for Limits {
+    type Err = ();
+
+    /// Whole or not at all: half a user would be the other half of root.
+    fn from_str(text: &str) -> Result<Limits, ()> {
+        let mut pairs = text.split(',');
+        let mut value = |name: &str| -> Result<u64, ()> {
+            let (own, value) = pairs.next().and_then(|it| it.split_once('=')).ok_or(())?;
+            let value = value.parse().map_err(drop);
+            value.and_then(|it| if own == name { Ok(it) } else { Err(()) })
+        };
+        let (processes, file) = (value("processes")?, value("file")?);
+        let user = match value("uid") {
+            Ok(uid) => Some(RunUser {
+                uid: u32::try_from(uid).map_err(drop)?,
+                gid: u32::try_from(value("gid")?).map_err(drop)?,
+            }),
+            Err(()) => None,
+        };
+        let limits = Limits {
+            processes,
+            file,
+            user,
+        };
+        // Nothing is left over, or written in another way.
+        if limits.to_string() == text {
+            Ok(limits)
+        } else {
+            Err(())
+        }
+    }
 }
 
 /// The hidden command `enter`.
@@ -49,7 +98,7 @@ pub(crate) fn main(argv: &[OsString]) -> ExitCode {
             return failed("a folder of this run was exchanged while it was mounted");
         }
     }
-    let Some(limits) = limits.to_str().and_then(parse) else {
+    let Some(limits) = limits.to_str().and_then(|it| it.parse().ok()) else {
         return failed("these limits are none");
     };
     if let Err(error) = take_on(&limits) {
@@ -72,34 +121,14 @@ fn is_the_one(place: &[OsString]) -> bool {
     found.is_ok_and(|it| numbers.to_str() == Some(&format!("{}:{}", it.dev(), it.ino())))
 }
 
-fn parse(text: &str) -> Option<Limits> {
-    let mut limits = Limits::default();
-    for pair in text.split(',') {
-        let (name, value) = pair.split_once('=')?;
-        match name {
-            "processes" => limits.processes = Some(value.parse().ok()?),
-            "file" => limits.file = Some(value.parse().ok()?),
-            "uid" => limits.uid = Some(value.parse().ok()?),
-            "gid" => limits.gid = Some(value.parse().ok()?),
-            _ => return None,
-        }
-    }
-    // Half a user would be the other half of root.
-    (limits.uid.is_some() == limits.gid.is_some()).then_some(limits)
-}
-
 fn take_on(limits: &Limits) -> io::Result<()> {
     // A kernel without it ends somebody else first, which is no reason not to run.
     let _ = fs::write("/proc/self/oom_score_adj", FIRST_TO_GO);
     // A core would hold the tenant's keys.
     limit(Resource::Core, 0)?;
-    if let Some(file) = limits.file {
-        limit(Resource::Fsize, file)?;
-    }
-    if let Some(processes) = limits.processes {
-        limit(Resource::Nproc, processes)?;
-    }
-    if let (Some(uid), Some(gid)) = (limits.uid, limits.gid) {
+    limit(Resource::Fsize, limits.file)?;
+    limit(Resource::Nproc, limits.processes)?;
+    if let Some(RunUser { uid, gid }) = limits.user {
         become_user(Uid::from_raw(uid), Gid::from_raw(gid))?;
     }
     Ok(())
@@ -140,27 +169,26 @@ mod tests {
 
     #[test]
     fn limits_are_read_whole_or_not_at_all() {
-        let all = Limits {
-            processes: Some(9),
-            file: Some(10),
-            uid: Some(1),
-            gid: Some(2),
+        let of = |user| Limits {
+            processes: 9,
+            file: 10,
+            user,
         };
+        let user = RunUser { uid: 1, gid: 2 };
         for (text, expect) in [
-            ("processes=9,file=10,uid=1,gid=2", Some(all)),
-            (
-                "processes=9",
-                Some(Limits {
-                    processes: Some(9),
-                    ..Limits::default()
-                }),
-            ),
-            ("processes=9,uid=1", None),
-            ("processes=x", None),
-            ("other=1", None),
-            ("", None),
+            ("processes=9,file=10,uid=1,gid=2", Ok(of(Some(user)))),
+            ("processes=9,file=10", Ok(of(None))),
+            ("processes=9", Err(())),
+            ("processes=9,file=10,uid=1", Err(())),
+            ("processes=9,file=10,gid=2", Err(())),
+            ("processes=9,file=10,uid=1,gid=2,uid=0", Err(())),
+            ("processes=9,file=10,uid=1,gid=4294967296", Err(())),
+            ("processes=x,file=10", Err(())),
+            ("file=10,processes=9", Err(())),
+            ("processes=+9,file=10", Err(())),
+            ("", Err(())),
         ] {
-            assert_eq!(parse(text), expect, "{text}");
+            assert_eq!(text.parse::<Limits>(), expect, "{text}");
         }
     }
 }

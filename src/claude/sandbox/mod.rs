@@ -17,6 +17,7 @@ use std::{
     sync::OnceLock,
 };
 
+use self::enter::Limits;
 pub(crate) use self::enter::main as enter;
 use self::mounts::{Mount, Mounts};
 use super::keeper::Launch;
@@ -219,7 +220,12 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
     args.push("--".into());
     args.push(ENTRY.into());
     args.push("enter".into());
-    args.push(limits(room).into());
+    let limits = Limits {
+        processes: room.sandbox.max_processes,
+        file: room.sandbox.max_file_bytes,
+        user: room.user,
+    };
+    args.push(limits.to_string().into());
     args.extend(places.iter().flat_map(Identity::words));
     args.push("--".into());
     args.push(program.into());
@@ -306,20 +312,6 @@ fn namespaces(features: Features, user: Option<RunUser>) -> Vec<OsString> {
         }
     }
     args.into_iter().map(OsString::from).collect()
-}
-
-/// As the entry reads them.
-fn limits(room: &Room<'_>) -> String {
-    let user = match room.user {
-        None => String::new(),
-        Some(RunUser { uid, gid }) => format!(",uid={uid},gid={gid}"),
-    };
-    let config::Sandbox {
-        max_processes,
-        max_file_bytes,
-        ..
-    } = room.sandbox;
-    format!("processes={max_processes},file={max_file_bytes}{user}")
 }
 
 fn environment(mut env: Vec<(OsString, OsString)>, room: &Room<'_>) -> Vec<(OsString, OsString)> {

@@ -3,22 +3,20 @@
 use std::{
     ffi::OsStr,
     fs, io,
-    os::{
-        fd::AsFd,
-        unix::fs::{DirBuilderExt, PermissionsExt},
-    },
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 use super::{
     Bwrap, ENTRY, Features,
+    enter::Limits,
     mounts::{self, Mounts},
     namespaces,
 };
 use crate::claude::{
     keeper::{Keeper, Launch},
-    worker::{Step, Worker},
+    worker::Worker,
 };
 
 /// It takes some 10 ms.
@@ -99,11 +97,23 @@ fn try_it(bwrap: &Bwrap) -> Result<(), String> {
     mounts.read_only_at(&bwrap.entry, ENTRY.into())?;
     let mut args = namespaces(bwrap.features, user);
     args.extend(mounts.args(bwrap.features));
-    let limits = match user {
-        Some(user) => format!("processes=100000,file=1048576,uid={0},gid={0}", user.uid),
-        None => "processes=100000,file=1048576".to_owned(),
+    let limits = Limits {
+        processes: 100_000,
+        file: 1 << 20,
+        user,
     };
-    args.extend(["--", ENTRY, "enter", &limits, "--", ENTRY, "--version"].map(Into::into));
+    args.extend(
+        [
+            "--",
+            ENTRY,
+            "enter",
+            &limits.to_string(),
+            "--",
+            ENTRY,
+            "--version",
+        ]
+        .map(Into::into),
+    );
     let launch = Launch {
         program: bwrap.program.clone(),
         args,
@@ -115,7 +125,7 @@ fn try_it(bwrap: &Bwrap) -> Result<(), String> {
     let mut worker =
         Worker::start(keeper, &launch, Vec::new()).map_err(|it| it.error.to_string())?;
     worker.close_stdin();
-    let said = said(&mut worker);
+    let said = worker.first_line(Instant::now() + PATIENCE);
     let why = String::from_utf8_lossy(worker.stderr_tail())
         .trim()
         .to_owned();
@@ -125,24 +135,5 @@ fn try_it(bwrap: &Bwrap) -> Result<(), String> {
         Some(said) if said == expected => Ok(()),
         _ if why.is_empty() => Err("a trial said nothing".to_owned()),
         _ => Err(why),
-    }
-}
-
-fn said(worker: &mut Worker) -> Option<String> {
-    let until = Instant::now() + PATIENCE;
-    // Nobody writes to it: this wait ends by output, exit or time.
-    let never = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC).ok()?;
-    let mut said = None;
-    loop {
-        match worker.wait(never.as_fd(), until).ok()? {
-            Step::Output => {
-                while let Some(line) = worker.next_line().ok()? {
-                    said.get_or_insert_with(|| String::from_utf8_lossy(line).trim().to_owned());
-                }
-            }
-            Step::Woken => {}
-            Step::Timeout => return None,
-            Step::Ended => return said,
-        }
     }
 }

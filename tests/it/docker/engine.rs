@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use super::{
     image::Image,
     parts,
 };
-use crate::temp::unique;
+use crate::{process::look_until, temp::unique};
 
 /// How long the engine may take to answer: half a second alone, more beside other tests.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -78,20 +78,21 @@ impl Engine {
     }
 
     fn wait_until_ready(&mut self) -> Result<(), String> {
-        let end = Instant::now() + READY_WITHIN;
-        let ping = || request(&socket(&self.dir), ("GET", "/_ping"), Body::Nothing);
-        while !ping().is_ok_and(|reply| reply.is_ok()) {
-            if !matches!(self.supervisor.try_wait(), Ok(None)) {
+        let dir = self.dir.clone();
+        let ping = || request(&socket(&dir), ("GET", "/_ping"), Body::Nothing);
+        let mut answer = || {
+            if ping().is_ok_and(|reply| reply.is_ok()) {
+                return Some(Ok(()));
+            }
+            let ended = !matches!(self.supervisor.try_wait(), Ok(None));
+            ended.then(|| {
                 let said = self.supervisor.stderr.take().map(io::read_to_string);
                 let said = said.and_then(Result::ok).unwrap_or_default();
-                return Err(format!("dockerd does not run here:\n{said}"));
-            }
-            if Instant::now() > end {
-                return Err(format!("dockerd does not answer within {READY_WITHIN:?}"));
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        Ok(())
+                Err(format!("dockerd does not run here:\n{said}"))
+            })
+        };
+        look_until(READY_WITHIN, &mut answer)
+            .unwrap_or_else(|| Err(format!("dockerd does not answer within {READY_WITHIN:?}")))
     }
 
     /// Where the engine listens, for `DOCKER_HOST=unix://…`.
