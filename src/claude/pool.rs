@@ -39,6 +39,8 @@ pub(crate) struct Kept {
     pub(crate) print: Print,
     pub(crate) work: Work,
     since: Instant,
+    /// From [`Pool::generation`].
+    pub(crate) generation: u64,
 }
 
 /// What a process waits for.
@@ -96,6 +98,8 @@ struct Inner {
     /// What a run that is ending will keep.
     coming: HashSet<Key>,
     budget: Budget,
+    /// Counts the configurations.
+    generation: u64,
 }
 
 /// What may wait.
@@ -120,6 +124,8 @@ pub(crate) struct Ahead {
     pub(crate) print: Print,
     /// Without its session.
     pub(crate) launch: Launch,
+    /// From [`Pool::generation`].
+    pub(crate) generation: u64,
 }
 
 /// The thread of a pool.
@@ -160,6 +166,7 @@ impl Pool {
                 kept: Vec::new(),
                 coming: HashSet::new(),
                 budget: Budget { limits },
+                generation: 0,
             }),
             arrived: Condvar::new(),
             orders: orders_in,
@@ -178,9 +185,24 @@ impl Pool {
     pub(crate) fn begin_anew(&self, limits: Option<Warm>) {
         let mut inner = self.lock();
         inner.budget = Budget { limits };
+        inner.generation += 1;
         let kept = std::mem::take(&mut inner.kept);
         drop(inner);
         kept.into_iter().for_each(|it| self.end(it));
+    }
+
+    /// Of what is started now.
+    pub(crate) fn generation(&self) -> u64 {
+        self.lock().generation
+    }
+
+    /// Ends the process of a turn that nobody will go on from.
+    pub(crate) fn give_up(&self, key: Key) {
+        let mut inner = self.lock();
+        let of_key = |it: &mut Kept| it.work == Work::Turn(key);
+        let useless: Vec<Kept> = inner.kept.extract_if(.., of_key).collect();
+        drop(inner);
+        useless.into_iter().for_each(|it| self.end(it));
     }
 
     /// Whether anything may wait.
@@ -257,7 +279,11 @@ impl Pool {
             // Two requests of one conversation may have had the same answer.
             superfluous.extend(inner.kept.extract_if(.., |it| it.work == kept.work));
         }
-        inner.kept.push(kept);
+        match kept.generation == inner.generation {
+            true => inner.kept.push(kept),
+            // Its environment, and its credential, are another configuration's.
+            false => superfluous.push(kept),
+        }
         superfluous.extend(inner.take_superfluous());
         drop(inner);
         self.arrived.notify_all();
@@ -272,7 +298,9 @@ impl Pool {
         let _ = self.orders.try_send(Order::Start(Box::new(ahead)));
     }
 
-    fn end(&self, kept: Kept) {
+    fn end(&self, mut kept: Kept) {
+        // It goes while others are waited for.
+        kept.worker.close_stdin();
         match self.orders.try_send(Order::End(Box::new(kept))) {
             Ok(()) => {}
             // Dropping it ends it too, only that somebody waits for it.
@@ -379,6 +407,7 @@ impl Pool {
             tenant,
             print,
             mut launch,
+            generation,
         } = ahead;
         let session = Uuid::random();
         Session::New(session).add_to(&mut launch);
@@ -396,14 +425,19 @@ impl Pool {
         {
             useless.push(inner.kept.swap_remove(at));
         }
-        inner.kept.push(Kept {
+        let kept = Kept {
             worker,
             session,
             tenant,
             print,
             work: Work::Any,
             since: Instant::now(),
-        });
+            generation,
+        };
+        match generation == inner.generation {
+            true => inner.kept.push(kept),
+            false => useless.push(kept),
+        }
         drop(inner);
         end(useless);
     }
@@ -419,6 +453,7 @@ impl Kept {
             print,
             work,
             since: Instant::now(),
+            generation: 0,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{
     ffi::OsString,
+    fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     thread,
@@ -24,6 +26,8 @@ pub(crate) struct Cli {
     /// Set when the first question was answered or failed.
     asked: OnceLock<()>,
     version: Mutex<Option<String>>,
+    /// The file that told it.
+    file: Mutex<Option<FileId>>,
     /// Whether it takes transcripts, and of which version that is known.
     transcripts: Mutex<Option<(String, bool)>>,
 }
@@ -40,6 +44,7 @@ impl Cli {
             cwd: cwd.to_owned(),
             asked: OnceLock::new(),
             version: Mutex::default(),
+            file: Mutex::default(),
             transcripts: Mutex::default(),
         });
         let probed = Arc::clone(&cli);
@@ -76,7 +81,9 @@ impl Cli {
         }
         self.asked.wait();
         let safe = self.known().as_deref().is_some_and(is_safe);
-        if !safe {
+        // An update while the gateway runs is another program, for better or worse.
+        let is_same = *self.file() == FileId::of(&self.program.path);
+        if !safe || !is_same {
             self.ask_again();
         }
         safety(&self.program, self.known().as_deref())
@@ -122,13 +129,39 @@ impl Cli {
     }
 
     fn ask_again(&self) {
+        *self.file() = FileId::of(&self.program.path);
         let version = ask(&self.program, self.env.clone(), &self.cwd);
         report(&self.program, version.as_deref());
         *self.known() = version;
     }
 
+    fn file(&self) -> MutexGuard<'_, Option<FileId>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn known(&self) -> MutexGuard<'_, Option<String>> {
         self.version.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One file with one content; what a link leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+}
+
+impl FileId {
+    fn of(path: &Path) -> Option<FileId> {
+        let it = fs::metadata(path).ok()?;
+        Some(FileId {
+            device: it.dev(),
+            inode: it.ino(),
+            size: it.size(),
+            modified: (it.mtime(), it.mtime_nsec()),
+        })
     }
 }
 

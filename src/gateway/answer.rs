@@ -323,6 +323,11 @@ impl Answer {
         self.pilot.is_some()
     }
 
+    /// Whether its client asks for something else by now, and will not come back.
+    pub(super) fn is_superseded(&self) -> bool {
+        self.pilot.as_ref().is_some_and(Pilot::is_superseded)
+    }
+
     /// Whether nobody reads it now.
     pub(super) fn is_unread(&self) -> bool {
         self.hangup().is_none_or(HangUp::is_gone)

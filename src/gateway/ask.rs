@@ -16,7 +16,7 @@ use crate::{
     api::{ApiError, ErrorKind},
     http::{Head, Reply, Request},
     ids, log, scheduler,
-    session::conversation_id,
+    session::{Lineages, conversation_id},
 };
 
 impl Gateway {
@@ -76,14 +76,18 @@ impl Gateway {
         } = parsed;
         let tenant = Arc::clone(&served.tenants[tenant_id]);
         let conversation = conversation_id(named_conversation(&head), &prompt);
-        let whose = (&*tenant.name, conversation.as_deref());
+        let lineages = Lineages::of(&tenant.name, conversation.as_deref(), &prompt.messages);
+        let whose = (&*tenant.name, &lineages);
         let question = match task {
             None => question(whose, (&head, &prompt), encoder.streams()),
             Some(_) => None,
         };
         let reply = match &question {
             Some(question) => match self.attach(question, reply, (&request_id, format)) {
-                Some(reply) => reply,
+                Some(reply) => {
+                    self.flights.supersede(question);
+                    reply
+                }
                 None => return,
             },
             None => reply,
@@ -110,6 +114,7 @@ impl Gateway {
             tenant_id,
             tenant,
             conversation,
+            lineages,
             prompt,
             question,
             task,

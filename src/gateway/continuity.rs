@@ -35,7 +35,7 @@ use crate::{
     },
     config::Config,
     log,
-    session::{Continuity, Key, Lineage, Place, Said, Store, Turn, Uuid, newest_user_messages},
+    session::{Continuity, Key, Lineages, Place, Said, Store, Turn, Uuid, newest_user_messages},
     state::StateDir,
 };
 
@@ -91,8 +91,11 @@ pub(crate) fn forget_in_time(gateway: &Arc<Gateway>) -> io::Result<()> {
     let gateway = Arc::clone(gateway);
     let forget = move || {
         loop {
-            let session = gateway.served().config.session.clone();
-            thread::sleep(session.cleanup_interval);
+            let served = gateway.served();
+            let session = served.config.session.clone();
+            gateway.flights.forget_old();
+            served.kept.expire();
+            drop(served);
             let oldest = unix_now().saturating_sub(session.ttl.as_secs());
             let forgotten = gateway.conversations.forget_before(oldest);
             if forgotten > 0 {
@@ -101,6 +104,7 @@ pub(crate) fn forget_in_time(gateway: &Arc<Gateway>) -> io::Result<()> {
                     &[("sessions", &forgotten)],
                 );
             }
+            thread::sleep(session.cleanup_interval);
         }
     };
     thread::Builder::new()
@@ -114,11 +118,9 @@ pub(super) struct Ways {
     ways: VecDeque<Way>,
     launch: Launch,
     opening: Vec<u8>,
-    /// What was said up to the last answer, and up to the end of the request.
-    history: Lineage,
-    asked: Lineage,
-    /// Nothing was said.
-    begun: Lineage,
+    lineages: Lineages,
+    /// The configuration's, as the pool counts them.
+    generation: u64,
     /// Of a process that heard nothing yet, and of one that heard the opening.
     fresh: Print,
     opened: Print,
@@ -164,17 +166,14 @@ impl Ways {
         let (history, newest) = prompt
             .messages
             .split_at(newest_user_messages(&prompt.messages));
-        let begun = Lineage::begin(&tenant.name, job.conversation.as_deref());
-        let said = begun.then(history);
         let projects = session_file::projects(&prepared.launch.env).map(Arc::from);
         Ok(Ways {
             ways: ways(history, newest).collect(),
             opened: fresh.and_heard(&opening),
             launch: prepared.launch,
             opening,
-            history: said,
-            asked: said.then(newest),
-            begun,
+            lineages: job.lineages,
+            generation: gateway.conversations.pool.generation(),
             fresh,
             // An answer that the client began is one message with its beginning.
             projects: projects.filter(|_| !newest.is_empty()),
@@ -188,7 +187,7 @@ impl Ways {
 
     /// Whether the request begins a conversation.
     pub(super) fn began_anew(&self) -> bool {
-        self.history.key() == self.begun.key()
+        self.lineages.history.key() == self.lineages.begun.key()
     }
 
     /// A process that begins to answer, by the best way that is left.
@@ -222,7 +221,12 @@ impl Ways {
         let new = Uuid::random();
         match way {
             Way::Warm => {
-                let kept = pool.take_turn(self.history.key(), self.opened);
+                let key = self.lineages.history.key();
+                // What is forgotten, or another conversation's as well, is nobody's.
+                if conversations.store.find(key).is_none() {
+                    return Ok(None);
+                }
+                let kept = pool.take_turn(key, self.opened);
                 kept.map(|kept| fed(kept, (Vec::new(), newest), Continuity::Warm))
                     .transpose()
             }
@@ -233,7 +237,7 @@ impl Ways {
                     .transpose()
             }
             Way::Resume => {
-                let turn = conversations.store.find(self.history.key());
+                let turn = conversations.store.find(self.lineages.history.key());
                 let Some(turn) = turn.filter(|it| session_file::holds(&it.place, it.leaf)) else {
                     return Ok(None);
                 };
@@ -321,7 +325,7 @@ impl Ways {
 
     /// An answer that goes on from here, as the client will send it back.
     pub(super) fn said(&self) -> Said {
-        Said::after(self.asked)
+        Said::after(self.lineages.asked)
     }
 
     /// Remembers an answer before its client hears the end of it, since the next request may come at once.
@@ -338,9 +342,13 @@ impl Ways {
             projects: Arc::clone(self.projects.as_ref()?),
         };
         let turn = Turn { place, leaf: leaf? };
-        gateway.conversations.store.remember(key, &turn, unix_now());
-        if gateway.conversations.pool.is_on() {
-            gateway.conversations.pool.expect(key);
+        let Conversations { store, pool, .. } = &gateway.conversations;
+        if !store.remember(key, &turn, unix_now()) {
+            pool.give_up(key);
+            return None;
+        }
+        if pool.is_on() {
+            pool.expect(key);
         }
         Some(key)
     }
@@ -349,6 +357,7 @@ impl Ways {
     pub(super) fn keep(&self, (gateway, job): (&Gateway, &Job), begun: Begun, key: Key) {
         let mut kept = Kept::new(begun.worker, &job.tenant.name, self.opened, Work::Turn(key));
         kept.session = begun.session;
+        kept.generation = self.generation;
         gateway.conversations.pool.keep(kept);
     }
 
@@ -358,6 +367,7 @@ impl Ways {
             tenant: job.tenant.name.clone(),
             print: self.fresh,
             launch: self.launch.clone(),
+            generation: self.generation,
         });
     }
 }

@@ -60,6 +60,8 @@ struct Live {
     newcomer: Option<Channel>,
     /// Wakes the run.
     cancel: Arc<Cancel>,
+    /// Its client asks for something else by now, and will not come back.
+    is_superseded: bool,
 }
 
 /// What a request finds.
@@ -96,6 +98,23 @@ impl Flights {
         }
     }
 
+    /// Lets runs end that nobody reads, and whose client has gone on to this question.
+    pub(super) fn supersede(&self, question: &Question) {
+        for flight in self.lock().values() {
+            if question.supersedes(&flight.question)
+                && let State::Live(live) = &mut *flight.lock()
+            {
+                live.is_superseded = true;
+                live.cancel.nudge();
+            }
+        }
+    }
+
+    /// Forgets what is old, and the oldest of what is too much.
+    pub(super) fn forget_old(&self) {
+        forget_old(&mut self.lock());
+    }
+
     /// Begins a flight; none when another of the same id has begun meanwhile.
     pub(super) fn begin(
         self: &Arc<Self>,
@@ -107,6 +126,7 @@ impl Flights {
             said: Vec::new(),
             newcomer: None,
             cancel: Arc::clone(cancel),
+            is_superseded: false,
         };
         let flight = Arc::new(Flight {
             question,
@@ -190,6 +210,11 @@ impl Pilot {
         }
         live.said.extend_from_slice(bytes);
         true
+    }
+
+    /// Whether its client asks for something else by now.
+    pub(super) fn is_superseded(&self) -> bool {
+        matches!(&*self.flight.lock(), State::Live(live) if live.is_superseded)
     }
 
     /// Who takes the client's place, and what it has missed.

@@ -16,6 +16,7 @@ use crate::{
     claude::count::Countable,
     log,
     scheduler::TenantId,
+    session::Lineages,
 };
 
 /// One prompt that waits or runs, with the answer it owes.
@@ -27,6 +28,8 @@ pub(crate) struct Job {
     pub(crate) prompt: Prompt,
     /// Which of the tenant's conversations it belongs to, where that is known.
     pub(crate) conversation: Option<String>,
+    /// What was said in it.
+    pub(crate) lineages: Lineages,
     /// By what a repeat of it is known.
     pub(crate) question: Option<Question>,
     /// What to count, where the tokens are asked for and not an answer.

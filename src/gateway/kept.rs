@@ -80,6 +80,14 @@ impl Kept {
         shelf.conversation(id, now)
     }
 
+    /// Forgets what nobody used for long.
+    pub(super) fn expire(&self) {
+        let now = Instant::now();
+        for tenant in 0..self.shelves.len() {
+            self.shelf(tenant).expire(now, self.ttl);
+        }
+    }
+
     fn shelf(&self, tenant: TenantId) -> MutexGuard<'_, Shelf> {
         // A shelf is whole between any two of its statements, or holds less than it could.
         self.shelves[tenant]

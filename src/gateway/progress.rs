@@ -149,6 +149,9 @@ impl<'a> Progress<'a> {
             job.answer.detach();
             self.alone_until = Some(Instant::now() + COMES_BACK);
         }
+        if self.alone_until.is_some() && job.answer.is_superseded() {
+            self.alone_until = Some(self.started);
+        }
     }
 
     /// Whether the model has begun to answer.

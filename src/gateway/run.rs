@@ -47,10 +47,12 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
     watch_client(&job, hands.cancel);
     let listed = gateway.live.enter(&job, hands.cancel);
     let mut ledger = Ledger::of(&listed);
-    let _writer = alone_in_conversation(gateway, &mut job, hands.cancel);
     let outcome = match job.task.take() {
         Some(countable) => count(gateway, &mut job, hands, &countable),
-        None => answer((gateway, &mut job), hands, &mut ledger),
+        None => {
+            let _writer = alone_in_conversation(gateway, &mut job, hands.cancel);
+            answer((gateway, &mut job), hands, &mut ledger)
+        }
     };
     drop(permit);
     ledger.log(&job, &outcome, queued, started.elapsed());
@@ -62,8 +64,10 @@ fn alone_in_conversation<'g>(
     cancel: &Cancel,
 ) -> Option<Writer<'g>> {
     let waits = job.served.config.session.parallel == Parallel::Wait;
-    let id = job.conversation.as_deref().filter(|_| waits)?;
-    let key = Lineage::begin(&job.tenant.name, Some(id)).key();
+    if !waits || job.conversation.is_none() {
+        return None;
+    }
+    let key = job.lineages.begun.key();
     let answer = &mut job.answer;
     gateway.writers.enter((key, cancel), || {
         // Who is gone is heard of by the run.
@@ -174,7 +178,7 @@ fn execute<'a>(
             && matches!(outcome, Outcome::Answered)
             && begun.worker.is_alone();
         match progress.key.take() {
-            Some(key) if may_stay => {
+            Some(key) if may_stay && gateway.conversations.pool.is_on() => {
                 ways.keep((gateway, job), begun, key);
             }
             key => {

@@ -5,7 +5,7 @@
 //! the split of a text into blocks, and messages that OpenClaw puts in for one turn only. Thinking is no
 //! part of it, since clients may drop it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use hmac_sha256::Hash;
 use serde_json::{Value, value::RawValue};
@@ -16,6 +16,31 @@ use crate::api::{Block, Message, Role};
 /// What was said so far.
 #[derive(Clone, Copy)]
 pub(crate) struct Lineage([u8; 32]);
+
+/// What was said up to three points of a request; its images are hashed once.
+#[derive(Clone, Copy)]
+pub(crate) struct Lineages {
+    /// Nothing yet.
+    pub(crate) begun: Lineage,
+    /// Up to the last answer.
+    pub(crate) history: Lineage,
+    /// All of it.
+    pub(crate) asked: Lineage,
+}
+
+impl Lineages {
+    /// Of a tenant's request, in a conversation if it names one.
+    pub(crate) fn of(tenant: &str, conversation: Option<&str>, messages: &[Message]) -> Lineages {
+        let (history, newest) = messages.split_at(newest_user_messages(messages));
+        let begun = Lineage::begin(tenant, conversation);
+        let history = begun.then(history);
+        Lineages {
+            begun,
+            history,
+            asked: history.then(newest),
+        }
+    }
+}
 
 /// How OpenClaw marks a message that it adds to the newest turn and leaves out of later histories
 /// (2026.9.6).
@@ -145,7 +170,12 @@ impl Pieces {
                 self.text.push_str(text);
                 self.text.push('\n');
             }
-            Block::Media { block, .. } => self.json("media", block),
+            Block::Media { block, .. } => {
+                self.flush();
+                self.hash.update(b"media");
+                self.hash.update(END);
+                self.large(block, "cache_control");
+            }
             Block::SearchResult(block) => self.json("search", block),
             Block::Other(block) => self.json("other", block),
             Block::ToolUse { id, name, input } => {
@@ -176,6 +206,26 @@ impl Pieces {
                 self.piece(kind, &value.to_string());
             }
             Err(_) => self.piece(kind, raw.get()),
+        }
+    }
+
+    /// Some JSON of which one field does not count. Nothing of its texts is copied, which may be megabytes; the
+    /// order of its keys does not matter, other ways to write a text do.
+    fn large(&mut self, raw: &RawValue, but: &str) {
+        match serde_json::from_str::<BTreeMap<Cow<'_, str>, &RawValue>>(raw.get()) {
+            Ok(fields) => {
+                self.hash.update(b"{");
+                for (name, value) in fields.iter().filter(|(name, _)| *name != but) {
+                    self.hash.update(name.as_bytes());
+                    self.hash.update(END);
+                    self.large(value, "");
+                }
+                self.hash.update(END);
+            }
+            Err(_) => {
+                self.hash.update(raw.get().as_bytes());
+                self.hash.update(END);
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 pub(crate) use self::{
     conversation::{conversation_id, openclaw_session},
-    lineage::{Lineage, Said, newest_user_messages},
+    lineage::{Lineage, Lineages, Said, newest_user_messages},
     store::{Place, Store, Turn},
 };
 use crate::ids;

@@ -57,6 +57,8 @@ struct Inner {
     /// Each directory once.
     directories: Vec<Arc<Path>>,
     log: Option<Log>,
+    /// What nothing may lead to any more, until somebody removes it.
+    orphans: Vec<Place>,
 }
 
 /// One turn, small.
@@ -67,12 +69,16 @@ struct Remembered {
     /// Seconds since 1970.
     at: u32,
     directory: u16,
+    /// Another conversation had the same said in it: nobody can tell which of them goes on.
+    ambiguous: bool,
 }
 
 struct Log {
     file: File,
     path: PathBuf,
     lines: usize,
+    /// The last line may be written in part only.
+    is_torn: bool,
 }
 
 /// What of a log counts.
@@ -92,6 +98,8 @@ struct Line<'a> {
     leaf: Uuid,
     at: u32,
     projects: std::borrow::Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ambiguous: bool,
 }
 
 impl Store {
@@ -102,6 +110,7 @@ impl Store {
             turns: HashMap::new(),
             directories: Vec::new(),
             log: None,
+            orphans: Vec::new(),
         };
         let lines = inner.read(path, forget_before).unwrap_or_else(|error| {
             cannot("read", path, &error);
@@ -120,30 +129,36 @@ impl Store {
         }
     }
 
-    /// The turn that ended with this said.
+    /// The turn that ended with this said, if there was one only.
     pub(crate) fn find(&self, key: Key) -> Option<Turn> {
         let inner = self.lock();
-        let found = inner.turns.get(&key)?;
+        let found = inner.turns.get(&key).filter(|it| !it.ambiguous)?;
         Some(Turn {
             place: inner.place(found),
             leaf: found.leaf,
         })
     }
 
-    /// Remembers a turn. `now` is in seconds since 1970.
-    pub(crate) fn remember(&self, key: Key, turn: &Turn, now: u64) {
+    /// Remembers a turn. `now` is in seconds since 1970. False when it cannot be found again: another one ended with
+    /// the same said, and what was done in it, which no client sees, may be different. Then neither is found.
+    pub(crate) fn remember(&self, key: Key, turn: &Turn, now: u64) -> bool {
         let mut inner = self.lock();
         let Some(directory) = inner.directory(&turn.place.projects) else {
-            return;
+            return false;
         };
         let remembered = Remembered {
             session: turn.place.session,
             leaf: turn.leaf,
             at: seconds(now),
             directory,
+            ambiguous: false,
         };
-        inner.turns.insert(key, remembered);
+        let is_alone = inner.put(key, remembered);
         inner.append(key);
+        if inner.turns.len() > TURNS_MAX + TURNS_MAX / 10 {
+            inner.forget_older_than(0);
+        }
+        is_alone
     }
 
     /// Forgets what is older than this, in seconds since 1970, and what is too much; tells the sessions that
@@ -180,6 +195,10 @@ impl Inner {
             }
             lines += 1;
             is_ended = line.ends_with(b"\n");
+            // Ends what a full disk had left of a line.
+            if line == b"\n" {
+                continue;
+            }
             match serde_json::from_slice(&line) {
                 Ok(line) => self.take(&line, forget_before),
                 Err(_) => unreadable += 1,
@@ -198,18 +217,32 @@ impl Inner {
     }
 
     fn take(&mut self, line: &Line<'_>, forget_before: u64) {
-        if u64::from(line.at) < forget_before || self.turns.len() >= 2 * TURNS_MAX {
+        let Some(directory) = self.directory(Path::new(&*line.projects)) else {
             return;
+        };
+        let remembered = Remembered {
+            session: line.session,
+            leaf: line.leaf,
+            at: line.at,
+            directory,
+            ambiguous: line.ambiguous,
+        };
+        if u64::from(line.at) < forget_before || self.turns.len() >= 2 * TURNS_MAX {
+            self.orphans.push(self.place(&remembered));
+        } else {
+            self.put(line.turn, remembered);
         }
-        if let Some(directory) = self.directory(Path::new(&*line.projects)) {
-            let remembered = Remembered {
-                session: line.session,
-                leaf: line.leaf,
-                at: line.at,
-                directory,
-            };
-            self.turns.insert(line.turn, remembered);
+    }
+
+    /// Whether it is the only one.
+    fn put(&mut self, key: Key, mut turn: Remembered) -> bool {
+        if let Some(earlier) = self.turns.get(&key).copied() {
+            let is_same = (earlier.session, earlier.leaf) == (turn.session, turn.leaf);
+            turn.ambiguous |= earlier.ambiguous || !is_same;
+            self.orphans.push(self.place(&earlier));
         }
+        self.turns.insert(key, turn);
+        !turn.ambiguous
     }
 
     fn place(&self, turn: &Remembered) -> Place {
@@ -236,6 +269,7 @@ impl Inner {
             leaf: turn.leaf,
             at: turn.at,
             projects: self.directories[usize::from(turn.directory)].to_string_lossy(),
+            ambiguous: turn.ambiguous,
         };
         // Nothing in it can fail to be written.
         let mut bytes = serde_json::to_vec(&line).unwrap_or_default();
@@ -244,23 +278,21 @@ impl Inner {
     }
 
     fn append(&mut self, key: Key) {
-        let superfluous = |log: &Log| log.lines.saturating_sub(self.turns.len());
-        let is_old = |log: &Log| superfluous(log) > self.turns.len() + SUPERFLUOUS_MIN;
         let Some(turn) = self.turns.get(&key).copied() else {
             return;
         };
-        if let Some(path) = self
-            .log
-            .as_ref()
-            .filter(|it| is_old(it))
-            .map(|it| it.path.clone())
-        {
-            return self.write_anew(&path);
+        if self.shorten() {
+            return;
         }
-        let line = self.line(key, &turn);
+        let mut line = self.line(key, &turn);
         if let Some(log) = &mut self.log {
+            if log.is_torn {
+                line.insert(0, b'\n');
+            }
             log.lines += 1;
-            if let Err(error) = log.file.write_all(&line) {
+            let written = log.file.write_all(&line);
+            log.is_torn = written.is_err();
+            if let Err(error) = written {
                 let path = log.path.display();
                 let fields: [log::Field<'_>; 2] = [("path", &path), ("why", &error)];
                 FULL.warn(&cannot_text("write"), &fields);
@@ -268,11 +300,18 @@ impl Inner {
         }
     }
 
-    fn write_anew(&mut self, path: &Path) {
-        match self.written_anew(path) {
+    /// Writes the log anew if most of it is superfluous.
+    fn shorten(&mut self) -> bool {
+        let superfluous = |log: &Log| log.lines.saturating_sub(self.turns.len());
+        let is_old = |log: &&Log| superfluous(log) > self.turns.len() + SUPERFLUOUS_MIN;
+        let Some(path) = self.log.as_ref().filter(is_old).map(|it| it.path.clone()) else {
+            return false;
+        };
+        match self.written_anew(&path) {
             Ok(log) => self.log = Some(log),
-            Err(error) => cannot("write", path, &error),
+            Err(error) => cannot("write", &path, &error),
         }
+        true
     }
 
     fn written_anew(&self, path: &Path) -> io::Result<Log> {
@@ -294,32 +333,34 @@ impl Inner {
             file,
             path: path.to_owned(),
             lines: self.turns.len(),
+            is_torn: false,
         })
     }
 
     fn forget_before(&mut self, time: u64) -> Vec<Place> {
-        let before = self.turns.len();
-        let mut oldest = seconds(time);
-        if before > TURNS_MAX {
-            let mut times: Vec<u32> = self.turns.values().map(|it| it.at).collect();
-            times.sort_unstable();
-            oldest = oldest.max(times[before - TURNS_MAX]);
-        }
-        let gone = self.turns.extract_if(|_, it| it.at < oldest);
-        let gone: Vec<Remembered> = gone.map(|(_, turn)| turn).collect();
-        if gone.is_empty() {
+        self.forget_older_than(seconds(time));
+        let mut places: HashSet<Place> = self.orphans.drain(..).collect();
+        if places.is_empty() {
             return Vec::new();
         }
         let kept: HashSet<Uuid> = self.turns.values().map(|it| it.session).collect();
-        let places: HashSet<Place> = gone
-            .iter()
-            .filter(|it| !kept.contains(&it.session))
-            .map(|it| self.place(it))
-            .collect();
-        if let Some(path) = self.log.as_ref().map(|it| it.path.clone()) {
-            self.write_anew(&path);
-        }
+        places.retain(|it| !kept.contains(&it.session));
         places.into_iter().collect()
+    }
+
+    /// And what is more than is ever remembered. Their lines go when the log is written anew, or are not read.
+    fn forget_older_than(&mut self, time: u32) {
+        let mut oldest = time;
+        if let Some(surplus) = self.turns.len().checked_sub(TURNS_MAX + 1) {
+            let mut times: Vec<u32> = self.turns.values().map(|it| it.at).collect();
+            times.sort_unstable();
+            oldest = oldest.max(times[surplus + 1]);
+        }
+        let gone = self.turns.extract_if(|_, it| it.at < oldest);
+        let gone: Vec<Remembered> = gone.map(|(_, turn)| turn).collect();
+        let places: Vec<Place> = gone.iter().map(|it| self.place(it)).collect();
+        self.orphans.extend(places);
+        self.shorten();
     }
 }
 

@@ -447,7 +447,7 @@ fn cli_too_old_to_be_safe_is_refused_until_it_is_updated() {
     let new = std::fs::read_to_string(fake.path()).unwrap();
     let old = new.replace(&format!("{VERSION} (Claude Code)"), "2.1.197 (Claude Code)");
     assert_ne!(new, old);
-    std::fs::write(fake.path(), old).unwrap();
+    std::fs::write(fake.path(), &old).unwrap();
     let gateway = Setup::with_cli(dir, fake.path()).start();
     for body in [
         prompt("hi"),
@@ -461,6 +461,15 @@ fn cli_too_old_to_be_safe_is_refused_until_it_is_updated() {
     assert_eq!(fake.prompts().len(), 0, "it was given a client's text");
     std::fs::write(fake.path(), new).unwrap();
     assert_eq!(gateway.ask("alpha", &prompt("hi")).answer_text(), "hello");
+    // And one that took its place while the gateway runs.
+    let aside = fake.path().with_extension("old");
+    std::fs::write(&aside, old).unwrap();
+    let mode = std::fs::metadata(fake.path()).unwrap().permissions();
+    std::fs::set_permissions(&aside, mode).unwrap();
+    std::fs::rename(&aside, fake.path()).unwrap();
+    let refused = gateway.ask("alpha", &prompt("hi"));
+    refused.assert_error(503, "api_error");
+    assert_eq!(fake.prompts().len(), 1, "it was given a client's text");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const TRACE: &str = "00-cfbdb4194fa4f6e922026b3b68e33353-cd7c1ba67895c4df-01";
+const OTHER_TRACE: &str = "00-aaaab4194fa4f6e922026b3b68e33353-cd7c1ba67895c4df-01";
 /// As OpenClaw ends its system prompt.
 const RUNTIME: &str = "Runtime: agent=main | session=agent:main:main | sessionId=2c | host=vm";
 const FIRST: &str = "[Mon 2026-11-23 03:12 UTC] do it";
@@ -201,6 +202,37 @@ fn failed_run_may_be_asked_for_again() {
 }
 
 #[test]
+fn run_that_its_user_has_left_for_another_question_ends_at_once() {
+    let (gateway, fake) = start(1);
+    let mut gate = fake.gate();
+    let key = key_of("alpha");
+    let send = |trace: &'static str, text: &str| {
+        let headers = [("x-api-key", key.as_str()), ("traceparent", trace)];
+        let body = streaming(&body(text));
+        let client = gateway.client();
+        client.open("POST", "/v1/messages", &headers, Some(&body))
+    };
+    let stopped = send(TRACE, FIRST);
+    wait_until(PATIENCE, "the run", || fake.prompts().len() == 1);
+    drop(stopped);
+    // It would go on for a minute, in the tenant's only place.
+    let next = send(OTHER_TRACE, "[Mon 2026-11-23 03:13 UTC] something else");
+    wait_until(Duration::from_secs(15), "the next run", || {
+        fake.prompts().len() == 2
+    });
+    gate.let_through(1);
+    assert!(next.response().text().contains("hello"));
+    // One that is still read goes on.
+    let read = send(TRACE, FIRST);
+    wait_until(PATIENCE, "its run", || fake.prompts().len() == 3);
+    let queued = send(OTHER_TRACE, "[Mon 2026-11-23 03:13 UTC] a third thing");
+    wait_until(PATIENCE, "both", || gateway.health()["queued"] == 1);
+    gate.let_through(2);
+    assert!(read.response().text().contains("hello"));
+    assert!(queued.response().text().contains("hello"));
+}
+
+#[test]
 fn requests_of_one_conversation_wait_for_each_other_where_they_are_to() {
     for (parallel, at_once) in [("wait", 1), ("fork", 2)] {
         let dir = TempDir::new();
@@ -218,7 +250,9 @@ fn requests_of_one_conversation_wait_for_each_other_where_they_are_to() {
                 .client()
                 .open("POST", "/v1/messages", &headers, Some(&body))
         };
-        let (first, second) = (send("one"), send("two"));
+        let first = send("one");
+        wait_until(PATIENCE, "the first", || fake.prompts().len() == 1);
+        let second = send("two");
         wait_until(PATIENCE, "both", || gateway.health()["running"] == 2);
         wait_until(PATIENCE, "those that may", || {
             fake.prompts().len() == at_once

@@ -312,6 +312,32 @@ fn tenants_with_the_same_words_never_meet() {
 }
 
 #[test]
+fn chats_of_one_tenant_with_the_same_words_do_not_share_what_was_done_in_them() {
+    let api = ScriptedApi::start();
+    let mut gateway = Setup::with_real_cli(&api).start();
+    // Both hear the same; what their tools did, which no client sees, is different.
+    fs::write(gateway.dir.path().join("count"), "").unwrap();
+    let count = gateway.dir.path().join("count").display().to_string();
+    let question = format!("[[bash:echo x >> {count}; wc -l < {count} > {count}.$PPID.done]]");
+    let (mut one, mut other, mut later) = (Chat::of("alpha"), Chat::of("alpha"), Chat::of("alpha"));
+    one.ask(&gateway, question.clone());
+    other.ask(&gateway, question.clone());
+    assert_eq!(one.messages, other.messages);
+    for chat in [&mut other, &mut one] {
+        assert_eq!(chat.ask(&gateway, "undo it"), "reseeded");
+        let told = api.last_prompt().body["messages"].to_string();
+        assert!(!told.contains("tool_result"), "{told}");
+    }
+    // Those answers are the same again, and so are chats that begin later, over a restart too.
+    gateway.restart_after("KILL");
+    later.ask(&gateway, question);
+    assert_eq!(later.ask(&gateway, "undo it"), "reseeded");
+    assert_eq!(one.ask(&gateway, "and again"), "reseeded");
+    // From there on it is alone, and goes on as usual.
+    assert_eq!(one.ask(&gateway, "and then"), "warm");
+}
+
+#[test]
 fn another_system_prompt_or_model_takes_another_process() {
     let api = ScriptedApi::start();
     let gateway = Setup::with_real_cli(&api).start();
@@ -444,6 +470,28 @@ fn forgotten_conversations_leave_no_file() {
         session_files(&gateway, "alpha").is_empty()
     });
     assert_eq!(chat.ask(&gateway, "two"), "reseeded");
+}
+
+#[test]
+fn conversations_that_grew_old_while_the_gateway_was_off_leave_no_file() {
+    let api = ScriptedApi::start();
+    let mut gateway = Setup::with_real_cli(&api).set("cli", "warm: off").start();
+    let (mut old, mut new) = (Chat::of("alpha"), Chat::of("alpha"));
+    old.ask(&gateway, "one");
+    gateway.stop_only();
+    let path = gateway.dir.path().join("state/sessions.jsonl");
+    let log = fs::read_to_string(&path).unwrap();
+    let at = log.find("\"at\":").unwrap() + 5;
+    let end = at + log[at..].find(',').unwrap();
+    fs::write(&path, format!("{}1000{}", &log[..at], &log[end..])).unwrap();
+    assert_eq!(session_files(&gateway, "alpha").len(), 1);
+    gateway.start_again();
+    wait_until(PATIENCE, "no session file", || {
+        session_files(&gateway, "alpha").is_empty()
+    });
+    assert_eq!(old.ask(&gateway, "two"), "reseeded");
+    new.ask(&gateway, "another");
+    assert_eq!(new.ask(&gateway, "two"), "resumed");
 }
 
 #[test]

@@ -5,13 +5,15 @@ use hmac_sha256::Hash;
 use crate::{
     api::{Block, Prompt},
     http::Head,
-    session::{Key, Lineage, newest_user_messages, openclaw_session},
+    session::{Key, Lineages, newest_user_messages, openclaw_session},
 };
 
 /// What a request asks, as far as a repeat asks the same.
 pub(crate) struct Question {
     id: [u8; 32],
     same: Same,
+    /// The conversation that it is asked in.
+    conversation: Key,
 }
 
 enum Same {
@@ -26,13 +28,12 @@ const KEY_MAX: usize = 256;
 
 /// What a request asks; `None` where nothing says that it may be a repeat.
 pub(in crate::gateway) fn question(
-    (tenant, conversation): (&str, Option<&str>),
+    (tenant, lineages): (&str, &Lineages),
     (head, prompt): (&Head, &Prompt),
     streams: bool,
 ) -> Option<Question> {
-    let (history, newest) = prompt
-        .messages
-        .split_at(newest_user_messages(&prompt.messages));
+    let newest = &prompt.messages[newest_user_messages(&prompt.messages)..];
+    let conversation = lineages.begun.key();
     let mut hash = Hash::new();
     let mut add = |part: &[u8]| {
         hash.update(part.len().to_le_bytes());
@@ -42,14 +43,14 @@ pub(in crate::gateway) fn question(
     add(head.path().as_bytes());
     add(&[u8::from(streams)]);
     add(prompt.model.as_bytes());
-    let lineage = Lineage::begin(tenant, conversation).then(history);
     let key = head.header("idempotency-key");
     if let Some(key) = key.filter(|it| !it.is_empty() && it.len() <= KEY_MAX) {
         add(b"key");
         add(key.as_bytes());
         return Some(Question {
             id: hash.finalize(),
-            same: Same::Exactly(lineage.then(newest).key()),
+            same: Same::Exactly(lineages.asked.key()),
+            conversation,
         });
     }
     // Others use one trace for requests that mean the same and want different answers.
@@ -60,7 +61,7 @@ pub(in crate::gateway) fn question(
         .filter(|_| is_openclaw)?;
     add(b"trace");
     add(trace.as_bytes());
-    add(&lineage.key().bytes());
+    add(&lineages.history.key().bytes());
     let rounds = prompt.messages.iter().flat_map(|it| &it.blocks);
     let rounds = rounds
         .filter(|it| matches!(it, Block::ToolResult { .. }))
@@ -76,6 +77,7 @@ pub(in crate::gateway) fn question(
     Some(Question {
         id: hash.finalize(),
         same: Same::Within(text?.to_owned()),
+        conversation,
     })
 }
 
@@ -91,6 +93,14 @@ impl Question {
             (Same::Exactly(key), Same::Exactly(repeat)) => key == repeat,
             _ => false,
         }
+    }
+
+    /// Whether this is something new in a conversation in which OpenClaw asked the other: it asks one thing at a time.
+    pub(super) fn supersedes(&self, other: &Question) -> bool {
+        let both = (&self.same, &other.same);
+        matches!(both, (Same::Within(_), Same::Within(_)))
+            && self.conversation == other.conversation
+            && self.id != other.id
     }
 
     /// Whether the client chose the id itself, for exactly this request.
@@ -156,7 +166,8 @@ mod tests {
             messages: vec![message],
             ..Prompt::sample()
         };
-        question(("t", None), (&head, &prompt), true)
+        let lineages = Lineages::of("t", None, &prompt.messages);
+        question(("t", &lineages), (&head, &prompt), true)
     }
 
     #[track_caller]

@@ -100,7 +100,51 @@ fn what_is_old_is_forgotten_with_its_session() {
     assert_eq!(store.forget_before(301), [old.place]);
     assert_eq!(store.len(), 0);
     drop(store);
-    assert_eq!(dir.open().len(), 0);
+    assert_eq!(Store::open(&dir.log(), 301).len(), 0);
+}
+
+#[test]
+fn what_two_conversations_ended_with_leads_to_neither() {
+    let dir = Dir::new();
+    let store = dir.open();
+    let (one, other) = (turn(Uuid::random()), turn(Uuid::random()));
+    assert!(store.remember(key(1), &one, 100));
+    assert!(store.remember(key(1), &one, 100));
+    assert_eq!(store.find(key(1)), Some(one.clone()));
+    assert!(!store.remember(key(1), &other, 100));
+    assert_eq!(store.find(key(1)), None);
+    assert!(!store.remember(key(1), &one, 100));
+    // Over a restart, and one of a log that is written anew.
+    drop(store);
+    let store = dir.open();
+    assert_eq!(store.find(key(1)), None);
+    for number in 2..=SUPERFLUOUS_MIN as u32 + 9 {
+        store.remember(key(2), &turn(one.place.session), u64::from(number));
+    }
+    drop(store);
+    let store = dir.open();
+    assert_eq!(store.find(key(1)), None);
+}
+
+#[test]
+fn sessions_that_nothing_leads_to_are_told() {
+    let dir = Dir::new();
+    let store = dir.open();
+    let turns = [(); 3].map(|()| turn(Uuid::random()));
+    store.remember(key(1), &turns[0], 100);
+    store.remember(key(1), &turns[1], 200);
+    store.remember(key(2), &turns[2], 300);
+    assert_eq!(store.forget_before(0), [turns[0].place.clone()]);
+    assert_eq!(store.forget_before(0), []);
+    drop(store);
+    // What grew old while nobody was there, too.
+    let store = Store::open(&dir.log(), 250);
+    let mut gone = store.forget_before(250);
+    gone.sort_by_key(|it| it.session.to_string());
+    let mut expect = [turns[0].place.clone(), turns[1].place.clone()];
+    expect.sort_by_key(|it| it.session.to_string());
+    assert_eq!(gone, expect);
+    assert_eq!(store.find(key(2)).as_ref(), Some(&turns[2]));
 }
 
 #[test]
@@ -133,7 +177,8 @@ fn too_many_make_the_oldest_go() {
 #[test]
 fn no_conversation_ever_finds_anothers_session() {
     let store = Store::open(Path::new("/nonexistent/log"), 0);
-    let mut whose: HashMap<Uuid, (usize, usize, Vec<bool>)> = HashMap::new();
+    // What each ended with, and its session, as long as there was one only.
+    let mut whose: HashMap<(usize, usize, Vec<bool>), Option<Uuid>> = HashMap::new();
     let mut seed = 7_u64;
     let mut random = |below: u64| {
         // Knuth's; the low bits are poor.
@@ -145,21 +190,23 @@ fn no_conversation_ever_finds_anothers_session() {
     let mut found = 0;
     for _ in 0..10_000 {
         let (tenant, conversation) = (random(2), random(3));
-        let words: Vec<bool> = (0..random(4)).map(|_| random(2) == 0).collect();
+        let words: Vec<bool> = (0..random(7)).map(|_| random(2) == 0).collect();
         let messages: Vec<Message> = words.iter().flat_map(exchange).collect();
         let id = [None, Some("1"), Some("2")][conversation];
         let key = Lineage::begin(["a", "b"][tenant], id).then(&messages).key();
         let own = (tenant, conversation, words);
-        if random(3) == 0 {
+        if random(10) == 0 {
             let turn = turn(Uuid::random());
-            store.remember(key, &turn, 1);
-            whose.insert(turn.place.session, own);
-        } else if let Some(turn) = store.find(key) {
-            assert_eq!(whose[&turn.place.session], own);
-            found += 1;
+            let sole = !whose.contains_key(&own);
+            assert_eq!(store.remember(key, &turn, 1), sole);
+            whose.insert(own, sole.then_some(turn.place.session));
+        } else {
+            let session = store.find(key).map(|it| it.place.session);
+            assert_eq!(session, whose.get(&own).copied().flatten());
+            found += usize::from(session.is_some());
         }
     }
-    assert!(found > 1000, "{found}");
+    assert!(found > 300, "{found}");
 }
 
 /// A question and its answer, of one word.
