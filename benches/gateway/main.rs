@@ -33,6 +33,7 @@ fn main() {
     println!("{:48} {:>12} {:>12}   target", "", "p50", "p99");
     start_to_listening();
     added_latency();
+    large_history();
     passes_deltas_as_they_come();
     pass::pass_through();
     rejections();
@@ -69,6 +70,24 @@ fn added_latency() {
     }
     first.rows("first delta", "p50 <= 0.5 ms, p99 <= 2 ms");
     whole.rows("whole answer", "");
+}
+
+/// What 5 MB of images in a history add: they are read, told from other histories, and given to the CLI.
+fn large_history() {
+    let image = "QUJD".repeat(5 << 18);
+    let body = |image: &str| {
+        format!(
+            r#"{{"model":"sonnet","max_tokens":9,"stream":true,"tool_choice":{{"type":"none"}},"messages":[{{"role":"user","content":[{{"type":"image","source":{{"type":"base64","media_type":"image/png","data":"{image}"}}}},{{"type":"text","text":"hi"}}]}}]}}"#
+        )
+    };
+    let (small, large) = (body("QUJD"), body(&image));
+    let gateway = Gateway::start(COLD);
+    let mut times = [&small, &large].map(|body| {
+        let ask = |_| Client::connect(gateway.address).stream(body).first;
+        (0..20).map(ask).collect::<Vec<_>>()
+    });
+    row("first delta, with a small image", &mut times[0], "");
+    row("first delta, with 5 MB of images", &mut times[1], "");
 }
 
 /// Ten deltas 20 ms apart: how long after the CLI wrote the first one does the client have it?

@@ -114,8 +114,15 @@ pub(super) fn deliver(channel: Channel, response: Response) {
                 until: Some(Instant::now() + WHOLE_WAIT),
                 wake: None,
             };
+            let frame = match response.status {
+                200 => response.body,
+                // The head has left, so the failure is the stream's last event.
+                _ => [b"event: error\ndata: ", &*response.body, b"\n\n"]
+                    .concat()
+                    .into(),
+            };
             // When it cannot be written the client is gone.
-            if stream.write(&response.body, limit).is_ok() {
+            if stream.write(&frame, limit).is_ok() {
                 stream.finish();
             }
         }
@@ -390,6 +397,19 @@ impl Answer {
         let newcomer = self.pilot.take().and_then(|it| it.over());
         self.fail_channel(error);
         if let Some(newcomer) = newcomer {
+            self.channel = newcomer;
+            self.fail_channel(error);
+        }
+    }
+
+    /// The same, for a run that has done something: a repeat of its request hears of the failure, and does nothing
+    /// again.
+    pub(super) fn fail_for_good(&mut self, error: &ApiError) {
+        let response = error_response(self.format, error, &self.request_id);
+        let stored = response.header(REPEAT, "stored");
+        let came = self.pilot.take().and_then(|it| it.answered(stored));
+        self.fail(error);
+        if let Some((newcomer, _)) = came {
             self.channel = newcomer;
             self.fail_channel(error);
         }

@@ -16,6 +16,7 @@ use super::{
     job::Job,
     ledger::{Ledger, Outcome},
     progress::{Ending, Progress, Task},
+    repeat::Work,
     writers::Writer,
 };
 use crate::{
@@ -166,7 +167,13 @@ fn execute<'a>(
         }
         // The client is told before the process tree is cleared away: that may take seconds.
         let ending = match ending {
-            Ending::Failed(error) => Ending::Failed(progress.work.failed(error)),
+            Ending::Failed(error) => {
+                let error = progress.work.failed(error);
+                if progress.work == Work::Begun {
+                    job.answer.fail_for_good(&error);
+                }
+                Ending::Failed(error)
+            }
             other => other,
         };
         let outcome = conclude(job, ending);

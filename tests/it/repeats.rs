@@ -202,6 +202,36 @@ fn failed_run_may_be_asked_for_again() {
 }
 
 #[test]
+fn run_that_failed_after_it_did_something_is_not_run_again_by_a_repeat() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "begin hello; exit 3");
+    let gateway = Setup::with_cli(dir, fake.path())
+        .set("cli", "stream: live")
+        .set("cli", "warm: off")
+        .start();
+    for (header, text, again) in [
+        (("idempotency-key", "four"), FIRST, FIRST),
+        (("traceparent", TRACE), FIRST, AGAIN),
+    ] {
+        let runs = fake.prompts().len();
+        let first = ask(&gateway, header, &body(text));
+        let repeat = ask(&gateway, header, &body(again));
+        assert_eq!((first.status, repeat.status), (500, 500));
+        assert_eq!(repeat.json()["error"], first.json()["error"]);
+        assert_eq!(repeat.header("x-ccgw-repeat"), Some("stored"));
+        assert_eq!(repeat.header("retry-after"), Some("120"));
+        // As a stream it fails before its head.
+        let key = key_of("alpha");
+        let headers = [("x-api-key", key.as_str()), header];
+        let stream = gateway
+            .client()
+            .open("POST", "/v1/messages", &headers, Some(&body(again)));
+        assert_eq!(stream.response().status, 500);
+        assert_eq!(fake.prompts().len(), runs + 1);
+    }
+}
+
+#[test]
 fn run_that_its_user_has_left_for_another_question_ends_at_once() {
     let (gateway, fake) = start(1);
     let mut gate = fake.gate();
