@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// The lines of a transcript, or `None` where the history cannot be one: it must begin with the user and
-/// end with an answer, and every tool call in it must have a result, or the API refuses it.
+/// end with an answer, every tool call in it must have a result, and each block must be of a kind that is known, or the
+/// API may refuse it, each time anew.
 ///
 /// # Errors
 /// When a block cannot be written as JSON, which no parsed request can cause.
@@ -22,7 +23,11 @@ pub(crate) fn transcript(
 ) -> serde_json::Result<Option<Vec<u8>>> {
     let ends = [messages.first(), messages.last()];
     let roles = ends.map(|it| it.map(|message| message.role));
-    if roles != [Some(Role::User), Some(Role::Assistant)] || !tools_are_paired(messages) {
+    let mut blocks = messages.iter().flat_map(|it| &it.blocks);
+    if roles != [Some(Role::User), Some(Role::Assistant)]
+        || !tools_are_paired(messages)
+        || blocks.any(is_unknown)
+    {
         return Ok(None);
     }
     let session = &session.to_string();
@@ -176,6 +181,16 @@ fn content(block: &Block) -> Option<Content<'_>> {
     })
 }
 
+fn is_unknown(block: &Block) -> bool {
+    match block {
+        Block::Other(_) => true,
+        Block::ToolResult { blocks, .. } => blocks.iter().any(is_unknown),
+        Block::Text(_) | Block::Media { .. } | Block::SearchResult(_) | Block::ToolUse { .. } => {
+            false
+        }
+    }
+}
+
 /// Whether the messages after each tool call hold its result, and every result has its call.
 fn tools_are_paired(messages: &[Message]) -> bool {
     let mut open: Vec<&str> = Vec::new();
@@ -294,5 +309,16 @@ mod tests {
         assert!(written(&orphan).is_none());
         let open = [text(User, "q"), text(Assistant, "a"), call("t1")];
         assert!(written(&open).is_none());
+        let other = || Block::Other(raw(r#"{"type":"server_tool_use"}"#));
+        let unknown = message(Assistant, vec![other(), Block::Text("a".to_owned())]);
+        assert!(written(&[text(User, "q"), unknown]).is_none());
+        let within = Block::ToolResult {
+            tool_use_id: "t1".to_owned(),
+            is_error: false,
+            blocks: vec![other()],
+        };
+        let within = message(User, vec![within]);
+        let history = [text(User, "q"), call("t1"), within, text(Assistant, "a")];
+        assert!(written(&history).is_none());
     }
 }
