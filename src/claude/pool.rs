@@ -6,24 +6,22 @@
 //! system prompt, which its [`Print`] stands for. Whatever says something while it waits, or is not what is
 //! wanted, is ended; nobody waits for that. A thread of its own, `warm`, ends them and starts new ones.
 
+mod minder;
+
 use std::{
     collections::HashSet,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Sender, TrySendError, bounded};
 use hmac_sha256::Hash;
 
-use super::{
-    command::Session,
-    keeper::{Keeper, Launch},
-    worker::Worker,
-};
+pub(crate) use self::minder::Minder;
+use super::{keeper::Launch, worker::Worker};
 use crate::{
     config::Warm,
-    log, memory, processes,
+    memory, processes,
     session::{Key, Uuid},
 };
 
@@ -128,24 +126,9 @@ pub(crate) struct Ahead {
     pub(crate) generation: u64,
 }
 
-/// The thread of a pool.
-pub(crate) struct Minder {
-    pool: Arc<Pool>,
-    thread: JoinHandle<()>,
-}
-
 /// How long a turn waits for its process to come from the one before. It comes as soon as the client has
 /// all of the answer, which is about when it can ask again.
 const COMING_WAIT: Duration = Duration::from_millis(250);
-
-/// How often those that wait are looked at.
-const ROUND: Duration = Duration::from_secs(1);
-
-/// Memory is looked at more seldom: that reads all of /proc.
-const ROUNDS_PER_WEIGHING: u32 = 5;
-
-/// How long the CLI may take to exit by itself; it takes about 60 ms.
-const EXIT_WAIT: Duration = Duration::from_millis(500);
 
 /// More orders than ever wait: one for each run that ends, and one for each process.
 const ORDERS_MAX: usize = 256;
@@ -172,12 +155,7 @@ impl Pool {
             orders: orders_in,
         });
         let own = Arc::clone(&pool);
-        let thread = thread::Builder::new().name("warm".to_owned());
-        let thread = thread.spawn(move || own.mind(&orders))?;
-        let minder = Minder {
-            pool: Arc::clone(&pool),
-            thread,
-        };
+        let minder = Minder::start(own, orders)?;
         Ok((pool, minder))
     }
 
@@ -316,131 +294,6 @@ impl Pool {
         // A process that a panic lost was ended by its drop.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// The thread.
-    fn mind(&self, orders: &Receiver<Order>) {
-        let mut round = 0_u32;
-        let mut next_round = Instant::now() + ROUND;
-        loop {
-            // Whatever is locked in a match stays so to its end.
-            let is_empty = self.lock().kept.is_empty();
-            let order = match is_empty {
-                true => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                false => orders.recv_deadline(next_round),
-            };
-            match order {
-                Ok(Order::End(kept)) => end(vec![*kept]),
-                Ok(Order::Start(ahead)) => self.started_ahead(*ahead),
-                Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(Order::Look) | Err(RecvTimeoutError::Timeout) => {}
-            }
-            // However many orders come.
-            if Instant::now() < next_round {
-                continue;
-            }
-            next_round = Instant::now() + ROUND;
-            round = round.wrapping_add(1);
-            let useless = self.lock().take_useless();
-            end(useless);
-            if round.is_multiple_of(ROUNDS_PER_WEIGHING) {
-                self.weigh();
-            }
-        }
-        let mut inner = self.lock();
-        inner.budget = Budget { limits: None };
-        let mut left = std::mem::take(&mut inner.kept);
-        drop(inner);
-        for order in orders.try_iter() {
-            if let Order::End(kept) = order {
-                left.push(*kept);
-            }
-        }
-        end(left);
-    }
-
-    /// Ends the longest unused until the rest fits the memory they may have.
-    fn weigh(&self) {
-        let Some(limits) = self.lock().budget.limits else {
-            return;
-        };
-        let resident = processes::resident_of_trees(&self.pids());
-        let mut total: u64 = resident.values().sum();
-        let allowed = allowed_kib(limits, total);
-        let mut heavy = Vec::new();
-        let mut inner = self.lock();
-        while total > allowed
-            && let Some(kept) = inner.take_oldest()
-        {
-            let own = resident.get(&kept.worker.pid()).copied();
-            total = total.saturating_sub(own.unwrap_or_default());
-            heavy.push(kept);
-        }
-        drop(inner);
-        if !heavy.is_empty() {
-            log::info(
-                "processes that waited were ended to save memory",
-                &[("ended", &heavy.len()), ("allowed_kib", &allowed)],
-            );
-        }
-        end(heavy);
-    }
-
-    fn started_ahead(&self, ahead: Ahead) {
-        let Some(limits) = self.lock().budget.limits else {
-            return;
-        };
-        let resident: u64 = processes::resident_of_trees(&self.pids()).values().sum();
-        let fits = resident + USUAL_KIB <= allowed_kib(limits, resident);
-        let is_there = {
-            let inner = self.lock();
-            let full = inner.kept.len() >= limits.max_processes;
-            let of_tenant = |it: &Kept| it.work == Work::Any && it.tenant == ahead.tenant;
-            full || inner
-                .kept
-                .iter()
-                .any(|it| of_tenant(it) && it.print == ahead.print)
-        };
-        if is_there || !fits {
-            return;
-        }
-        let Ahead {
-            tenant,
-            print,
-            mut launch,
-            generation,
-        } = ahead;
-        let session = Uuid::random();
-        Session::New(session).add_to(&mut launch);
-        let Ok(keeper) = Keeper::start() else { return };
-        let started = Worker::start(keeper, &launch, Vec::new());
-        // The request that needs one tells what is wrong.
-        let Ok(worker) = started else { return };
-        let mut useless = Vec::new();
-        let mut inner = self.lock();
-        // One of another kind of request, or from before a change.
-        while let Some(at) = inner
-            .kept
-            .iter()
-            .position(|it| it.work == Work::Any && it.tenant == tenant)
-        {
-            useless.push(inner.kept.swap_remove(at));
-        }
-        let kept = Kept {
-            worker,
-            session,
-            tenant,
-            print,
-            work: Work::Any,
-            since: Instant::now(),
-            generation,
-        };
-        match generation == inner.generation {
-            true => inner.kept.push(kept),
-            false => useless.push(kept),
-        }
-        drop(inner);
-        end(useless);
-    }
 }
 
 impl Kept {
@@ -492,33 +345,6 @@ impl Inner {
             .map_or(Duration::ZERO, |it| it.idle_timeout);
         let useless = |it: &mut Kept| it.since.elapsed() >= idle || !it.worker.is_resting();
         self.kept.extract_if(.., useless).collect()
-    }
-}
-
-impl Minder {
-    /// Ends all that wait, and the thread.
-    pub(crate) fn close(self) {
-        if self.pool.orders.send(Order::Close).is_ok() {
-            // A panic there was already reported by its own thread.
-            drop(self.thread.join());
-        }
-    }
-}
-
-/// Has them end by themselves at the same time, then sees to it.
-fn end(mut kept: Vec<Kept>) {
-    for it in &mut kept {
-        it.worker.close_stdin();
-    }
-    for mut it in kept {
-        it.worker.wait_exit(EXIT_WAIT);
-        let (ended, _) = it.worker.end();
-        if ended.left_over > 0 {
-            log::error(
-                "processes of a CLI that waited could not be ended",
-                &[("tenant", &it.tenant), ("left", &ended.left_over)],
-            );
-        }
     }
 }
 

@@ -4,14 +4,22 @@
 //! early failure keeps its HTTP status. After that the client sees a ping at once and after every
 //! [`SILENCE`] without an event, queued or running: OpenClaw counts only real events as life.
 
+mod encoder;
+mod response;
+
 use std::{
     io,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use self::response::{request_id_header, with_time_in_words};
+pub(crate) use self::{
+    encoder::Encoder,
+    response::{error_response, json},
+};
 use super::{flight::Pilot, kept::Place, limits, route::Format};
 use crate::{
-    api::{AnswerEvent, ApiError, ErrorKind, anthropic, openai, responses},
+    api::{AnswerEvent, ApiError, ErrorKind, anthropic, openai},
     claude::event::RateLimit,
     http::{AnswerHeader, HangUp, Limit, Reply, Response, Stream},
     session::Continuity,
@@ -22,10 +30,6 @@ const HEAD_WAIT: Duration = Duration::from_secs(5);
 
 /// The longest silence on an open stream. A provider of OpenClaw's may have a `timeoutSeconds` of 8.
 const SILENCE: Duration = Duration::from_secs(5);
-
-/// The longest `Retry-After` that the official SDKs obey: told a longer one, they ask again within
-/// seconds, unless `x-should-retry` forbids it.
-const SDK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// The answer of one request on its way out. Dropped unfinished, the client sees a 500 or a
 /// visibly broken stream.
@@ -47,41 +51,6 @@ pub(crate) struct Answer {
     out: Vec<u8>,
     arrived: Instant,
     last_sent: Instant,
-}
-
-/// How the client wants it, and what is needed to write it so.
-pub(crate) enum Encoder {
-    AnthropicStream(anthropic::StreamEncoder),
-    AnthropicWhole(anthropic::Collector),
-    /// A number, which is sent by [`Answer::send`].
-    Count,
-    OpenAiStream(openai::StreamEncoder),
-    OpenAiWhole(openai::Collector),
-    ResponsesStream(responses::StreamEncoder),
-    ResponsesWhole(responses::Collector),
-}
-
-impl Encoder {
-    /// Whether the answer is a stream of events.
-    pub(super) fn streams(&self) -> bool {
-        matches!(
-            self,
-            Encoder::AnthropicStream(_) | Encoder::OpenAiStream(_) | Encoder::ResponsesStream(_)
-        )
-    }
-
-    /// The text of an answer that may be kept; no other format goes on from an id.
-    fn said(&self) -> String {
-        match self {
-            Encoder::ResponsesStream(encoder) => encoder.said(),
-            Encoder::ResponsesWhole(collector) => collector.said(),
-            Encoder::AnthropicStream(_)
-            | Encoder::AnthropicWhole(_)
-            | Encoder::Count
-            | Encoder::OpenAiStream(_)
-            | Encoder::OpenAiWhole(_) => String::new(),
-        }
-    }
 }
 
 /// Whether to wait for a client that takes nothing at the moment.
@@ -469,53 +438,6 @@ impl Answer {
         headers.extend(self.continuity.map(|it| (SESSION, it.name().into())));
         headers.extend(self.limits.iter().cloned());
         headers
-    }
-}
-
-/// An error as a whole response in the caller's format.
-pub(crate) fn error_response(format: Format, error: &ApiError, request_id: &str) -> Response {
-    let (status, body) = match format {
-        Format::Anthropic => anthropic::error(error, request_id),
-        Format::OpenAi => openai::error(error),
-    };
-    let response = json(status, body).header(request_id_header(format), request_id.to_owned());
-    match error.retry_after {
-        Some(after) => {
-            let response = response.header("retry-after", seconds(after).to_string());
-            match after > SDK_PATIENCE {
-                true => response.header("x-should-retry", "false"),
-                false => response,
-            }
-        }
-        None => response,
-    }
-}
-
-/// Rounded up: a client that comes back a moment early is refused again.
-fn seconds(after: Duration) -> u128 {
-    after.as_millis().div_ceil(1000)
-}
-
-/// An error inside a stream has no headers. OpenClaw reads the time from these words as well.
-fn with_time_in_words(error: &ApiError) -> ApiError {
-    let mut error = error.clone();
-    if let Some(after) = error.retry_after {
-        error.message += &format!("; try again in {} seconds", seconds(after));
-    }
-    error
-}
-
-/// A whole response in JSON.
-pub(crate) fn json(status: u16, body: Vec<u8>) -> Response {
-    Response::new(status)
-        .header("content-type", "application/json")
-        .body(body)
-}
-
-fn request_id_header(format: Format) -> &'static str {
-    match format {
-        Format::Anthropic => "request-id",
-        Format::OpenAi => "x-request-id",
     }
 }
 
