@@ -6,7 +6,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
-    api::ScriptedApi,
+    api::{ScriptedApi, begins_as},
     cli::{VERSION, real_cli},
     client::Response,
     fake_cli::FakeCli,
@@ -147,6 +147,7 @@ fn conversation_goes_on_whatever_happens_to_its_process() {
     let mut gateway = Setup::with_real_cli(&api).start();
     let undisturbed = Setup::with_real_cli(&undisturbed_api).start();
     let (mut chat, mut same) = (Chat::of("alpha"), Chat::of("alpha"));
+    let mut before = Value::Null;
     for number in 0..20 {
         let expect = match (number, number % 5) {
             (0, _) => "fresh",
@@ -175,6 +176,12 @@ fn conversation_goes_on_whatever_happens_to_its_process() {
             assert_eq!(got, want, "turn {number}");
         }
         assert_eq!(got.len(), want.len(), "turn {number}");
+        // Nor does anything keep the API from reading it from its cache.
+        let now = api.last_prompt().body;
+        if number > 0 {
+            begins_as(&before, &now);
+        }
+        before = now;
     }
 }
 

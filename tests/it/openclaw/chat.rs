@@ -1,8 +1,7 @@
 //! A long chat of a real OpenClaw, with restarts of the gateway in between.
 
-use serde_json::Value;
-
 use super::*;
+use crate::api::begins_as;
 
 #[test]
 fn chat_goes_on_over_restarts_and_a_new_one_begins_anew() {
@@ -57,30 +56,6 @@ fn chat_goes_on_over_restarts_and_a_new_one_begins_anew() {
     let shown = model.last_prompt();
     assert!(shown.mentions("question-11.") && !shown.mentions("question-1."));
     assert!(!shown.mentions("answer-10."));
-}
-
-/// What the API has read of one request is how the next begins, so that it can be read from its cache.
-#[track_caller]
-fn begins_as(before: &Value, after: &Value) {
-    let [before, after] = [before, after].map(without_breakpoints);
-    assert_eq!(before["tools"], after["tools"]);
-    assert_eq!(before["system"], after["system"]);
-    let messages = |body: &Value| body["messages"].as_array().cloned().unwrap_or_default();
-    let (old, new) = (messages(&before), messages(&after));
-    assert_eq!(old, new[..old.len()]);
-}
-
-/// Where the cache may be cut is marked in each request anew.
-fn without_breakpoints(body: &Value) -> Value {
-    match body {
-        Value::Object(entries) => {
-            let kept = entries.iter().filter(|(name, _)| *name != "cache_control");
-            let kept = kept.map(|(name, it)| (name.clone(), without_breakpoints(it)));
-            Value::Object(kept.collect())
-        }
-        Value::Array(items) => items.iter().map(without_breakpoints).collect(),
-        other => other.clone(),
-    }
 }
 
 /// How the history of the newest run reached the model.
