@@ -3,14 +3,17 @@
 use std::{
     io::{self, Read},
     os::fd::{AsFd, BorrowedFd},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{FileType, Mode, OFlags, ResolveFlags},
+};
 
-use super::{NAME, frame::Piece};
+use super::{NAME, frame::Piece, policy::File};
 use crate::{
     claude::keeper::{Exit, Keeper, Launch, Running},
     config::Tenant,
@@ -95,6 +98,18 @@ impl Whereabouts {
         }
     }
 
+    /// Looks whether a command may name these files. In a container they are the tenant's own. On this machine the
+    /// instance's command has the gateway's rights, and a run must not get at files through it that it does not see.
+    ///
+    /// # Errors
+    /// Why not, for the model to read.
+    pub(super) fn check_files(&self, tenant: &Tenant, files: &[File<'_>]) -> Result<(), String> {
+        match self {
+            Whereabouts::Container { .. } => Ok(()),
+            Whereabouts::Local { .. } => files.iter().try_for_each(|it| check_file(tenant, it)),
+        }
+    }
+
     /// Runs `openclaw` with these words. What it says goes to `sink` as it comes.
     ///
     /// # Errors
@@ -148,6 +163,54 @@ impl Whereabouts {
             }
         }
     }
+}
+
+/// URLs, and what lies in the tenant's own folders; OpenClaw looks again when it reads (its media roots).
+fn check_file(tenant: &Tenant, file: &File<'_>) -> Result<(), String> {
+    let File {
+        flag,
+        value,
+        is_media,
+    } = file;
+    if !is_media {
+        return Err(format!(
+            "{flag} names a file of the machine that the gateway runs on; it is only for instances in containers"
+        ));
+    }
+    if ["http://", "https://"]
+        .iter()
+        .any(|it| value.starts_with(it))
+    {
+        return Ok(());
+    }
+    let path = Path::new(value);
+    let mounted = tenant.mounts.iter().filter(|it| it.host == it.inside);
+    let folders = tenant.working_dir.iter().chain(mounted.map(|it| &it.host));
+    let is_there = |folder: &PathBuf| {
+        path.strip_prefix(folder)
+            .is_ok_and(|below| is_plain_file(folder, below))
+    };
+    match folders.into_iter().any(is_there) {
+        true => Ok(()),
+        false => Err(format!(
+            "{flag} takes a URL, or the whole path of a file in your own folders with no link on the way"
+        )),
+    }
+}
+
+/// Over no link: a run makes its own.
+fn is_plain_file(folder: &Path, below: &Path) -> bool {
+    let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let file = rustix::fs::open(folder, dir, Mode::empty()).and_then(|folder| {
+        let file = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::openat2(&folder, below, file, Mode::empty(), resolve)
+    });
+    let stat = file.and_then(|it| rustix::fs::fstat(&it));
+    // Another name of a file from elsewhere would be a link as well.
+    stat.is_ok_and(|it| {
+        FileType::from_raw_mode(it.st_mode) == FileType::RegularFile && it.st_nlink == 1
+    })
 }
 
 /// Passes on no more than there may be.

@@ -10,6 +10,7 @@ mod frame;
 mod instance;
 pub(crate) mod policy;
 mod server;
+mod settings;
 
 use std::{ffi::OsString, path::Path};
 

@@ -294,8 +294,7 @@ impl Shared {
             }
         };
         let mut sink = |piece: Piece| piece.write(&mut &*stream);
-        let ran = self.run((&config, tenant), &words, &mut sink);
-        let command = format!("{} {}", allowed.category, allowed.command);
+        let ran = self.run((&config, tenant), (&words, &allowed.files), &mut sink);
         let (took, code) = (
             started.elapsed().as_millis(),
             ran.as_ref().copied().unwrap_or(1),
@@ -304,7 +303,7 @@ impl Shared {
             "an `openclaw` command",
             &[
                 ("tenant", &tenant),
-                ("command", &command.trim_end()),
+                ("command", &allowed.command),
                 ("exit", &code),
                 ("ms", &took),
             ],
@@ -322,9 +321,10 @@ impl Shared {
     fn run(
         &self,
         (config, name): (&Config, &str),
-        words: &[String],
+        (words, files): (&[String], &[policy::File<'_>]),
         sink: &mut super::instance::Sink<'_>,
     ) -> Result<i32, String> {
+        let tenant = config.tenant(name)?;
         let limit = config.relay.as_ref().map_or(PATIENCE, |it| it.timeout);
         let known = lock(&self.known).get(name).cloned();
         let has_said = Cell::new(false);
@@ -335,6 +335,7 @@ impl Shared {
         if let Some((at, place)) = known
             && at.elapsed() < KNOWN_FOR
         {
+            place.check_files(tenant, files)?;
             let ran = place.run(words, limit, &mut sink);
             // It may have been made anew; but what has begun must not be done twice.
             if ran.is_ok() || has_said.get() || !place.is_gone() {
@@ -343,6 +344,7 @@ impl Shared {
         }
         let place = Arc::new(Whereabouts::find(&config.tenants, name)?);
         lock(&self.known).insert(name.to_owned(), (Instant::now(), Arc::clone(&place)));
+        place.check_files(tenant, files)?;
         place.run(words, limit, &mut sink)
     }
 }

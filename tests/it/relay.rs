@@ -84,8 +84,50 @@ fn what_is_not_for_runs_is_refused_with_the_reason() {
     check(
         "echo ran",
         "openclaw config set models.providers.anthropic.baseUrl http://elsewhere",
-        "openclaw: `models` is how you and your instance are reached; it is not for runs (1)",
+        "openclaw: `models` is not for runs to change; there are: agents, bindings, broadcast, channels, cron, messages, session, ui (1)",
     );
+}
+
+/// The instance's command has the gateway's rights: it must not read for a run what the run does not see.
+#[test]
+fn files_of_this_machine_are_named_only_in_the_tenants_own_folder() {
+    let dir = TempDir::new();
+    let (own, secret) = (dir.create_dir("own"), dir.write("secret.png", "secret"));
+    let picture = dir.write("own/a.png", "a");
+    std::os::unix::fs::symlink(&secret, own.join("link.png")).unwrap();
+    std::os::unix::fs::symlink(dir.path(), own.join("out")).unwrap();
+    fs::hard_link(&secret, own.join("hard.png")).unwrap();
+    let send = |path: &str| format!("openclaw message send --target x --media {path}");
+    let inside = |name: &str| send(&own.join(name).display().to_string());
+    for (command, ran) in [
+        (inside("a.png"), true),
+        (send("https://example.com/a.png"), true),
+        (send(&secret.display().to_string()), false),
+        (inside("link.png"), false),
+        (inside("out/secret.png"), false),
+        (inside("hard.png"), false),
+        (inside("../secret.png"), false),
+        (inside("none.png"), false),
+        (send("a.png"), false),
+        (
+            format!("openclaw cron scratch id --file {}", picture.display()),
+            false,
+        ),
+        (
+            format!("openclaw sessions --store {}", picture.display()),
+            false,
+        ),
+        (
+            format!("openclaw nodes screen record --out {}", picture.display()),
+            false,
+        ),
+    ] {
+        let (programs, fake) = script(&command);
+        let setup = Setup::with_cli(programs, fake.path()).working_dir("alpha", &own);
+        let gateway = with_instance(setup, "echo ran").start();
+        let answer = gateway.ask(LOCAL, &prompt("hi")).answer_text();
+        assert_eq!(answer == "ran (0)", ran, "{command}: {answer}");
+    }
 }
 
 #[test]

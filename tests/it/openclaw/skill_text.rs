@@ -1,10 +1,13 @@
-//! What openclaw-skill.md tells the model to run, held against the help of the real OpenClaw.
+//! What openclaw-skill.md tells the model to run, and what runs may run, held against the help of the real OpenClaw.
 
 use std::{collections::BTreeMap, process::Command, sync::Mutex, thread};
 
 use super::{install, modules, node};
 
 const TEXT: &str = include_str!("../../../openclaw-skill.md");
+
+/// What runs may give their instance, with every flag, and whether a value follows it.
+const LIST: &str = include_str!("../../../src/relay/commands.txt");
 
 /// The text is part of every request.
 const BYTES_MAX: usize = 4096;
@@ -56,6 +59,54 @@ fn every_command_and_flag_of_the_skill_text_exists() {
             assert!(has, "{words:?} has no {flag}:\n{help}");
         }
     }
+}
+
+/// Whoever takes a word for a flag's value that OpenClaw takes for a flag lets that one through unseen.
+#[test]
+fn every_flag_that_runs_may_use_takes_a_value_where_the_list_says_so() {
+    install();
+    let lines = LIST.lines().filter(|it| !it.starts_with('#'));
+    let list: BTreeMap<Vec<String>, &str> = lines
+        .filter_map(|it| it.split_once(':'))
+        .map(|(name, flags)| (name.split(' ').map(str::to_owned).collect(), flags))
+        .collect();
+    assert!(list.len() > 100, "{}", list.len());
+    let helps = helps(list.keys().cloned().collect());
+    for (words, flags) in &list {
+        let help = &helps[words];
+        let usage = help.split("Usage: ").nth(1).unwrap_or_default();
+        // A command that is not there shows the help of what is above it.
+        let name = words.last().unwrap();
+        let line = usage.lines().next().unwrap_or_default();
+        let mut names = line.split([' ', '|']);
+        assert!(names.any(|it| it == name), "{words:?}: {line}");
+        for flag in flags.split_whitespace() {
+            let name = flag.trim_end_matches(['=', '@', '~']);
+            let takes_one = name.len() < flag.len();
+            assert_eq!(
+                value_of(help, name),
+                Some(takes_one),
+                "{words:?} {flag}:\n{help}"
+            );
+        }
+    }
+}
+
+/// Whether a value must follow a flag; `None` where there is no such flag, or a value may be left out.
+fn value_of(help: &str, flag: &str) -> Option<bool> {
+    let mut lines = help.lines().filter(|it| it.starts_with("  -"));
+    lines.find_map(|line| {
+        // `  -m, --message <text>  What it is`
+        let declared = line.trim_start().split("  ").next()?;
+        let mut words = declared.split(' ');
+        words
+            .any(|it| it.trim_end_matches(',') == flag)
+            .then_some(())?;
+        match declared.contains('[') && !declared.contains('<') {
+            true => None,
+            false => Some(declared.contains('<')),
+        }
+    })
 }
 
 /// Every command in the table. A piece of code that does not begin with `openclaw` is a flag of the command before
