@@ -1,0 +1,114 @@
+//! A running HAProxy with the configuration that is shipped, before two gateways of a test.
+
+use std::{
+    io::Read,
+    net::{SocketAddr, TcpListener},
+    process::{Child, Command, Stdio},
+    sync::Arc,
+};
+
+use crate::{
+    client::Client,
+    gateway::{Gateway, Log},
+    process::say_skipped,
+    setup::Setup,
+    temp::TempDir,
+};
+
+const SHIPPED: &str = include_str!("../../../packaging/haproxy/haproxy.cfg");
+
+/// Dropping it kills it.
+pub(super) struct Proxy {
+    addr: SocketAddr,
+    child: Child,
+    pub(super) log: Arc<Log>,
+    _dir: TempDir,
+}
+
+/// What a gateway needs behind it, as README.md says.
+pub(super) fn behind_proxy(setup: Setup) -> Gateway {
+    setup
+        .fixed_port()
+        .set("server", "proxy_protocol_from: [127.0.0.2]")
+        .set("server", "drain_delay: 5000")
+        .start()
+}
+
+impl Proxy {
+    /// None, said loudly, where there is no HAProxy.
+    pub(super) fn start(one: &Gateway, two: &Gateway) -> Option<Proxy> {
+        if Command::new("haproxy").arg("-v").output().is_err() {
+            say_skipped(
+                "SKIPPED: tests of the HAProxy recipe: `haproxy` is missing, `apt-get install haproxy`",
+            );
+            return None;
+        }
+        let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let addr = free.local_addr().unwrap();
+        drop(free);
+        let mut text = SHIPPED.to_owned();
+        for (shipped, here) in [
+            ("bind :3456", format!("bind {addr}")),
+            ("10.0.0.11:3456", one.addr().to_string()),
+            ("10.0.0.12:3456", two.addr().to_string()),
+            ("# source 127.0.0.2", "source 127.0.0.2".to_owned()),
+        ] {
+            assert_eq!(text.matches(shipped).count(), 1, "{shipped}");
+            text = text.replace(shipped, &here);
+        }
+        let dir = TempDir::new();
+        let file = dir.write("haproxy.cfg", text);
+        let mut child = Command::new("haproxy")
+            .arg("-db")
+            .arg("-f")
+            .arg(file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Log::follow(child.stderr.take().unwrap());
+        let proxy = Proxy {
+            addr,
+            child,
+            log,
+            _dir: dir,
+        };
+        crate::process::wait_until(super::PATIENCE, "HAProxy to listen", || {
+            std::net::TcpStream::connect(addr).is_ok()
+        });
+        Some(proxy)
+    }
+
+    pub(super) fn client(&self) -> Client {
+        Client::new(self.addr)
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("HAProxy's log:\n{}", self.log.text());
+        }
+    }
+}
+
+/// Status and text of an answer, whole or streamed; `Err` with what came when it broke off.
+pub(super) fn answered(
+    client: &Client,
+    key: &str,
+    body: &serde_json::Value,
+) -> Result<(u16, String), String> {
+    let headers = [("x-api-key", key)];
+    let connection = client.open("POST", "/v1/messages", &headers, Some(body));
+    let mut answer = connection.answer();
+    let mut bytes = Vec::new();
+    let read = answer.read_to_end(&mut bytes);
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    match read {
+        Ok(_) => Ok((answer.status, text)),
+        Err(error) => Err(format!("{error}: {text}")),
+    }
+}
