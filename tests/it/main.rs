@@ -33,6 +33,7 @@ mod http_input;
 mod instances;
 mod keeper;
 mod kit;
+mod manifests;
 mod openclaw;
 mod operation;
 mod proxied;

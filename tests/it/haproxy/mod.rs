@@ -244,6 +244,10 @@ fn drained(
     let in_flight = InFlight::begin(tenant, clients, client, &hosts[home]);
     signal(hosts[home].gateway.pid(), "TERM");
     wait_for_return(tenant, clients, client, (hosts, 1 - home));
+    // So nothing comes any more when it stops listening.
+    let leaving = &hosts[home].gateway;
+    assert!(!leaving.log().contains("stopping"), "{}", leaving.log());
+    signal(leaving.pid(), "TERM");
     hosts[home]
         .gateway
         .log_contains("stopping: no new connections");

@@ -30,19 +30,23 @@ pub(super) fn behind_proxy(setup: Setup) -> Gateway {
     setup
         .fixed_port()
         .set("server", "proxy_protocol_from: [127.0.0.2]")
-        .set("server", "drain_delay: 5000")
+        // A test ends it by a second signal when it has seen what happens meanwhile.
+        .set("server", "drain_delay: 600000")
         .start()
 }
 
 impl Proxy {
     /// None, said loudly, where there is no HAProxy.
     pub(super) fn start(one: &Gateway, two: &Gateway) -> Option<Proxy> {
-        if Command::new("haproxy").arg("-v").output().is_err() {
+        // Debian's is not on the path of everybody.
+        let names = ["haproxy", "/usr/sbin/haproxy"];
+        let has = |name: &&str| Command::new(name).arg("-v").output().is_ok();
+        let Some(program) = names.into_iter().find(has) else {
             say_skipped(
                 "SKIPPED: tests of the HAProxy recipe: `haproxy` is missing, `apt-get install haproxy`",
             );
             return None;
-        }
+        };
         let free = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let addr = free.local_addr().unwrap();
         drop(free);
@@ -58,7 +62,7 @@ impl Proxy {
         }
         let dir = TempDir::new();
         let file = dir.write("haproxy.cfg", text);
-        let mut child = Command::new("haproxy")
+        let mut child = Command::new(program)
             .arg("-db")
             .arg("-f")
             .arg(file)
