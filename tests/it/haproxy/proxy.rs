@@ -35,6 +35,11 @@ pub(super) fn behind_proxy(setup: Setup) -> Gateway {
         .start()
 }
 
+/// As the file says it of a gateway on HAProxy's own host.
+fn beside(gateway: &Gateway) -> String {
+    format!("{} source 127.0.0.2", gateway.addr())
+}
+
 impl Proxy {
     /// None, said loudly, where there is no HAProxy.
     pub(super) fn start(one: &Gateway, two: &Gateway) -> Option<Proxy> {
@@ -53,9 +58,8 @@ impl Proxy {
         let mut text = SHIPPED.to_owned();
         for (shipped, here) in [
             ("bind :3456", format!("bind {addr}")),
-            ("10.0.0.11:3456", one.addr().to_string()),
-            ("10.0.0.12:3456", two.addr().to_string()),
-            ("# source 127.0.0.2", "source 127.0.0.2".to_owned()),
+            ("\"${CCGW_ONE-10.0.0.11:3456}\"", beside(one)),
+            ("\"${CCGW_TWO-10.0.0.12:3456}\"", beside(two)),
         ] {
             assert_eq!(text.matches(shipped).count(), 1, "{shipped}");
             text = text.replace(shipped, &here);
