@@ -6,7 +6,7 @@ use crate::{
     fake_cli::FakeCli,
     gateway::{key_of, prompt},
     process::{signal, wait_until},
-    setup::Setup,
+    setup::{Setup, manage},
     temp::TempDir,
 };
 
@@ -20,13 +20,15 @@ fn gateway_that_is_about_to_stop_says_so_and_serves_on() {
         .set("server", "drain_delay: 600000")
         .start();
     assert_eq!(gateway.health()["status"], "ok");
-    signal(gateway.pid(), "TERM");
+    let said = manage(&gateway.dir, &["drain"]);
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("nothing new in 600 s"), "{said}");
     gateway.log_contains("leaving: /health says so");
     let health = gateway.client().get("/health", &[]);
     assert_eq!(health.status, 503, "{}", health.text());
     assert_eq!(health.json()["status"], "draining");
     assert_eq!(gateway.ask("alpha", &prompt("x")).answer_text(), "hello");
-    // A second signal does not wait any longer.
+    // A signal now does not wait any longer.
     signal(gateway.pid(), "TERM");
     assert_eq!(gateway.wait().code(), Some(0));
 }
