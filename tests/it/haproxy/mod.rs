@@ -21,7 +21,7 @@ use crate::{
     client::{Answer, Client},
     fake_cli::{FakeCli, Gate},
     gateway::{Gateway, MODEL, key_of, prompt, streaming},
-    process::{signal, wait_until},
+    process::{DEAD_WITHIN, signal, wait_until, wait_until_gone},
     setup::Setup,
     sse::SseReader,
     temp::TempDir,
@@ -336,6 +336,43 @@ fn conversation_goes_on_at_the_other_gateway_and_comes_back() {
     assert_eq!(chat.ask(&client, "sixth"), "warm");
     assert!(home.log().contains("request=req_"), "it is at home again");
     assert_eq!(api.prompts().len(), 6);
+}
+
+#[test]
+fn client_that_leaves_ends_its_run_behind_the_proxy_too() {
+    let hosts = [Host::start(), Host::start()];
+    let Some(proxy) = Proxy::start(&hosts[0].gateway, &hosts[1].gateway) else {
+        return;
+    };
+    let (client, clients) = (proxy.client(), Clients::default());
+    let home = &hosts[home_of("alpha", &clients, &client, &hosts)];
+    let _gate = home.fake.gate();
+    let key = key_of("alpha");
+    for how in ["wait", "open"] {
+        let id = clients.id();
+        let body = streaming(&prompt(&format!("{how} id={id};")));
+        let headers = [("x-api-key", &*key)];
+        let connection = client.open("POST", "/v1/messages", &headers, Some(&body));
+        wait_until(PATIENCE, "the run", || home.has(&id));
+        drop(connection);
+        wait_until_gone(DEAD_WITHIN, &home.gateway.mark_of("alpha"));
+    }
+}
+
+/// A body much larger than HAProxy's buffers, which pass it on in pieces.
+#[test]
+fn large_request_goes_through_the_proxy_whole() {
+    let hosts = [Host::start(), Host::start()];
+    let Some(proxy) = Proxy::start(&hosts[0].gateway, &hosts[1].gateway) else {
+        return;
+    };
+    let id = "large";
+    let body = prompt(&format!("{} id={id};", "quick ".repeat(500_000)));
+    let (status, text) = answered(&proxy.client(), &key_of("alpha"), &body).unwrap();
+    assert_eq!(status, 200, "{text}");
+    assert!(text.contains("did-large"), "{text}");
+    let prompts = [hosts[0].fake.prompts(), hosts[1].fake.prompts()].concat();
+    assert!(prompts.iter().any(|it| it.len() > 3_000_000));
 }
 
 /// The file's own words about what each gateway needs are a configuration.
