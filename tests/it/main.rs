@@ -38,6 +38,7 @@ mod openclaw;
 mod operation;
 mod proxied;
 mod random;
+mod readme;
 mod real_cli;
 mod real_cli_count;
 mod real_cli_isolation;
