@@ -1,6 +1,6 @@
 //! The daemon's life: starts every thread in order, waits for signals, ends every thread in order.
 //!
-//! What an orderly end (SIGTERM or SIGINT) promises: no new connection is taken; what waits in the
+//! What an orderly end (SIGTERM or SIGINT) promises, after `server.drain_delay` where there is one: no new connection is taken; what waits in the
 //! queue is answered 503; a run that finishes within `cli.drain_timeout` is answered in full; what
 //! is left then is told so and ended with all its processes. A second signal skips the waiting.
 
@@ -227,6 +227,7 @@ impl Threads {
             minder,
             reload: _,
         } = self;
+        take_leave(&gateway, signals);
         listener.stop_accepting();
         gateway.start_draining();
         let drain = gateway.served().config.cli.drain_timeout;
@@ -261,6 +262,19 @@ impl Threads {
     }
 }
 
+/// Serves on for a while, so that proxies see by `/health` that there will soon be nobody.
+fn take_leave(gateway: &Gateway, signals: &Receiver<i32>) {
+    let Some(delay) = gateway.served().config.server.drain_delay else {
+        return;
+    };
+    gateway.start_leaving();
+    log::info(
+        "leaving: /health says so, requests are still taken",
+        &[("delay_ms", &delay.as_millis())],
+    );
+    wait_for_end(signals, &never(), Some(Instant::now() + delay));
+}
+
 /// The public listener, which gives every whole request to `requests`.
 fn listen(gateway: &Arc<Gateway>, requests: Sender<Box<Request>>) -> Result<Listener, String> {
     let config = &gateway.served().config;
@@ -272,6 +286,7 @@ fn listen(gateway: &Arc<Gateway>, requests: Sender<Box<Request>>) -> Result<List
         limits: parts::limits_of(&config.server),
         error_body: Gateway::listener_error,
         answer_headers: Box::new(move |head| heading.answer_headers(head)),
+        is_proxy: parts::is_proxy(&config.server),
         reserved_fds: OTHER_FDS + FDS_PER_RUN * (config.cli.max_concurrent + waiting),
     };
     let admit = move |head: &_, peer| admitting.admit(head, peer);

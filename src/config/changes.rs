@@ -81,6 +81,8 @@ impl Changes {
             body_timeout,
             write_timeout,
             cors_origins,
+            proxy_protocol_from,
+            drain_delay,
         } = &new.server;
         let was = &old.server;
         self.at_restart("server.port", *port == was.port);
@@ -99,6 +101,9 @@ impl Changes {
         let same = *write_timeout == was.write_timeout;
         self.at_once("server.write_timeout", same);
         self.at_once("server.cors_origins", *cors_origins == was.cors_origins);
+        let same = *proxy_protocol_from == was.proxy_protocol_from;
+        self.at_restart("server.proxy_protocol_from", same);
+        self.at_once("server.drain_delay", *drain_delay == was.drain_delay);
     }
 
     fn in_cli(&mut self, was: &Cli, new: &Cli) {
@@ -237,6 +242,8 @@ impl Config {
             body_timeout,
             write_timeout,
             cors_origins,
+            proxy_protocol_from: _,
+            drain_delay,
         } = self.server;
         let server = Server {
             port: old.server.port,
@@ -249,6 +256,8 @@ impl Config {
             body_timeout,
             write_timeout,
             cors_origins,
+            proxy_protocol_from: old.server.proxy_protocol_from.clone(),
+            drain_delay,
         };
         Config { server, ..self }
     }
@@ -333,6 +342,7 @@ mod tests {
             "warm" => "off",
             "parallel" => "wait",
             "max_body_bytes" => "4096",
+            "proxy_protocol_from" => "[10.0.0.0/8]",
             "read_only" => "[/elsewhere]",
             "max_processes" => "99",
             "max_file_bytes" => "9999999",

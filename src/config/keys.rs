@@ -34,6 +34,8 @@ pub(super) const SERVER: Keys = Keys {
         "body_timeout",
         "write_timeout",
         "cors_origins",
+        "proxy_protocol_from",
+        "drain_delay",
     ],
 };
 

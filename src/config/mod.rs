@@ -17,6 +17,7 @@ mod isolation;
 mod key;
 mod keys;
 mod moment;
+mod network;
 mod problems;
 mod relay;
 mod secret;

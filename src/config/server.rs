@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::cors::{self, CorsOrigins};
 use super::keys;
+use super::network::{self, Network};
 use super::problems::Reported;
 use super::section::{Reader, Section};
 use super::tenant::Tenant;
@@ -29,7 +30,14 @@ pub(crate) struct Server {
     pub(crate) write_timeout: Duration,
     /// Which web pages may read answers.
     pub(crate) cors_origins: CorsOrigins,
+    /// Proxies, which say by the PROXY protocol for whom they connect.
+    pub(crate) proxy_protocol_from: Vec<Network>,
+    /// How long it serves on after it was told to stop, while `/health` says so.
+    pub(crate) drain_delay: Option<Duration>,
 }
+
+/// Each connection's address is compared with all of these.
+const PROXIES_MAX: usize = 100;
 
 /// The address under which containers reach the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +69,13 @@ pub(super) fn read<'t>(
     let body_timeout = s.get("body_timeout", Duration::from_secs(60), millis);
     let write_timeout = s.get("write_timeout", Duration::from_secs(30), millis);
     let cors_origins = cors::read(&mut s, tenants);
+    let proxies = s.list(
+        "proxy_protocol_from",
+        ("an address", "addresses"),
+        PROXIES_MAX,
+        network::parse,
+    );
+    let drain_delay = s.read("drain_delay", millis);
     Ok(Server {
         port: port?,
         host: host?,
@@ -72,6 +87,8 @@ pub(super) fn read<'t>(
         body_timeout: body_timeout?,
         write_timeout: write_timeout?,
         cors_origins: cors_origins?,
+        proxy_protocol_from: proxies?.unwrap_or_default(),
+        drain_delay: drain_delay?.map(|(delay, _)| delay),
     })
 }
 

@@ -53,7 +53,11 @@ impl Desk {
             },
             ("POST", "/reload", _) => self.reload(),
             ("POST", "/drain", _) => match self.orders.try_send(Order::Drain) {
-                Ok(()) => (202, json!({"draining": true})),
+                Ok(()) => {
+                    let delay = self.gateway.served().config.server.drain_delay;
+                    let delay = delay.map(|it| it.as_secs_f32());
+                    (202, json!({"draining": true, "delay_s": delay}))
+                }
                 Err(_) => failed(503, "the gateway is busy with another order, or ending"),
             },
             _ => {

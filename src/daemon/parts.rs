@@ -75,6 +75,12 @@ fn stand_in() -> Result<Program, String> {
     })
 }
 
+/// Who says by the PROXY protocol for whom it connects.
+pub(super) fn is_proxy(server: &config::Server) -> http::IsProxy {
+    let proxies = server.proxy_protocol_from.clone();
+    Box::new(move |address| proxies.iter().any(|it| it.contains(address)))
+}
+
 /// The listener's limits that may change while it listens.
 pub(crate) fn tunable(server: &config::Server) -> http::Tunable {
     http::Tunable {

@@ -7,8 +7,13 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Gateway, Request, auth};
-use crate::claude::{probe, program::Kind};
+use super::{Gateway, Request, answer::json, auth};
+use crate::{
+    claude::{probe, program::Kind},
+    http::Response,
+};
+
+const OK: &str = "ok";
 
 #[derive(Serialize)]
 struct Health<'a> {
@@ -94,7 +99,8 @@ struct TenantHealth<'a> {
 }
 
 impl Gateway {
-    pub(super) fn health(&self, request: &Request) -> Vec<u8> {
+    /// 503 for a gateway that is about to stop, so that what asks sends no more requests here.
+    pub(super) fn health(&self, request: &Request) -> Response {
         let counts = self.scheduler.counts();
         let served = self.served();
         // A page in a browser on this machine comes from loopback too, and is not the operator.
@@ -132,8 +138,12 @@ impl Gateway {
             queued: counts.queued,
             details,
         };
+        let status = match health.status {
+            OK => 200,
+            _ => 503,
+        };
         // Plain structs with string keys always serialise.
-        serde_json::to_vec(&health).unwrap_or_default()
+        json(status, serde_json::to_vec(&health).unwrap_or_default())
     }
 
     pub(crate) fn busy(&self) -> Busy {
@@ -166,9 +176,9 @@ impl Gateway {
     }
 
     fn status(&self) -> &'static str {
-        match self.draining.load(Ordering::Acquire) {
+        match self.leaving.load(Ordering::Acquire) {
             true => "draining",
-            false => "ok",
+            false => OK,
         }
     }
 

@@ -43,7 +43,7 @@ use std::{
 };
 
 use self::{
-    answer::{error_response, json},
+    answer::error_response,
     auth::Keys,
     continuity::Conversations,
     flight::Flights,
@@ -93,6 +93,8 @@ pub(crate) struct Gateway {
     writers: Writers,
     last_reload: Mutex<Option<LastReload>>,
     started: Instant,
+    /// Told to stop, and still serving.
+    leaving: AtomicBool,
     draining: AtomicBool,
 }
 
@@ -142,6 +144,7 @@ impl Gateway {
             writers: Writers::default(),
             last_reload: Mutex::default(),
             started: Instant::now(),
+            leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }
     }
@@ -234,7 +237,7 @@ impl Gateway {
             Ok(Route::Responses) => return self.ask(request, Format::OpenAi, parse::responses),
             Ok(Route::Models) => lookup::models(&head),
             Ok(Route::Model(id)) => lookup::model(&head, id),
-            Ok(Route::Health) => Ok(json(200, self.health(&request))),
+            Ok(Route::Health) => Ok(self.health(&request)),
             Ok(Route::Options(methods)) => Ok(self.options(&head, methods)),
             // `admit` has refused these; should it ever not, so does this.
             Err(error) => Err(error),
@@ -243,7 +246,12 @@ impl Gateway {
         request.reply.send(response);
     }
 
+    pub(crate) fn start_leaving(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
     pub(crate) fn start_draining(&self) {
+        self.start_leaving();
         self.draining.store(true, Ordering::Release);
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with, sockopt};
 
+use super::head::Refusal;
 use super::socket::Socket;
 use super::{Limits, Tunable};
 
@@ -90,6 +91,8 @@ pub(super) struct Seats {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seat {
     Guest(IpAddr),
+    /// A proxy's, for which no address is counted before it has said whose it is.
+    Proxy,
     TurnedAway,
 }
 
@@ -98,6 +101,15 @@ pub(super) enum Seat {
 pub(super) enum Full {
     Total,
     Address,
+}
+
+impl Full {
+    pub(super) fn refusal(self) -> Refusal {
+        match self {
+            Full::Total => Refusal::new(503, "too many connections; try again in a moment"),
+            Full::Address => Refusal::new(429, "too many connections from your address"),
+        }
+    }
 }
 
 impl Seats {
@@ -122,13 +134,34 @@ impl Seats {
         if self.taken >= self.max {
             return Err(Full::Total);
         }
+        self.count(address)?;
+        self.taken += 1;
+        Ok(Seat::Guest(address))
+    }
+
+    pub(super) fn take_for_proxy(&mut self) -> Result<Seat, Full> {
+        if self.taken >= self.max {
+            return Err(Full::Total);
+        }
+        self.taken += 1;
+        Ok(Seat::Proxy)
+    }
+
+    /// Counts a proxy's connection under the address that it is for.
+    pub(super) fn introduce(&mut self, seat: &mut Seat, client: IpAddr) -> Result<(), Full> {
+        let address = counted_as(client);
+        self.count(address)?;
+        *seat = Seat::Guest(address);
+        Ok(())
+    }
+
+    fn count(&mut self, address: IpAddr) -> Result<(), Full> {
         let count = self.per_address.get(&address).copied().unwrap_or(0);
         if count >= self.max_per_address {
             return Err(Full::Address);
         }
         self.per_address.insert(address, count + 1);
-        self.taken += 1;
-        Ok(Seat::Guest(address))
+        Ok(())
     }
 
     /// A place for a connection that only gets to know that there is none.
@@ -139,11 +172,16 @@ impl Seats {
     }
 
     pub(super) fn leave(&mut self, seat: Seat) {
-        let Seat::Guest(address) = seat else {
-            self.turned_away -= 1;
-            return;
+        let address = match seat {
+            Seat::TurnedAway => {
+                self.turned_away -= 1;
+                return;
+            }
+            Seat::Proxy => None,
+            Seat::Guest(address) => Some(address),
         };
         self.taken -= 1;
+        let Some(address) = address else { return };
         if let Some(count) = self.per_address.get_mut(&address) {
             *count -= 1;
             if *count == 0 {
@@ -191,6 +229,26 @@ mod tests {
         assert_eq!(seats.take(c), Ok(Seat::Guest(c)));
         seats.leave(second);
         assert_eq!(seats.per_address.len(), 1);
+    }
+
+    #[test]
+    fn seats_of_proxies_count_for_whom_they_are() {
+        let mut seats = seats(3, 1);
+        let client = [1, 1, 1, 1].into();
+        let (mut first, mut second) = (
+            seats.take_for_proxy().unwrap(),
+            seats.take_for_proxy().unwrap(),
+        );
+        assert_eq!(seats.introduce(&mut first, client), Ok(()));
+        assert_eq!(seats.introduce(&mut second, client), Err(Full::Address));
+        assert_eq!((first, second), (Seat::Guest(client), Seat::Proxy));
+        assert_eq!(seats.take(client), Err(Full::Address));
+        seats.leave(first);
+        assert_eq!(seats.introduce(&mut second, client), Ok(()));
+        seats.leave(second);
+        assert_eq!((seats.taken, seats.per_address.len()), (0, 0));
+        seats.max = 0;
+        assert_eq!(seats.take_for_proxy(), Err(Full::Total));
     }
 
     #[test]

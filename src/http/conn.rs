@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 use rustix::event::epoll::EventFlags;
 
-use super::accept::Seat;
+use super::accept::{Seat, Seats};
 use super::budget::Budget;
 use super::hangup::HangUp;
 use super::head::{Head, Persistence, Refusal, Scanner};
@@ -19,7 +19,7 @@ use super::reply::Request;
 use super::response::Response;
 use super::slab::Key;
 use super::socket::{Received, Socket};
-use super::{Admit, AnswerHeaders, ErrorBody, Limits, Refused};
+use super::{Admit, AnswerHeaders, ErrorBody, IsProxy, Limits, Refused};
 
 /// One read while a head is awaited: enough for most, and little to keep if the peer pipelines.
 const HEAD_READ_BYTES: usize = 16 * 1024;
@@ -40,6 +40,8 @@ pub(super) struct Service {
     pub(super) requests: Sender<Box<Request>>,
     pub(super) error_body: ErrorBody,
     pub(super) answer_headers: AnswerHeaders,
+    pub(super) is_proxy: IsProxy,
+    pub(super) seats: Seats,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) bodies: Budget,
     /// The time of the current round of the loop.
@@ -66,6 +68,8 @@ pub(super) struct Conn {
 }
 
 pub(super) enum Phase {
+    /// A new one of a proxy, which has not said yet for whom it is.
+    Introduction,
     /// Between two requests.
     Idle,
     /// New, or in the middle of a head.
@@ -125,13 +129,17 @@ impl Conn {
         seat: Seat,
         service: &Service,
     ) -> Conn {
+        let phase = match seat {
+            Seat::Proxy => Phase::Introduction,
+            Seat::Guest(_) | Seat::TurnedAway => Phase::Head(Scanner::default()),
+        };
         Conn {
             key,
             socket: Arc::new(socket),
             peer,
             seat,
             registered: None,
-            phase: Phase::Head(Scanner::default()),
+            phase,
             deadline: service.deadline(service.limits.head_timeout),
             input: Vec::new(),
             served: 0,
@@ -213,7 +221,9 @@ impl Conn {
     pub(super) fn on_drain(&mut self) {
         match self.phase {
             Phase::Idle => self.phase = Phase::Closed,
-            Phase::Head(_) if self.input.is_empty() => self.phase = Phase::Closed,
+            Phase::Head(_) | Phase::Introduction if self.input.is_empty() => {
+                self.phase = Phase::Closed
+            }
             _ => {}
         }
     }
@@ -271,7 +281,7 @@ impl Conn {
 
     fn read(&mut self, buffer: &mut [u8], cx: &mut Service) {
         let window = match self.phase {
-            Phase::Idle | Phase::Head(_) => HEAD_READ_BYTES.min(buffer.len()),
+            Phase::Idle | Phase::Head(_) | Phase::Introduction => HEAD_READ_BYTES.min(buffer.len()),
             _ => buffer.len(),
         };
         match (self.socket.receive(&mut buffer[..window]), &mut self.phase) {

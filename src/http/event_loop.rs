@@ -10,9 +10,8 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 
-use super::accept::{Accepted, Acceptor, Full, MAX_TURNED_AWAY, Seats};
+use super::accept::{Accepted, Acceptor, Full, MAX_TURNED_AWAY};
 use super::conn::{Conn, Service};
-use super::head::Refusal;
 use super::mailbox::{Inbox, Order};
 use super::slab::{Key, Slab};
 use super::socket::{Socket, timespec};
@@ -36,7 +35,6 @@ pub(super) struct EventLoop {
     /// `None` when no more connections are taken.
     acceptor: Option<Acceptor>,
     accept_again: Option<Instant>,
-    seats: Seats,
     conns: Slab<Conn>,
     service: Service,
     inbox: Inbox,
@@ -54,12 +52,7 @@ pub(super) fn max_places(max_connections: usize) -> usize {
 }
 
 impl EventLoop {
-    pub(super) fn new(
-        acceptor: Acceptor,
-        service: Service,
-        seats: Seats,
-        inbox: Inbox,
-    ) -> io::Result<EventLoop> {
+    pub(super) fn new(acceptor: Acceptor, service: Service, inbox: Inbox) -> io::Result<EventLoop> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(
             &epoll,
@@ -77,7 +70,6 @@ impl EventLoop {
             epoll,
             acceptor: Some(acceptor),
             accept_again: None,
-            seats,
             conns: Slab::new(),
             last_sweep: service.now,
             service,
@@ -158,9 +150,13 @@ impl EventLoop {
     }
 
     fn welcome(&mut self, socket: Socket, peer: SocketAddr) {
-        match self.seats.take(peer.ip()) {
+        let service = &mut self.service;
+        let seat = match (service.is_proxy)(peer.ip()) {
+            true => service.seats.take_for_proxy(),
+            false => service.seats.take(peer.ip()),
+        };
+        match seat {
             Ok(seat) => {
-                let service = &self.service;
                 let key = self
                     .conns
                     .insert(|key| Conn::new(key, (socket, peer), seat, service));
@@ -172,19 +168,15 @@ impl EventLoop {
 
     /// Says why there is no place. Beyond a number of such connections, not even that.
     fn turn_away(&mut self, socket: Socket, peer: SocketAddr, full: Full) {
-        let Some(seat) = self.seats.turn_away() else {
+        let Some(seat) = self.service.seats.turn_away() else {
             return;
         };
         let service = &mut self.service;
         let key = self
             .conns
             .insert(|key| Conn::new(key, (socket, peer), seat, service));
-        let refusal = match full {
-            Full::Total => Refusal::new(503, "too many connections; try again in a moment"),
-            Full::Address => Refusal::new(429, "too many connections from your address"),
-        };
         if let Some(conn) = self.conns.get_mut(key) {
-            conn.refuse(&refusal, None, service);
+            conn.refuse(&full.refusal(), None, service);
         }
         self.settle(key);
     }
@@ -234,7 +226,7 @@ impl EventLoop {
             match order {
                 Order::Limits(limits) => {
                     self.service.limits.tune(limits);
-                    self.seats.tune(limits);
+                    self.service.seats.tune(limits);
                     continue;
                 }
                 Order::Close(end) => self.end = Some(end),
@@ -306,7 +298,7 @@ impl EventLoop {
 
     fn remove(&mut self, key: Key) {
         if let Some(conn) = self.conns.remove(key) {
-            self.seats.leave(conn.seat);
+            self.service.seats.leave(conn.seat);
         }
     }
 

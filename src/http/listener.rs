@@ -50,19 +50,21 @@ impl Listener {
         let local_addr = acceptor.local_addr()?;
         let (mailbox, inbox) = Mailbox::new(max_places(limits.max_connections))?;
         let mailbox = Arc::new(mailbox);
+        let seats = Seats::new(&limits, turned_away);
         let service = Service {
             limits,
             admit: Box::new(admit),
             requests,
             error_body: config.error_body,
             answer_headers: config.answer_headers,
+            is_proxy: config.is_proxy,
+            seats,
             mailbox: Arc::clone(&mailbox),
             bodies: Budget::new(limits.max_body_bytes.saturating_mul(BODIES_AT_ONCE)),
             now: Instant::now(),
             output: Vec::new(),
         };
-        let seats = Seats::new(&limits, turned_away);
-        let event_loop = EventLoop::new(acceptor, service, seats, inbox)?;
+        let event_loop = EventLoop::new(acceptor, service, inbox)?;
         let thread = thread::Builder::new()
             .name("loop".into())
             .spawn(|| event_loop.run())?;

@@ -15,6 +15,7 @@ mod event_loop;
 mod fields;
 mod hangup;
 mod head;
+mod introduction;
 mod listener;
 mod mailbox;
 mod receive;
@@ -27,7 +28,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub(crate) use hangup::HangUp;
@@ -44,6 +45,7 @@ pub(crate) struct ListenerConfig {
     /// Makes the answers that the listener gives on its own.
     pub(crate) error_body: ErrorBody,
     pub(crate) answer_headers: AnswerHeaders,
+    pub(crate) is_proxy: IsProxy,
     /// File descriptors to leave for the rest of the process, up to half of what it may have.
     pub(crate) reserved_fds: usize,
 }
@@ -53,6 +55,9 @@ pub(crate) type ErrorBody = fn(&Refused<'_>) -> Response;
 
 /// Tells by a request's head which headers every answer to it carries, errors and streams included.
 pub(crate) type AnswerHeaders = Box<dyn Fn(&Head) -> Vec<AnswerHeader> + Send>;
+
+/// Tells whether connections from an address begin with the PROXY protocol.
+pub(crate) type IsProxy = Box<dyn Fn(IpAddr) -> bool + Send>;
 
 /// A request, or a connection, that the listener refuses by itself.
 pub(crate) struct Refused<'a> {

@@ -1,6 +1,7 @@
 //! One connection's input: bytes in, complete requests out to the workers.
 
 use std::mem;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use super::conn::{After, Conn, Phase, Service, Watch};
 use super::fields::Framing;
 use super::hangup::HangUp;
 use super::head::{self, Expectation, Head, Persistence, Refusal, Scanner};
+use super::introduction::{self, Introduction, NotIntroduced};
 use super::reply::{Exchange, Reply, Request};
 use super::response::Response;
 
@@ -62,6 +64,7 @@ impl Conn {
         while used < bytes.len() {
             let rest = &bytes[used..];
             let count = match self.phase {
+                Phase::Introduction => self.take_introduction(rest, cx),
                 Phase::Idle | Phase::Head(_) => self.take_head(rest, cx),
                 Phase::Body(_) => self.take_body(rest, cx),
                 Phase::Discard { left } => self.discard(rest, left, cx),
@@ -72,6 +75,27 @@ impl Conn {
                 break;
             }
             used += count;
+        }
+        used
+    }
+
+    /// From here on the peer is whom the proxy has named.
+    fn take_introduction(&mut self, bytes: &[u8], cx: &mut Service) -> usize {
+        let (used, client) = match introduction::read(bytes) {
+            Ok(Introduction::More) => return 0,
+            Ok(Introduction::Whole(used, client)) => (used, client),
+            Err(NotIntroduced) => {
+                self.refuse(&not_introduced(self.peer), None, cx);
+                return bytes.len();
+            }
+        };
+        self.phase = Phase::Head(Scanner::default());
+        if let Some(client) = client {
+            self.peer = client;
+            if let Err(full) = cx.seats.introduce(&mut self.seat, client.ip()) {
+                self.refuse(&full.refusal(), None, cx);
+                return bytes.len();
+            }
         }
         used
     }
@@ -257,6 +281,15 @@ fn max_body(head: &Head, cx: &Service) -> u64 {
         "GET" | "HEAD" | "OPTIONS" => 0,
         _ => cx.limits.max_body_bytes as u64,
     }
+}
+
+fn not_introduced(peer: SocketAddr) -> Refusal {
+    let ip = peer.ip();
+    let text = format!(
+        "server.proxy_protocol_from holds {ip}, so connections from there must begin with the PROXY protocol \
+         (HAProxy: `send-proxy-v2`, `check-send-proxy`)"
+    );
+    Refusal::new(400, text)
 }
 
 fn no_room() -> Refusal {

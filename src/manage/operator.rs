@@ -104,8 +104,13 @@ pub(crate) fn run(command: &Command) -> Result<bool, String> {
             say.ok(&format!("reloaded; changes: {changes}"));
         }
         Command::Drain => {
-            gateway.post("/drain")?;
-            say.ok("it takes nothing new, and ends when what runs is done");
+            let said = gateway.post("/drain")?;
+            match said["delay_s"].as_f64() {
+                Some(delay) => say.ok(&format!(
+                    "/health says that it is about to stop; it takes nothing new in {delay} s, and ends when what runs is done"
+                )),
+                None => say.ok("it takes nothing new, and ends when what runs is done"),
+            }
         }
         Command::Top => return top::run(&gateway),
     }

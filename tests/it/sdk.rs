@@ -85,14 +85,15 @@ fn python() -> PathBuf {
     Path::new(DIR).join(".venv/bin/python")
 }
 
-fn has_python() -> bool {
+pub(crate) fn has_python() -> bool {
     let probe = Command::new("python3")
         .args(["-c", "import ensurepip, venv"])
         .output();
     probe.is_ok_and(|it| it.status.success())
 }
 
-fn pip_install(dir: &Path) -> Result<(), String> {
+/// Makes `.venv` in a directory by its requirements.txt.
+pub(crate) fn pip_install(dir: &Path) -> Result<(), String> {
     let run = |command: &mut Command| {
         let output = command
             .current_dir(dir)
@@ -102,7 +103,7 @@ fn pip_install(dir: &Path) -> Result<(), String> {
         output.status.success().then_some(()).ok_or(said)
     };
     run(Command::new("python3").args(["-m", "venv", "--clear", ".venv"]))?;
-    run(Command::new(python()).args([
+    run(Command::new(dir.join(".venv/bin/python")).args([
         "-m",
         "pip",
         "install",

@@ -178,6 +178,18 @@ impl Setup {
         self
     }
 
+    /// One more tenant, like the others but for its name.
+    pub(crate) fn and(mut self, name: &'static str) -> Setup {
+        let mark = (MARK.to_owned(), format!("{}-{name}", self.mark));
+        self.tenants.push(Tenant {
+            name,
+            env: vec![mark],
+            working_dir: None,
+            lines: Vec::new(),
+        });
+        self
+    }
+
     fn tenant(&mut self, name: &str) -> &mut Tenant {
         self.tenants
             .iter_mut()

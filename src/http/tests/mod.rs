@@ -2,6 +2,7 @@
 
 mod close;
 mod limits;
+mod proxies;
 mod requests;
 mod streams;
 
@@ -38,6 +39,8 @@ fn start_with(limits: Limits, queue: usize) -> Server {
             Some(mark) => vec![("x-mark", mark.to_owned().into())],
             None => Vec::new(),
         }),
+        // Nobody connects from there without being told to.
+        is_proxy: Box::new(|address| address == IpAddr::from([127, 0, 0, 2])),
         reserved_fds: 0,
     };
     let (sender, requests) = bounded(queue);
