@@ -73,7 +73,13 @@ pub(super) const SKILLS: Keys = Keys {
 
 pub(super) const SANDBOX: Keys = Keys {
     section: "sandbox",
-    names: &["read_only", "max_processes", "max_file_bytes"],
+    names: &[
+        "read_only",
+        "max_processes",
+        "max_file_bytes",
+        "memory_bytes",
+        "cpu_weight",
+    ],
 };
 
 pub(super) const RELAY: Keys = Keys {
@@ -94,6 +100,8 @@ pub(super) const TENANT: Keys = Keys {
         "config_dir",
         "isolation",
         "mounts",
+        "memory_bytes",
+        "cpu_weight",
         "env",
     ],
 };

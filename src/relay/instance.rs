@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::{NAME, frame::Piece};
 use crate::{
-    claude::keeper::{Exit, Keeper, Launch, Running},
+    claude::keeper::{self, Exit, Keeper, Launch, Running},
     config::Tenant,
     docker::{self, Engine},
     manage::found::Found,
@@ -143,6 +143,7 @@ impl Whereabouts {
                     env,
                     cwd: state_dir.clone(),
                     wrapped_in: 0,
+                    limits: keeper::Limits::default(),
                 };
                 run_here(&launch, limit, &mut Bounded::new(sink))
             }

@@ -27,6 +27,7 @@ mod api_with_real_cli;
 mod architecture;
 mod config_check;
 mod control;
+mod control_groups;
 mod http_connection;
 mod http_input;
 mod instances;

@@ -20,7 +20,7 @@ use std::{
 use self::enter::Limits;
 pub(crate) use self::enter::main as enter;
 use self::mounts::{Mount, Mounts};
-use super::keeper::Launch;
+use super::keeper::{self, Launch};
 use crate::{config, relay};
 
 /// What this machine has for runs to be confined by. Found once, when it is first asked for.
@@ -221,7 +221,11 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
     args.push(ENTRY.into());
     args.push("enter".into());
     let limits = Limits {
-        processes: room.sandbox.max_processes,
+        processes: match keeper::count_processes() {
+            // The kernel would count the other runs and the container of this user too.
+            true => enter::PROCESSES_MAX,
+            false => room.sandbox.max_processes,
+        },
         file: room.sandbox.max_file_bytes,
         user: room.user,
     };
@@ -236,6 +240,7 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
         env: environment(launch.env, room),
         cwd: "/".into(),
         wrapped_in: OWN_PROCESSES,
+        limits: launch.limits,
     })
 }
 

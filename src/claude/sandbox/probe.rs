@@ -15,7 +15,7 @@ use super::{
     namespaces,
 };
 use crate::claude::{
-    keeper::{Keeper, Launch},
+    keeper::{self, Keeper, Launch},
     worker::Worker,
 };
 
@@ -120,6 +120,7 @@ fn try_it(bwrap: &Bwrap) -> Result<(), String> {
         env: Vec::new(),
         cwd: "/".into(),
         wrapped_in: super::OWN_PROCESSES,
+        limits: keeper::Limits::default(),
     };
     let keeper = Keeper::start().map_err(|it| it.to_string())?;
     let mut worker =
