@@ -213,9 +213,12 @@ fn settled(place: Place) -> Result<Place, String> {
     Ok(place)
 }
 
+/// What makes them possible.
+const ADVICE: &str = "a service has groups of its own with `Delegate=yes`";
+
 /// On v2 the daemon has to make way for the groups of the runs first.
 fn unified(own: &Path) -> Result<Place, String> {
-    let text = |it: io::Error| it.to_string();
+    let text = |it: io::Error| format!("{it}; {ADVICE}");
     let base = match own.file_name() {
         Some(name) if name == OWN => own.parent().unwrap_or(own),
         _ => own,
@@ -232,7 +235,12 @@ fn unified(own: &Path) -> Result<Place, String> {
     let pid = std::process::id().to_string();
     let inner = base.join(OWN);
     if own == base {
-        let _ = fs::create_dir(&inner);
+        match fs::create_dir(&inner) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(format!("{}: {}", inner.display(), text(error)));
+            }
+            _ => {}
+        }
         group::write(&inner, "cgroup.procs", &pid).map_err(text)?;
     }
     let names: Vec<String> = controllers
@@ -243,9 +251,7 @@ fn unified(own: &Path) -> Result<Place, String> {
         if own == base && group::write(base, "cgroup.procs", &pid).is_ok() {
             let _ = fs::remove_dir(&inner);
         }
-        return Err(format!(
-            "{error}; a service has groups of its own with `Delegate=yes`"
-        ));
+        return Err(text(error));
     }
     Ok(Place {
         dir: base.to_owned(),

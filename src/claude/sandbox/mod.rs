@@ -6,6 +6,7 @@
 //! and the user that the run has, and becomes the CLI.
 
 mod enter;
+mod etc;
 mod mounts;
 mod probe;
 
@@ -14,11 +15,12 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use self::enter::Limits;
 pub(crate) use self::enter::main as enter;
+use self::etc::Etc;
 use self::mounts::{Mount, Mounts};
 use super::keeper::{self, Launch};
 use crate::{config, relay};
@@ -38,6 +40,7 @@ pub(crate) struct Bwrap {
     program: PathBuf,
     entry: PathBuf,
     features: Features,
+    etc: Arc<Etc>,
     /// What of the system runs see.
     system: Vec<Mount>,
 }
@@ -170,10 +173,11 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
     let program = fs::canonicalize(&launch.program)
         .map_err(|it| format!("{}: {it}", launch.program.display()))?;
     let mut mounts = Mounts::new(&bwrap.system);
+    mounts.read_only_at(&bwrap.etc.current(), etc::INSIDE.into())?;
     mounts.read_only_at(&bwrap.entry, ENTRY.into())?;
     if let Some(socket) = room.relay {
         let command = Path::new(COMMANDS).join(relay::NAME);
-        mounts.read_only_at(&bwrap.entry, command)?;
+        mounts.link(Path::new(ENTRY), command);
         mounts.read_only_at(socket, RELAY.into())?;
     }
     mounts::program(&mut mounts, &program, value_of(&launch.env, "PATH"))?;
