@@ -17,6 +17,7 @@ mod isolation;
 mod key;
 mod keys;
 mod moment;
+pub(crate) mod privacy;
 mod problems;
 mod relay;
 mod secret;

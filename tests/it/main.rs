@@ -28,6 +28,7 @@ mod architecture;
 mod config_check;
 mod control;
 mod control_groups;
+mod full_disk;
 mod http_connection;
 mod http_input;
 mod instances;
