@@ -78,6 +78,7 @@ fn announce_isolation(gateway: &Arc<Gateway>) -> io::Result<()> {
     let announce = move || {
         gateway.end_left_over();
         gateway.announce_isolation();
+        gateway.announce_limits();
     };
     let thread = std::thread::Builder::new().name("sandbox".to_owned());
     thread.spawn(announce).map(drop)
@@ -105,6 +106,8 @@ impl Threads {
         };
         let skill_text = parts::skill_text(&config.cli.skill_file)?;
         let state = parts::state()?;
+        // Before the first keeper, which asks the CLI for its version.
+        keeper::set_up_groups(state.path());
         let base_env = parts::base_env(&state);
         let prepared = Prepared {
             config: Arc::clone(&config),

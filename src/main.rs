@@ -122,6 +122,7 @@ fn serve(path: Option<&Path>, demo: Demo) -> ExitCode {
         }
     }
     let file = path.unwrap_or(Path::new("config.yaml"));
+    let mended = config::privacy::make_private(file);
     let read_at = watch::look(file);
     let (loaded, source) = match load(path) {
         Ok(loaded) => loaded,
@@ -129,7 +130,7 @@ fn serve(path: Option<&Path>, demo: Demo) -> ExitCode {
     };
     memory::give_large_blocks_back();
     log::start();
-    for notice in &loaded.notices {
+    for notice in mended.iter().chain(&loaded.notices) {
         log::warn(notice, &[]);
     }
     let ended = daemon::serve(loaded.config, (file, read_at), &source, demo);

@@ -5,6 +5,8 @@
     reason = "the C library's allocator is set up by a C function; there is no safe wrapper"
 )]
 
+use std::path::{Path, PathBuf};
+
 /// To be called once, before there are threads.
 ///
 /// glibc's allocator raises its threshold for blocks of their own up to 32 MiB as it sees large ones
@@ -22,24 +24,51 @@ pub(crate) fn give_large_blocks_back() {
 /// What new processes could still have, in KiB: of the machine (proc(5), `MemAvailable`), and of the control
 /// group where that has less (cgroup v2). `None` when the kernel does not say.
 pub(crate) fn available_kib() -> Option<u64> {
+    let machine = of_machine("MemAvailable:")?;
+    let groups = groups().into_iter().filter_map(|group| {
+        let (max, current) = (
+            number(&group, "memory.max")?,
+            number(&group, "memory.current")?,
+        );
+        let given_back = read(&group, "memory.stat").map_or(0, |it| reclaimable(&it));
+        Some(max.saturating_sub(current.saturating_sub(given_back)) / 1024)
+    });
+    Some(groups.fold(machine, u64::min))
+}
+
+/// What all processes together may have, in KiB, as [`available_kib`].
+pub(crate) fn total_kib() -> Option<u64> {
+    let machine = of_machine("MemTotal:")?;
+    let groups = groups().into_iter();
+    let limits = groups.filter_map(|it| Some(number(&it, "memory.max")? / 1024));
+    Some(limits.fold(machine, u64::min))
+}
+
+fn of_machine(name: &str) -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let machine = meminfo
-        .lines()
-        .find_map(|it| it.strip_prefix("MemAvailable:"))?;
-    let machine = machine.split_whitespace().next()?.parse().ok()?;
-    Some(group_kib().map_or(machine, |group| group.min(machine)))
+    let value = meminfo.lines().find_map(|it| it.strip_prefix(name))?;
+    value.split_whitespace().next()?.parse().ok()
+}
+
+/// The control group of this process and those around it: the limit of a service is that of all groups in its own.
+fn groups() -> Vec<PathBuf> {
+    const ROOT: &str = "/sys/fs/cgroup";
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let Some(path) = own.lines().find_map(|it| it.strip_prefix("0::/")) else {
+        return Vec::new();
+    };
+    let own = Path::new(ROOT).join(path);
+    let groups = own.ancestors().take_while(|it| it.starts_with(ROOT));
+    groups.map(Path::to_owned).collect()
+}
+
+fn read(group: &Path, file: &str) -> Option<String> {
+    std::fs::read_to_string(group.join(file)).ok()
 }
 
 /// `None` where there is no limit.
-fn group_kib() -> Option<u64> {
-    let own = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = own.lines().find_map(|it| it.strip_prefix("0::/"))?;
-    let group = std::path::Path::new("/sys/fs/cgroup").join(path);
-    let read = |file: &str| std::fs::read_to_string(group.join(file)).ok();
-    let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
-    let (max, current) = (number("memory.max")?, number("memory.current")?);
-    let given_back = read("memory.stat").map_or(0, |it| reclaimable(&it));
-    Some(max.saturating_sub(current.saturating_sub(given_back)) / 1024)
+fn number(group: &Path, file: &str) -> Option<u64> {
+    read(group, file)?.trim().parse().ok()
 }
 
 /// What of a control group's memory the kernel takes back before it runs short, in bytes: files that are cached count

@@ -94,13 +94,17 @@ pub(super) fn sessions() {
         bare.push(process.ask());
         kept.push(process.ask());
         process.end();
-        let mut chat = Chat::new(format!("round {round}"));
-        fresh.push(chat.ask(&cold, "fresh"));
+        let mut chat = fresh_pair(
+            (api, &home, round),
+            [
+                (Some(&cold), &mut fresh),
+                (confined.as_ref().map(|it| &it.0), &mut confined_fresh),
+            ],
+        );
         resumed.push(chat.ask(&cold, "resumed"));
         chat.messages[0] = message("user", "never said before");
         reseeded.push(chat.ask(&cold, "reseeded"));
-        if let Some((cold, warm)) = &confined {
-            confined_fresh.push(Chat::new(format!("round {round}")).ask(cold, "fresh"));
+        if let Some((_, warm)) = &confined {
             let mut chat = Chat::new(format!("round {round}"));
             chat.ask(warm, "fresh");
             confined_warm.push(chat.ask(warm, "warm"));
@@ -158,6 +162,27 @@ pub(super) fn sessions() {
     row("real CLI: chat of 20 turns", &mut with, "<= 0.35 x that");
     drop((cold, warm));
     fs::remove_dir_all(home).unwrap();
+}
+
+/// A first answer outside and inside of a sandbox, each after the same: a process of the CLI's that came and went. Each
+/// is the first one in every other round. Returns the chat outside.
+fn fresh_pair(
+    (api, home, round): (u16, &Path, usize),
+    mut pair: [(Option<&Gateway>, &mut Vec<Duration>); 2],
+) -> Chat {
+    let mut chats = Vec::new();
+    for place in [round % 2, 1 - round % 2] {
+        let mut before = Process::start(api, home);
+        before.ask();
+        before.end();
+        let mut chat = Chat::new(format!("round {round}"));
+        let (gateway, times) = &mut pair[place];
+        if let Some(gateway) = gateway {
+            times.push(chat.ask(gateway, "fresh"));
+        }
+        chats.insert(place.min(chats.len()), chat);
+    }
+    chats.swap_remove(0)
 }
 
 fn start(api: u16, home: &Path, (isolation, warm): (&str, &str)) -> Gateway {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    keeper::Launch,
+    keeper::{self, Launch},
     program::{Kind, Program},
 };
 use crate::{
@@ -135,6 +135,7 @@ pub(crate) fn launch(recipe: &Recipe<'_>, prompt: &Prompt) -> Launch {
         env: environment(recipe, &prompt.parameters),
         cwd: recipe.place.working_dir.clone(),
         wrapped_in: 0,
+        limits: keeper::Limits::default(),
     }
 }
 
@@ -180,6 +181,7 @@ pub(crate) fn trial_launch(
         env,
         cwd: dir.to_owned(),
         wrapped_in: 0,
+        limits: keeper::Limits::default(),
     }
 }
 

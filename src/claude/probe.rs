@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    keeper::{Keeper, Launch},
+    keeper::{self, Keeper, Launch},
     program::{Kind, Program, is_safe},
     trial,
     worker::Worker,
@@ -208,6 +208,7 @@ fn ask(program: &Program, env: Vec<(OsString, OsString)>, cwd: &Path) -> Option<
         env,
         cwd: cwd.to_owned(),
         wrapped_in: 0,
+        limits: keeper::Limits::default(),
     };
     let keeper = Keeper::start().ok()?;
     let mut worker = Worker::start(keeper, &launch, Vec::new()).ok()?;

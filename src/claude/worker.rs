@@ -20,7 +20,7 @@ pub(crate) use self::lines::LineTooLong;
 use self::lines::{Fill, Lines, Pipe};
 use super::{
     input::INTERRUPT,
-    keeper::{Ended, Exit, Keeper, Launch, NotStarted, Running},
+    keeper::{Ended, Excess, Exit, Keeper, Launch, NotStarted, Running},
 };
 
 /// A running CLI. End it with [`Worker::end`]; dropping it ends it too.
@@ -149,6 +149,11 @@ impl Worker {
     pub(crate) fn send(&mut self, input: &[u8]) {
         self.unsent.extend_from_slice(input);
         self.write_stdin();
+    }
+
+    /// How often it was held to its limits.
+    pub(crate) fn excess(&self) -> Excess {
+        self.running.excess()
     }
 
     pub(crate) fn pid(&self) -> i32 {

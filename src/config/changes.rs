@@ -161,12 +161,17 @@ impl Changes {
             read_only,
             max_processes,
             max_file_bytes,
+            memory_bytes,
+            cpu_weight,
         } = new;
         self.at_once("sandbox.read_only", *read_only == was.read_only);
         let same = *max_processes == was.max_processes;
         self.at_once("sandbox.max_processes", same);
         let same = *max_file_bytes == was.max_file_bytes;
         self.at_once("sandbox.max_file_bytes", same);
+        let same = *memory_bytes == was.memory_bytes;
+        self.at_once("sandbox.memory_bytes", same);
+        self.at_once("sandbox.cpu_weight", *cpu_weight == was.cpu_weight);
     }
 }
 
@@ -188,6 +193,8 @@ fn tenant(old: &[Tenant], new: &Tenant) -> Option<(String, Vec<&'static str>)> {
         config_dir,
         isolation,
         mounts,
+        memory_bytes,
+        cpu_weight,
         env,
     } = new;
     let was = old.iter().find(|it| it.name == *name)?;
@@ -199,6 +206,8 @@ fn tenant(old: &[Tenant], new: &Tenant) -> Option<(String, Vec<&'static str>)> {
         ("config_dir", *config_dir == was.config_dir),
         ("isolation", *isolation == was.isolation),
         ("mounts", *mounts == was.mounts),
+        ("memory_bytes", *memory_bytes == was.memory_bytes),
+        ("cpu_weight", *cpu_weight == was.cpu_weight),
         ("env", *env == was.env),
     ];
     let others = parts.into_iter().filter(|(_, same)| !same);
@@ -301,8 +310,8 @@ mod tests {
         check(TWO, variable, "tenant a changed (env)", &[]);
         check(
             TWO,
-            "tenants: [{name: a, api_key: key-of-x, container: c, working_dir: /w, config_dir: private}, {name: b, api_key_sha256: '0000000000000000000000000000000000000000000000000000000000000000'}]",
-            "tenant a changed (api_key, container, working_dir, config_dir); tenant b changed (api_key)",
+            "tenants: [{name: a, api_key: key-of-x, container: c, working_dir: /w, config_dir: private, memory_bytes: 0, cpu_weight: 50}, {name: b, api_key_sha256: '0000000000000000000000000000000000000000000000000000000000000000'}]",
+            "tenant a changed (api_key, container, working_dir, config_dir, memory_bytes, cpu_weight); tenant b changed (api_key)",
             &[],
         );
         check(
@@ -346,6 +355,7 @@ mod tests {
             "read_only" => "[/elsewhere]",
             "max_processes" => "99",
             "max_file_bytes" => "9999999",
+            "memory_bytes" => "999999999",
             "max_per_tenant" => "2",
             _ => "7",
         };

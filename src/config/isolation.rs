@@ -45,6 +45,35 @@ pub(crate) struct Sandbox {
     pub(crate) max_processes: u64,
     /// The largest file that a run may write.
     pub(crate) max_file_bytes: u64,
+    pub(crate) memory_bytes: Memory,
+    pub(crate) cpu_weight: u64,
+}
+
+/// How much memory one run may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// Half of what there is.
+    Auto,
+    Bytes(u64),
+    Unlimited,
+}
+
+/// The CLI alone takes 150 to 230 MB.
+const MEMORY_MIN: u64 = 256 << 20;
+
+pub(super) fn parse_memory(text: &str) -> Result<Memory, String> {
+    match text {
+        "auto" => Ok(Memory::Auto),
+        "0" => Ok(Memory::Unlimited),
+        _ => number(text, MEMORY_MIN..=u64::MAX >> 2)
+            .map(Memory::Bytes)
+            .map_err(|it| format!("{it}, auto, or 0 for no limit")),
+    }
+}
+
+/// As the kernel has it (cgroups(7), `cpu.weight`).
+pub(super) fn parse_weight(text: &str) -> Result<u64, String> {
+    number(text, 1..=10_000)
 }
 
 /// A folder of this machine under the name that runs see it by.
@@ -70,10 +99,14 @@ pub(super) fn read<'t>(
     let max_file_bytes = s.get("max_file_bytes", 2 << 30, |text| {
         number(text, 1 << 20..=u64::MAX >> 1)
     });
+    let memory_bytes = s.get("memory_bytes", Memory::Auto, parse_memory);
+    let cpu_weight = s.get("cpu_weight", 100, parse_weight);
     Ok(Sandbox {
         read_only: read_only?.unwrap_or_default(),
         max_processes: max_processes?,
         max_file_bytes: max_file_bytes?,
+        memory_bytes: memory_bytes?,
+        cpu_weight: cpu_weight?,
     })
 }
 

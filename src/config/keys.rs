@@ -75,7 +75,13 @@ pub(super) const SKILLS: Keys = Keys {
 
 pub(super) const SANDBOX: Keys = Keys {
     section: "sandbox",
-    names: &["read_only", "max_processes", "max_file_bytes"],
+    names: &[
+        "read_only",
+        "max_processes",
+        "max_file_bytes",
+        "memory_bytes",
+        "cpu_weight",
+    ],
 };
 
 pub(super) const RELAY: Keys = Keys {
@@ -96,6 +102,8 @@ pub(super) const TENANT: Keys = Keys {
         "config_dir",
         "isolation",
         "mounts",
+        "memory_bytes",
+        "cpu_weight",
         "env",
     ],
 };

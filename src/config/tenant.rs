@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::isolation::{self, Isolation, Mount};
+use super::isolation::{self, Isolation, Memory, Mount};
 use super::key::{Key, KeyHash, PreviousKey};
 use super::keys;
 use super::moment::Moment;
@@ -28,6 +28,9 @@ pub(crate) struct Tenant {
     pub(crate) isolation: Option<Isolation>,
     /// What of this machine its sandboxed runs see beside their working directory, read-only.
     pub(crate) mounts: Vec<Mount>,
+    /// What one of its runs may take; `None` is what the gateway has for all.
+    pub(crate) memory_bytes: Option<Memory>,
+    pub(crate) cpu_weight: Option<u64>,
     /// What the tenant's CLI gets besides the fixed environment, in file order, without NUL.
     pub(crate) env: Vec<(String, Secret)>,
 }
@@ -134,6 +137,12 @@ fn read_one<'t>(
     });
     let isolation = s.get("isolation", None, |text| isolation::parse(text).map(Some));
     let mounts = isolation::read_mounts(&mut s);
+    let memory_bytes = s.get("memory_bytes", None, |text| {
+        isolation::parse_memory(text).map(Some)
+    });
+    let cpu_weight = s.get("cpu_weight", None, |text| {
+        isolation::parse_weight(text).map(Some)
+    });
     let env = read_env(&mut s);
     Ok(Tenant {
         name: name?,
@@ -144,6 +153,8 @@ fn read_one<'t>(
         config_dir: config_dir?,
         isolation: isolation?,
         mounts: mounts?,
+        memory_bytes: memory_bytes?,
+        cpu_weight: cpu_weight?,
         env: env?,
     })
 }

@@ -136,6 +136,10 @@ fn defaults_are_those_of_the_manual() {
         assert_eq!(*isolation, Isolation::Auto);
         let limits = [sandbox.max_processes, sandbox.max_file_bytes];
         assert_eq!((limits, sandbox.read_only.len()), ([1024, 2 << 30], 0));
+        assert_eq!(
+            (sandbox.memory_bytes, sandbox.cpu_weight),
+            (Memory::Auto, 100)
+        );
         let relay = relay.as_ref().unwrap();
         assert_eq!(
             (relay.allow.len(), relay.timeout),

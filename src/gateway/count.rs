@@ -10,6 +10,7 @@ use std::{
 use super::{
     Gateway,
     cancel::clear,
+    cost,
     job::Job,
     ledger::Outcome,
     prepare::{cannot_start, prepare, redacted, unwritable},
@@ -118,8 +119,9 @@ impl Counting<'_> {
             Ok(Step::Ended) => {
                 let said = String::from_utf8_lossy(worker.stderr_tail());
                 let said = redacted(&said, &job.tenant);
-                let error = failure::exited_without_result(worker.exit(), &said);
-                Some(Ending::Failed(error))
+                let outgrown = cost::outgrown(&job.served, (&job.tenant, worker));
+                let dead = || failure::exited_without_result(worker.exit(), &said);
+                Some(Ending::Failed(outgrown.unwrap_or_else(dead)))
             }
             Ok(Step::Woken) => {
                 clear(wake);

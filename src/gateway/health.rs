@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Gateway, Request, answer::json, auth};
 use crate::{
-    claude::{probe, program::Kind},
+    claude::{keeper, probe, program::Kind},
     http::Response,
 };
 
@@ -33,6 +33,8 @@ struct Details<'a> {
     /// Whose key the request has, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     tenant: Option<&'a str>,
+    /// What control groups limit of a run; empty where there are none.
+    limits: String,
     tenants: Vec<TenantHealth<'a>>,
 }
 
@@ -46,9 +48,29 @@ pub(crate) struct Busy {
     max_concurrent: usize,
     queued: usize,
     cli: Cli,
+    limits: Limits,
     sessions: Sessions,
     tenants: Vec<OwnedTenantHealth>,
     last_reload: Option<LastReload>,
+}
+
+/// What control groups limit of a run.
+#[derive(Serialize)]
+struct Limits {
+    controlled: String,
+    /// Why they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why_not: Option<&'static str>,
+}
+
+impl Limits {
+    fn now() -> Limits {
+        let found = keeper::controlled();
+        Limits {
+            why_not: found.as_ref().err().copied(),
+            controlled: found.unwrap_or_default(),
+        }
+    }
 }
 
 /// How conversations went on.
@@ -117,6 +139,7 @@ impl Gateway {
             uptime_s: self.started.elapsed().as_secs(),
             cli: cli_health(&served.cli),
             tenant: own.map(|id| served.tenants[id].name.as_str()),
+            limits: keeper::controlled().unwrap_or_default(),
             tenants: served
                 .present()
                 // What the others do is no tenant's business.
@@ -165,6 +188,7 @@ impl Gateway {
             max_concurrent: served.config.cli.max_concurrent,
             queued: counts.queued,
             cli: cli_health(&served.cli),
+            limits: Limits::now(),
             sessions: self.sessions(),
             tenants: served.present().map(tenant).collect(),
             last_reload: lock(&self.last_reload).clone(),

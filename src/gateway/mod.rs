@@ -8,6 +8,7 @@ mod auth;
 mod cancel;
 pub(crate) mod continuity;
 mod cors;
+mod cost;
 mod count;
 mod flight;
 mod guesses;
@@ -106,6 +107,8 @@ pub(crate) struct Tenant {
     config_dir: ConfigDir,
     isolation: Option<Isolation>,
     mounts: Vec<config::Mount>,
+    memory_bytes: Option<config::Memory>,
+    cpu_weight: Option<u64>,
 }
 
 /// What [`Gateway::new`] is made from.
@@ -347,6 +350,8 @@ impl Tenant {
             config_dir: tenant.config_dir.clone(),
             isolation: tenant.isolation,
             mounts: tenant.mounts.clone(),
+            memory_bytes: tenant.memory_bytes,
+            cpu_weight: tenant.cpu_weight,
         }
     }
 
@@ -358,6 +363,8 @@ impl Tenant {
             config_dir: ConfigDir::Shared,
             isolation: None,
             mounts: Vec::new(),
+            memory_bytes: None,
+            cpu_weight: None,
         }
     }
 }

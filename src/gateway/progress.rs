@@ -13,6 +13,7 @@ use super::{
     attach::watch_client,
     cancel::{Cancel, Reason, clear},
     continuity::{Begun, Ways},
+    cost,
     flight::COMES_BACK,
     job::Job,
     ledger::Ledger,
@@ -386,6 +387,9 @@ impl<'a> Progress<'a> {
         // Its output is closed; how it exits says why.
         worker.wait_exit(EXIT_WAIT);
         let said = redacted(&String::from_utf8_lossy(worker.stderr_tail()), &job.tenant);
+        if let Some(error) = cost::outgrown(self.served, (&job.tenant, worker)) {
+            return Ending::Failed(error);
+        }
         Ending::Failed(failure::exited_without_result(worker.exit(), &said))
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Gateway, Served, Tenant, job::Job};
+use super::{Gateway, Served, Tenant, cost, job::Job};
 use crate::{
     api::{ApiError, ErrorKind},
     claude::{
@@ -58,7 +58,8 @@ impl Gateway {
         if self.relay.is_none() {
             return;
         }
-        let ended = keeper::end_left_over((LIFE, self.state.path().as_os_str()));
+        let ended = keeper::end_left_over((LIFE, self.state.path().as_os_str()))
+            + keeper::end_left_over_groups();
         if ended > 0 {
             log::warn(
                 "ended processes that an earlier life left",
@@ -117,6 +118,17 @@ impl Gateway {
         }
     }
 
+    /// Says what limits a run's memory, processes and CPU.
+    pub(crate) fn announce_limits(&self) {
+        match keeper::controlled() {
+            Ok(what) => log::info("runs have control groups", &[("limited", &what)]),
+            Err(why) => log::info(
+                "no control groups for runs: their memory and CPU are not limited, processes by rlimit in a sandbox",
+                &[("why", &why)],
+            ),
+        }
+    }
+
     /// What runs with this wish are confined by.
     ///
     /// # Errors
@@ -146,6 +158,7 @@ impl Gateway {
         let (served, tenant) = (&*job.served, &*job.tenant);
         let mut launch = launch;
         launch.env.push((LIFE.into(), self.state.path().into()));
+        launch.limits = cost::limits(served, tenant);
         if served.cli.program.kind == Kind::StandIn {
             return Ok(launch);
         }

@@ -12,6 +12,7 @@ use super::{
     attach::{Attached, attach, log_attached, watch_client},
     cancel::{Cancel, Reason, clear},
     continuity::Ways,
+    cost,
     count::count,
     job::Job,
     ledger::{Ledger, Outcome},
@@ -180,6 +181,7 @@ fn execute<'a>(
         if matches!(outcome, Outcome::Answered) {
             gateway.conversations.count(begun.continuity);
         }
+        cost::tell(&job.tenant, (job.answer.request_id(), &begun.worker));
         // What a run started in the background ends with it, as without sessions.
         let may_stay = progress.task == Task::Done
             && matches!(outcome, Outcome::Answered)

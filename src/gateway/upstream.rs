@@ -202,6 +202,8 @@ mod tests {
             config_dir,
             isolation: None,
             mounts: Vec::new(),
+            memory_bytes: None,
+            cpu_weight: None,
         }
     }
 

@@ -125,6 +125,15 @@ pub(super) fn reload_if_possible() {
     }
 }
 
+/// What control groups limit of a run of the gateway that runs here, or why they do not; `None` where none does.
+pub(super) fn limits() -> Option<Result<String, String>> {
+    let gateway = Running::find().ok()?;
+    let status: Value = parsed(&gateway.get("/status").ok()?).ok()?;
+    let text = |name: &str| status["limits"][name].as_str().map(str::to_owned);
+    let controlled = text("controlled").filter(|it| !it.is_empty());
+    Some(controlled.ok_or_else(|| text("why_not").unwrap_or_default()))
+}
+
 /// A gateway that runs, by its socket.
 pub(super) struct Running {
     socket: PathBuf,

@@ -15,7 +15,7 @@ use rustix::{
 
 use super::{NAME, frame::Piece, policy::File};
 use crate::{
-    claude::keeper::{Exit, Keeper, Launch, Running},
+    claude::keeper::{self, Exit, Keeper, Launch, Running},
     config::Tenant,
     docker::{self, Engine},
     manage::found::Found,
@@ -32,11 +32,28 @@ pub(super) enum Whereabouts {
         launcher: &'static [&'static str],
         /// The owner of its files, `uid:gid`.
         user: Option<String>,
+        /// Its `timeout`, if it has one.
+        timer: Option<&'static str>,
     },
     Local {
         state_dir: PathBuf,
         config_path: PathBuf,
     },
+}
+
+/// The engine ends nothing that runs in a container, not even when nobody listens any more. So the limit is kept by the
+/// container's own `timeout`, whose two kinds both understand `-k`.
+const TIMERS: [&str; 2] = ["/usr/bin/timeout", "/bin/timeout"];
+
+/// How much longer the engine is listened to than a command may run.
+const ENDS_BY_ITSELF: Duration = Duration::from_secs(3);
+
+struct TookTooLong;
+
+impl From<TookTooLong> for io::Error {
+    fn from(_: TookTooLong) -> io::Error {
+        io::Error::new(io::ErrorKind::TimedOut, "it took too long and was ended")
+    }
 }
 
 /// Of each output; what is longer is cut off, and the command ended.
@@ -78,7 +95,10 @@ impl Whereabouts {
                 let engine = found
                     .into_engine_of(&id)
                     .ok_or("the Docker Engine is out of reach")?;
+                let has = |it: &&&str| engine.has(&id, Path::new(it)).unwrap_or(false);
+                let timer = TIMERS.iter().find(has).copied();
                 Ok(Whereabouts::Container {
+                    timer,
                     engine: Arc::new(engine),
                     id,
                     launcher,
@@ -126,21 +146,31 @@ impl Whereabouts {
                 id,
                 launcher,
                 user,
+                timer,
             } => {
+                let started = Instant::now();
+                let seconds = limit.as_millis().div_ceil(1000).to_string();
+                let timed = timer.map(|it| [it, "-k", "1", &seconds]);
                 let words = words.iter().map(String::as_str);
-                let argv: Vec<&str> = launcher.iter().copied().chain(words).collect();
+                let argv = timed.iter().flatten().chain(*launcher).copied();
+                let argv: Vec<&str> = argv.chain(words).collect();
                 let command = docker::Command {
                     argv: &argv,
                     user: user.as_deref(),
                     stdin: b"",
-                    timeout: limit,
+                    timeout: limit + timer.map_or(Duration::ZERO, |_| ENDS_BY_ITSELF),
                 };
                 let mut bounded = Bounded::new(sink);
                 let code = engine.exec_to(id, &command, &mut |channel, bytes| {
                     bounded.pass(channel, bytes.to_vec())
                 });
-                let code = code.map_err(|error| error.to_string())?;
-                Ok(i32::try_from(code).unwrap_or(1))
+                match code.map_err(|error| error.to_string())? {
+                    // Of `timeout`: by SIGTERM, or where that is not heeded, by SIGKILL.
+                    124 | 137 | 143 if timer.is_some() && started.elapsed() >= limit => {
+                        Err(io::Error::from(TookTooLong).to_string())
+                    }
+                    code => Ok(i32::try_from(code).unwrap_or(1)),
+                }
             }
             Whereabouts::Local {
                 state_dir,
@@ -158,6 +188,7 @@ impl Whereabouts {
                     env,
                     cwd: state_dir.clone(),
                     wrapped_in: 0,
+                    limits: keeper::Limits::default(),
                 };
                 run_here(&launch, limit, &mut Bounded::new(sink))
             }
@@ -278,10 +309,7 @@ fn pass_on(running: &mut Running, until: Instant, out: &mut Bounded<'_, '_>) -> 
         }
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "it took too long and was ended",
-            ));
+            return Err(TookTooLong.into());
         }
         if is_quiet {
             wait(running, open, left)?;

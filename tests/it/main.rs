@@ -27,6 +27,8 @@ mod api_with_real_cli;
 mod architecture;
 mod config_check;
 mod control;
+mod control_groups;
+mod full_disk;
 mod haproxy;
 mod http_connection;
 mod http_input;

@@ -182,6 +182,24 @@ fn tool_sees_no_key_of_the_gateway_and_no_other_tenants_secret() {
 }
 
 #[test]
+fn no_core_of_a_run_is_written_and_what_is_open_to_others_is_made_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let api = ScriptedApi::start();
+    let setup = Setup::with_real_cli(&api);
+    let state = setup.dir.create_dir("state");
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
+    let gateway = setup.start();
+    let file = gateway.dir.path().join("config.yaml");
+    let mode = fs::metadata(file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+    gateway.log_contains("was open to other users");
+    let said = gateway.ask("alpha", &prompt("[[bash:ulimit -c; ulimit -Hc]]"));
+    assert_eq!(said.answer_text(), "result: 0\n0");
+    let mode = fs::metadata(&state).unwrap().permissions().mode();
+    assert_eq!(mode & 0o066, 0, "{mode:o}");
+}
+
+#[test]
 fn tenants_do_not_share_their_login() {
     let api = ScriptedApi::start();
     let gateway = Setup::with_real_cli(&api)

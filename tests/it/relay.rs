@@ -297,3 +297,44 @@ fn each_tenant_reaches_its_own_container() {
         "{log}"
     );
 }
+
+#[test]
+fn command_in_a_container_ends_at_its_time_though_its_run_is_gone() {
+    let Some(engine) = Engine::own() else { return };
+    let instances = TempDir::new();
+    let program = instances.write(
+        "openclaw",
+        "#!/bin/sh\ntrap '' TERM\nsleep 4242\nsleep 4243\n",
+    );
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    instances.write("alpha/openclaw.json", "{}");
+    let state = instances.path().join("alpha");
+    for path in [&state, &state.join("openclaw.json")] {
+        std::os::unix::fs::chown(path, Some(1000), Some(1000)).unwrap();
+    }
+    let container = engine.container(
+        Spec::new(Image::Busybox, "alpha-openclaw-gateway-1".to_owned())
+            .bind(&state, "/home/node/.openclaw")
+            .bind(&program, "/usr/local/bin/openclaw"),
+    );
+    let dir = TempDir::new();
+    let body = "said=$(openclaw status 2>&1); answer \"$said\"; idle";
+    let fake = FakeCli::script(&dir, body);
+    let gateway = Setup::with_cli(dir, fake.path())
+        .daemon_env(
+            "DOCKER_HOST",
+            &format!("unix://{}", engine.socket().display()),
+        )
+        .set("relay", "timeout: 5000")
+        .start();
+    let sleeps = || container.exec(&["ps"]).stdout.contains("openclaw");
+    let run = gateway.send("alpha", &crate::gateway::streaming(&prompt("hi")));
+    wait_until(PATIENCE, "the command", sleeps);
+    drop(run);
+    wait_until(PATIENCE, "its end", || !sleeps());
+    let answer = gateway.ask("alpha", &prompt("hi")).answer_text();
+    assert!(
+        answer.contains("it took too long and was ended"),
+        "{answer}"
+    );
+}

@@ -33,6 +33,8 @@ pub(crate) enum SpawnError {
     KeeperGone {
         program: PathBuf,
     },
+    /// Its control group does not take what it may cost.
+    NoLimits(io::Error),
     Other(io::Error),
 }
 
@@ -113,6 +115,11 @@ impl fmt::Display for SpawnError {
                  on this machine, the out-of-memory killer for one",
                 program.display(),
                 super::NAME
+            ),
+            SpawnError::NoLimits(error) => write!(
+                f,
+                "the limits of its control group cannot be set: {error}; sandbox.memory_bytes, max_processes and \
+                 cpu_weight are in config.yaml"
             ),
             SpawnError::Other(error) => write!(
                 f,

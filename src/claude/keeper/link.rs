@@ -12,8 +12,9 @@ use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::group::{Excess, Group, Limits};
 use super::wire::{self, News};
-use super::{END_LIMIT, START_LIMIT, family};
+use super::{END_LIMIT, START_LIMIT, family, groups};
 
 /// A started keeper. It ends when this is dropped, and everything below it with it.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(super) struct Link {
     record: [u8; 8],
     received: usize,
     state: State,
+    /// `None` where there are none, and when it is over. Removed after the process is.
+    group: Option<Group>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -42,14 +45,34 @@ impl Link {
         let (ours, theirs) = UnixStream::pair()?;
         // A keeper that is stopped must not hold us for ever in the middle of a long order.
         ours.set_write_timeout(Some(START_LIMIT))?;
+        let group = groups::make()?;
         let process = family::start(Stdio::from(OwnedFd::from(theirs)))?;
-        Ok(Link {
+        let link = Link {
             socket: ours,
             process,
             record: [0; 8],
             received: 0,
             state: State::Open,
-        })
+            group,
+        };
+        // It starts nothing before it is told to.
+        if let Some(group) = &link.group {
+            group.take_in(link.pid())?;
+        }
+        Ok(link)
+    }
+
+    /// Has everything below the keeper keep to these, where there is a group for it.
+    pub(super) fn limit(&mut self, limits: &Limits) -> io::Result<()> {
+        match &mut self.group {
+            Some(group) => group.limit(limits),
+            None => Ok(()),
+        }
+    }
+
+    /// How often something below the keeper was held to its limits, since the keeper was started.
+    pub(super) fn excess(&self) -> Excess {
+        self.group.as_ref().map_or(Excess::default(), Group::excess)
     }
 
     pub(super) fn is_gone(&self) -> bool {

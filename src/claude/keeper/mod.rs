@@ -23,12 +23,18 @@ use rustix::io::{Errno, ioctl_fionbio};
 
 pub(crate) use error::SpawnError;
 pub(crate) use family::{adopt_orphans, end_left_over};
+pub(crate) use group::{Excess, Limits};
+pub(crate) use groups::{
+    controlled, count_processes, end_left_over as end_left_over_groups, set_up as set_up_groups,
+};
 use link::{Gone, Link};
 pub(crate) use process::main;
 use wire::News;
 
 mod error;
 mod family;
+mod group;
+mod groups;
 mod inherited;
 mod link;
 mod process;
@@ -57,6 +63,8 @@ pub(crate) struct Launch {
     /// How many processes of the program's own kind stand between it and what it runs: a sandbox's. The
     /// program is then the first of a chain.
     pub(crate) wrapped_in: usize,
+    /// What it may take of the machine, where that can be limited.
+    pub(crate) limits: Limits,
 }
 
 /// Without the values of the environment: they are where the secrets are.
@@ -110,6 +118,8 @@ pub(crate) struct Running {
     pid: i32,
     wrapped_in: usize,
     exit: Option<Exit>,
+    /// As the kernel counted before it was started.
+    excess_before: Excess,
 }
 
 /// A program that could not be started, and the keeper, which can start another.
@@ -136,6 +146,7 @@ impl Keeper {
     /// # Errors
     /// When it cannot be executed, with the keeper.
     pub(crate) fn spawn(mut self, launch: &Launch) -> Result<Running, Box<NotStarted>> {
+        let excess_before = self.link.excess();
         match self.started(launch) {
             Ok((pid, pipes)) => Ok(Running {
                 link: self.link,
@@ -145,6 +156,7 @@ impl Keeper {
                 pid,
                 wrapped_in: launch.wrapped_in,
                 exit: None,
+                excess_before,
             }),
             Err(error) => Err(Box::new(NotStarted {
                 keeper: self,
@@ -174,6 +186,9 @@ impl Keeper {
         if self.link.is_gone() {
             self.link = Link::start().map_err(SpawnError::Other)?;
         }
+        self.link
+            .limit(&launch.limits)
+            .map_err(SpawnError::NoLimits)?;
         let (ours, theirs) = pipes().map_err(SpawnError::Other)?;
         let stdio = [theirs.0.as_fd(), theirs.1.as_fd(), theirs.2.as_fd()];
         if self.link.send_start(frame, stdio).is_err() {
@@ -206,6 +221,11 @@ impl Running {
         let below = tree::below(self.link.pid(), &[]);
         let first = below.first().map(|it| it.as_raw_nonzero().get());
         below.len() == 1 + self.wrapped_in && first == Some(self.pid)
+    }
+
+    /// How often it was held to its limits.
+    pub(crate) fn excess(&self) -> Excess {
+        self.link.excess().since(self.excess_before)
     }
 
     /// Readable when [`Running::try_exit`] may have something new. Nothing new comes after an

@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus};
 use signal_hook::consts as signals;
 
 use super::wire::{Inbox, News, Order, Received, Start};
@@ -92,6 +92,12 @@ impl Process {
         signal_hook::low_level::pipe::register(signals::SIGCHLD, tell)?;
         rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
         rustix::thread::set_name(c"cc-keeper")?;
+        // For everything that it starts: a core would hold the tenant's keys.
+        let none = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        rustix::process::setrlimit(Resource::Core, none)?;
         inherited::close_on_exec()?;
         // No terminal, so that Ctrl-C there reaches neither us nor the CLI. It only fails for a
         // process group's leader, whose session already is its shell's affair.

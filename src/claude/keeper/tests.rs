@@ -49,6 +49,7 @@ fn launch(program: &str, args: &[&str]) -> Launch {
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         cwd: "/".into(),
         wrapped_in: 0,
+        limits: Limits::default(),
     }
 }
 

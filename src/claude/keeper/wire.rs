@@ -19,7 +19,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-use super::{Exit, Launch};
+use super::{Exit, Launch, Limits};
 
 /// The longest order. The kernel takes 2 MiB of arguments and environment at its default stack
 /// limit, so whatever is longer could not be executed either.
@@ -253,8 +253,9 @@ fn take_launch(fields: &mut &[u8]) -> Result<Launch, Malformed> {
             args,
             env,
             cwd,
-            // The keeper counts nobody.
+            // The keeper counts nobody, and is limited already.
             wrapped_in: 0,
+            limits: Limits::default(),
         })
     } else {
         Err(Malformed)
@@ -333,6 +334,7 @@ mod tests {
             env: vec![("A".into(), "x".repeat(3 * READ_SIZE).into())],
             cwd: "/c".into(),
             wrapped_in: 0,
+            limits: Limits::default(),
         };
         let mut bytes = start_frame(&launch).unwrap();
         bytes.extend(interrupt_frame());
@@ -368,6 +370,7 @@ mod tests {
             env: vec![],
             cwd: "/".into(),
             wrapped_in: 0,
+            limits: Limits::default(),
         };
         assert_eq!(start_frame(&launch), Err(expect));
     }

@@ -27,6 +27,9 @@ use super::RunUser;
 /// When memory runs out, the kernel ends a run before the gateway and the instances (proc(5), oom_score_adj).
 const FIRST_TO_GO: &str = "800";
 
+/// More than any machine has (proc(5), `pid_max`).
+pub(super) const PROCESSES_MAX: u64 = 1 << 22;
+
 /// What a run may cost, and who it is; as a word of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Limits {

@@ -6,6 +6,7 @@
 //! and the user that the run has, and becomes the CLI.
 
 mod enter;
+mod etc;
 mod mounts;
 mod probe;
 
@@ -14,13 +15,14 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use self::enter::Limits;
 pub(crate) use self::enter::main as enter;
+use self::etc::Etc;
 use self::mounts::{Mount, Mounts};
-use super::keeper::Launch;
+use super::keeper::{self, Launch};
 use crate::{config, relay};
 
 /// What this machine has for runs to be confined by. Found once, when it is first asked for.
@@ -38,6 +40,7 @@ pub(crate) struct Bwrap {
     program: PathBuf,
     entry: PathBuf,
     features: Features,
+    etc: Arc<Etc>,
     /// What of the system runs see.
     system: Vec<Mount>,
 }
@@ -170,10 +173,11 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
     let program = fs::canonicalize(&launch.program)
         .map_err(|it| format!("{}: {it}", launch.program.display()))?;
     let mut mounts = Mounts::new(&bwrap.system);
+    mounts.read_only_at(&bwrap.etc.current(), etc::INSIDE.into())?;
     mounts.read_only_at(&bwrap.entry, ENTRY.into())?;
     if let Some(socket) = room.relay {
         let command = Path::new(COMMANDS).join(relay::NAME);
-        mounts.read_only_at(&bwrap.entry, command)?;
+        mounts.link(Path::new(ENTRY), command);
         mounts.read_only_at(socket, RELAY.into())?;
     }
     mounts::program(&mut mounts, &program, value_of(&launch.env, "PATH"))?;
@@ -221,7 +225,11 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
     args.push(ENTRY.into());
     args.push("enter".into());
     let limits = Limits {
-        processes: room.sandbox.max_processes,
+        processes: match keeper::count_processes() {
+            // The kernel would count the other runs and the container of this user too.
+            true => enter::PROCESSES_MAX,
+            false => room.sandbox.max_processes,
+        },
         file: room.sandbox.max_file_bytes,
         user: room.user,
     };
@@ -236,6 +244,7 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
         env: environment(launch.env, room),
         cwd: "/".into(),
         wrapped_in: OWN_PROCESSES,
+        limits: launch.limits,
     })
 }
 

@@ -12,7 +12,7 @@ use std::{
 
 use super::Features;
 
-/// One thing inside.
+/// One thing inside. Each `from` leads over no link, so that nobody has to resolve it again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Mount {
     /// The system's.
@@ -63,38 +63,6 @@ const SYSTEM: [&str; 9] = [
 /// Where nothing of a run's can be.
 const SPECIAL: [&str; 6] = ["/proc", "/dev", "/sys", "/etc", "/run", "/boot"];
 
-/// What programs need of /etc, which elsewhere holds passwords and keys.
-const ETC: [&str; 28] = [
-    "alternatives",
-    "bash.bashrc",
-    "ca-certificates",
-    "ca-certificates.conf",
-    "debian_version",
-    "fonts",
-    "gai.conf",
-    "group",
-    "host.conf",
-    "hosts",
-    "inputrc",
-    "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
-    "localtime",
-    "magic",
-    "mime.types",
-    "nsswitch.conf",
-    "os-release",
-    "passwd",
-    "pki/ca-trust",
-    "pki/tls/certs",
-    "profile",
-    "protocols",
-    "services",
-    "ssl/certs",
-    "ssl/openssl.cnf",
-    "timezone",
-];
-
 /// What of /proc concerns the machine and not the run.
 const PROC_HIDDEN: [&str; 5] = [
     "/proc/kcore",
@@ -115,16 +83,6 @@ pub(super) fn system() -> Vec<Mount> {
     let empty = PROC_EMPTY.iter().filter(exists);
     let empty = empty.chain(&["/tmp", "/var/tmp", "/run"]);
     mounts.extend(empty.map(|at| Mount::Empty { at: at.into() }));
-    let etc = ETC.iter().map(|name| Path::new("/etc").join(name));
-    mounts.extend(etc.filter(|it| it.exists()).map(|it| Mount::System {
-        from: it.clone(),
-        to: it,
-    }));
-    // Often a link to somewhere in /run.
-    if let Ok(from) = fs::canonicalize("/etc/resolv.conf") {
-        let to = "/etc/resolv.conf".into();
-        mounts.push(Mount::System { from, to });
-    }
     mounts
 }
 
@@ -137,7 +95,7 @@ fn existing(path: &str) -> Option<Mount> {
             at,
         },
         false => Mount::System {
-            from: at.clone(),
+            from: fs::canonicalize(&at).ok()?,
             to: at,
         },
     })
@@ -171,8 +129,7 @@ impl Mounts {
         };
         if !self.is_inside_already(&real, &to) {
             self.ensure_free(from, &to)?;
-            let from = from.to_owned();
-            self.list.push(Mount::ReadOnly { from, to });
+            self.list.push(Mount::ReadOnly { from: real, to });
         }
         Ok(())
     }
@@ -210,10 +167,15 @@ impl Mounts {
         };
         if !self.list.iter().any(is_written) {
             self.ensure_free(from, &to)?;
-            let from = from.to_owned();
-            self.list.push(Mount::Writable { from, to });
+            self.list.push(Mount::Writable { from: real, to });
         }
         Ok(())
+    }
+
+    /// Another name for what is inside.
+    pub(super) fn link(&mut self, target: &Path, at: PathBuf) {
+        let target = target.to_owned();
+        self.list.push(Mount::Link { target, at });
     }
 
     /// An empty directory, which the run fills for itself.
@@ -325,11 +287,9 @@ impl Mounts {
     }
 }
 
-/// Where a path of this machine is inside, by a mount. Links are followed, because what is mounted is what they
-/// lead to.
+/// Where a path of this machine is inside, by a mount; neither leads over a link.
 fn visible_at((from, to): (&Path, &Path), real: &Path) -> Option<PathBuf> {
-    let from = fs::canonicalize(from).ok()?;
-    let rest = real.strip_prefix(&from).ok()?;
+    let rest = real.strip_prefix(from).ok()?;
     Some(match rest.as_os_str().is_empty() {
         true => to.to_owned(),
         false => to.join(rest),

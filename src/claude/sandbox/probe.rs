@@ -5,17 +5,19 @@ use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
     Bwrap, ENTRY, Features,
     enter::Limits,
+    etc::{self, Etc},
     mounts::{self, Mounts},
     namespaces,
 };
 use crate::claude::{
-    keeper::{Keeper, Launch},
+    keeper::{self, Keeper, Launch},
     worker::Worker,
 };
 
@@ -37,13 +39,20 @@ pub(super) fn find(path: Option<&OsStr>, entry: &Path) -> Result<Bwrap, String> 
         .ok_or("bubblewrap is not installed (`apt install bubblewrap`)")?;
     copy_of_this_binary(entry)
         .map_err(|it| format!("{} cannot be written: {it}", entry.display()))?;
-    let system = mounts::system();
+    let dir = entry.parent().and_then(Path::parent);
+    let dir = dir.unwrap_or(Path::new("/")).join("etc");
+    let (etc, of_etc) =
+        Etc::new(dir.clone()).map_err(|it| format!("{} cannot be written: {it}", dir.display()))?;
+    let etc = Arc::new(etc);
+    let mut system = mounts::system();
+    system.extend(of_etc);
     let mut why = String::new();
     for features in [Features::Modern, Features::Old] {
         let bwrap = Bwrap {
             program: program.clone(),
             entry: entry.to_owned(),
             features,
+            etc: Arc::clone(&etc),
             system: system.clone(),
         };
         match try_it(&bwrap) {
@@ -94,6 +103,7 @@ fn try_it(bwrap: &Bwrap) -> Result<(), String> {
         gid: super::UNUSED_USERS - 1,
     });
     let mut mounts = Mounts::new(&bwrap.system);
+    mounts.read_only_at(&bwrap.etc.current(), etc::INSIDE.into())?;
     mounts.read_only_at(&bwrap.entry, ENTRY.into())?;
     let mut args = namespaces(bwrap.features, user);
     args.extend(mounts.args(bwrap.features));
@@ -120,6 +130,7 @@ fn try_it(bwrap: &Bwrap) -> Result<(), String> {
         env: Vec::new(),
         cwd: "/".into(),
         wrapped_in: super::OWN_PROCESSES,
+        limits: keeper::Limits::default(),
     };
     let keeper = Keeper::start().map_err(|it| it.to_string())?;
     let mut worker =

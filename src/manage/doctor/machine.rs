@@ -9,7 +9,9 @@ use super::{Options, Report};
 use crate::{
     claude::sandbox::Sandboxes,
     config::{Config, ConfigDir, Isolation, Loaded, TERMS, Tenant},
-    manage::{cli_check, found::Found, prove::Finding, reach::Answering, setup::state_dir},
+    manage::{
+        cli_check, found::Found, operator, prove::Finding, reach::Answering, setup::state_dir,
+    },
 };
 
 pub(super) fn this_machine(options: &Options, loaded: &Loaded, report: &mut Report) {
@@ -34,6 +36,9 @@ pub(super) fn this_machine(options: &Options, loaded: &Loaded, report: &mut Repo
     }
     for finding in isolation(config) {
         report.all("isolation", finding);
+    }
+    if let Some(finding) = limits() {
+        report.all("limits", finding);
     }
     if let Some(finding) = shared_login(config) {
         report.all("login", finding);
@@ -91,6 +96,17 @@ fn isolation(config: &Config) -> Vec<Finding> {
         )),
     }
     findings
+}
+
+/// What keeps a run from taking the whole machine: only the gateway itself knows which groups it may make.
+fn limits() -> Option<Finding> {
+    Some(match operator::limits()? {
+        Ok(what) => Finding::ok(format!("control groups limit a run's {what}")),
+        Err(why) => Finding::warn(
+            format!("nothing limits the memory and CPU of a run: {why}"),
+            "run ccgw as a service with `Delegate=yes`",
+        ),
+    })
 }
 
 /// Several tenants that use one login of the CLI.
