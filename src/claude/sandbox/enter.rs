@@ -108,7 +108,7 @@ pub(crate) fn main(argv: &[OsString]) -> ExitCode {
     failed(&format!("{}: {error}", program.display()))
 }
 
-fn failed(why: &str) -> ExitCode {
+pub(super) fn failed(why: &str) -> ExitCode {
     // The gateway shows what its runs say there.
     let _ = io::Write::write_all(&mut io::stderr(), format!("ccgw enter: {why}\n").as_bytes());
     ExitCode::from(126)
@@ -122,16 +122,21 @@ fn is_the_one(place: &[OsString]) -> bool {
 }
 
 fn take_on(limits: &Limits) -> io::Result<()> {
+    cost_at_most(limits)?;
+    match limits.user {
+        Some(RunUser { uid, gid }) => become_user(Uid::from_raw(uid), Gid::from_raw(gid)),
+        None => Ok(()),
+    }
+}
+
+/// What the process may cost from now on, whoever it is.
+pub(super) fn cost_at_most(limits: &Limits) -> io::Result<()> {
     // A kernel without it ends somebody else first, which is no reason not to run.
     let _ = fs::write("/proc/self/oom_score_adj", FIRST_TO_GO);
     // A core would hold the tenant's keys.
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, limits.file)?;
-    limit(Resource::Nproc, limits.processes)?;
-    if let Some(RunUser { uid, gid }) = limits.user {
-        become_user(Uid::from_raw(uid), Gid::from_raw(gid))?;
-    }
-    Ok(())
+    limit(Resource::Nproc, limits.processes)
 }
 
 /// Never more than it is already.

@@ -5,8 +5,12 @@
 //! same on both sides. Inside of bubblewrap this same binary comes first (`ccgw enter`): it takes on the limits
 //! and the user that the run has, and becomes the CLI.
 
+mod access;
+mod become_user;
 mod enter;
 mod mounts;
+mod own_user;
+mod ownership;
 mod probe;
 
 use std::{
@@ -18,8 +22,14 @@ use std::{
 };
 
 use self::enter::Limits;
-pub(crate) use self::enter::main as enter;
 use self::mounts::{Mount, Mounts};
+pub(crate) use self::{
+    access::ensure_closed,
+    become_user::{Own, as_user, main as become_user},
+    enter::main as enter,
+    own_user::{Surroundings, config_dir, with_backups},
+    ownership::{Inside, adopt_all, close, take},
+};
 use super::keeper::Launch;
 use crate::{config, relay};
 
@@ -30,6 +40,8 @@ pub(crate) struct Sandboxes {
     /// Where this binary's copy is that sandboxes start with.
     entry: PathBuf,
     found: OnceLock<Result<Bwrap, String>>,
+    /// Whether runs can be other users than the gateway.
+    users: OnceLock<Result<(), String>>,
 }
 
 /// A bubblewrap that works here.
@@ -122,6 +134,21 @@ impl Sandboxes {
             path,
             entry,
             found: OnceLock::new(),
+            users: OnceLock::new(),
+        }
+    }
+
+    /// Where this program is for runs to begin with, if a run can be another user than the gateway.
+    ///
+    /// # Errors
+    /// Why not, as a part of a sentence.
+    pub(crate) fn users(&self) -> Result<&Path, &str> {
+        let found = self
+            .users
+            .get_or_init(|| become_user::try_it(&self.entry));
+        match found {
+            Ok(()) => Ok(&self.entry),
+            Err(why) => Err(why),
         }
     }
 
