@@ -34,6 +34,7 @@ mod keeper;
 mod kit;
 mod openclaw;
 mod operation;
+mod own_user;
 mod random;
 mod real_cli;
 mod real_cli_count;

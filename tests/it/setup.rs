@@ -1,6 +1,7 @@
 //! A configuration of its own for each test, and the daemon's command line.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -85,6 +86,17 @@ impl Setup {
                 .tenant_env(name, "CLAUDE_CONFIG_DIR", config_dir.to_str().unwrap());
         }
         setup
+    }
+
+    /// Has the CLI where every user can run it, wherever this checkout is.
+    pub(crate) fn cli_for_all(mut self) -> Setup {
+        let cli = self.dir.path().join("cli");
+        let own = real_cli();
+        if fs::hard_link(own, &cli).is_err() {
+            fs::copy(own, &cli).unwrap();
+        }
+        self.settings.retain(|(_, line)| !line.starts_with("bin:"));
+        self.set("cli", format!("bin: {}", json!(cli)))
     }
 
     /// Adds a line such as `max_concurrent: 1` to a section of the configuration.

@@ -97,6 +97,7 @@ pub(super) fn try_it(entry: &Path) -> Result<(), String> {
         return Err("only root can give each tenant a user of its own".to_owned());
     }
     probe::keep_entry(entry)?;
+    keep_command(entry).map_err(|it| format!("{}: {it}", entry.display()))?;
     let limits = Limits {
         processes: 100_000,
         file: 1 << 20,
@@ -117,6 +118,14 @@ pub(super) fn try_it(entry: &Path) -> Result<(), String> {
         wrapped_in: 0,
     };
     probe::says_its_version(&launch).map_err(|why| format!("runs cannot be other users: {why}"))
+}
+
+/// The `openclaw` command of runs, beside the program that it is.
+fn keep_command(entry: &Path) -> io::Result<()> {
+    let command = entry.with_file_name(relay::NAME);
+    let aside = entry.with_file_name(crate::ids::random_hex::<8>());
+    std::os::unix::fs::symlink(entry, &aside)?;
+    std::fs::rename(aside, command)
 }
 
 /// The hidden command `become`.

@@ -143,9 +143,7 @@ impl Sandboxes {
     /// # Errors
     /// Why not, as a part of a sentence.
     pub(crate) fn users(&self) -> Result<&Path, &str> {
-        let found = self
-            .users
-            .get_or_init(|| become_user::try_it(&self.entry));
+        let found = self.users.get_or_init(|| become_user::try_it(&self.entry));
         match found {
             Ok(()) => Ok(&self.entry),
             Err(why) => Err(why),
@@ -163,10 +161,9 @@ impl Sandboxes {
         found.as_ref().map_err(String::as_str)
     }
 
-    /// What was found, if it was looked for.
-    pub(crate) fn known(&self) -> Option<Result<&Bwrap, &str>> {
-        let found = self.found.get()?;
-        Some(found.as_ref().map_err(String::as_str))
+    /// Whether something was looked for already.
+    pub(crate) fn are_tried(&self) -> bool {
+        self.found.get().is_some() || self.users.get().is_some()
     }
 }
 

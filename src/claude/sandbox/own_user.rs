@@ -57,11 +57,16 @@ impl Surroundings<'_> {
                     .to_owned(),
             );
         }
+        let named = tenant.working_dir.clone().into_iter();
+        for dir in named.chain(config_dir(tenant)) {
+            super::ensure_no_link(&dir)?;
+        }
         let user = self.own_user(tenant)?;
         self.ensure_nobody_else_is(user, tenant)?;
         self.ensure_usable(user, tenant)?;
+        let closed_soon = self.to_close();
         for path in self.secrets_from(tenant) {
-            if !self.is_mended(&path) {
+            if !closed_soon.contains(&path) {
                 ensure_closed(&path, user)?;
             }
         }
@@ -72,9 +77,7 @@ impl Surroundings<'_> {
     pub(crate) fn secrets_from(&self, tenant: &config::Tenant) -> Vec<PathBuf> {
         let mut secrets = with_backups(self.config_file);
         secrets.extend(ENGINES.map(PathBuf::from));
-        let home = value_of(self.env, "HOME").map(Path::new);
-        let home = home.filter(|it| it.is_absolute());
-        secrets.extend(home.map(|it| it.join(".claude")));
+        secrets.extend(self.login());
         let own = folders(tenant);
         let others = self.config.tenants.iter();
         let others = others.filter(|it| it.name != tenant.name);
@@ -83,17 +86,26 @@ impl Surroundings<'_> {
         secrets
     }
 
-    /// What the gateway closes to others by itself when a tenant's run comes.
+    /// What the gateway closes to others by itself when a run comes that is one.
     pub(crate) fn to_close(&self) -> Vec<PathBuf> {
         let mut paths = with_backups(self.config_file);
-        paths.extend(self.config.tenants.iter().flat_map(folders));
+        paths.extend(self.login());
+        let tenants = || self.config.tenants.iter();
+        paths.extend(tenants().filter_map(config_dir));
+        // A folder of root's may be anything, /srv for example.
+        let is_ones_own = |it: &PathBuf| {
+            let found = fs::symlink_metadata(it);
+            found.is_ok_and(|found| found.is_dir() && (found.uid() >= PEOPLE || is_empty(it)))
+        };
+        paths.extend(tenants().flat_map(folders).filter(is_ones_own));
         paths
     }
 
-    fn is_mended(&self, path: &Path) -> bool {
-        let is_folder = |it: &fs::Metadata| it.is_dir() && it.uid() >= PEOPLE;
-        let is_file = |it: &fs::Metadata| it.is_file();
-        fs::symlink_metadata(path).is_ok_and(|it| is_folder(&it) || is_file(&it))
+    /// Of the gateway's own user.
+    fn login(&self) -> Option<PathBuf> {
+        let home = value_of(self.env, "HOME").map(Path::new);
+        let home = home.filter(|it| it.is_absolute());
+        home.map(|it| it.join(".claude"))
     }
 
     fn working_dir(&self, tenant: &config::Tenant) -> PathBuf {
@@ -157,11 +169,9 @@ impl Surroundings<'_> {
             open(&program, Need::Use, way_out)?;
         }
         if let Some(dir) = tenant.working_dir.as_ref() {
-            super::ensure_no_link(dir)?;
             open(dir, Need::Way, OPEN_THE_WAY)?;
         }
         if let Some(dir) = config_dir(tenant) {
-            super::ensure_no_link(&dir)?;
             open(&dir, Need::Way, OPEN_THE_WAY)?;
             let owner = fs::metadata(&dir).map_or(0, |it| it.uid());
             if owner != user.uid && (owner != 0 || !is_empty(&dir)) {

@@ -9,19 +9,16 @@ use rustix::{
     process::{Gid, Uid},
 };
 
-use super::{RunUser, own_user::PEOPLE};
+use super::RunUser;
 use crate::log;
 
-/// Closes to others what the configuration names, if its owner is nobody special. Whether it is closed then is for
-/// the caller to look at.
+/// Closes to others a file or folder that the configuration names. Whether it is closed then is for the caller to
+/// look at.
 pub(crate) fn close(path: &Path) {
     let Ok((file, stat)) = opened(path) else {
         return;
     };
-    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    let others = Mode::from_raw_mode(stat.st_mode) & Mode::RWXO;
-    // A folder of root's may be anything: /srv, or the system itself.
-    if others.is_empty() || !(is_file || stat.st_uid >= PEOPLE) {
+    if (Mode::from_raw_mode(stat.st_mode) & Mode::RWXO).is_empty() {
         return;
     }
     let mode = Mode::from_raw_mode(stat.st_mode) & !Mode::RWXO;
@@ -95,11 +92,7 @@ pub(crate) fn adopt_all(directory: &OwnedFd, user: RunUser) -> io::Result<()> {
     adopt(directory, (user, DEPTH_MAX), &mut ENTRIES_MAX.clone())
 }
 
-fn adopt(
-    directory: &OwnedFd,
-    (user, depth): (RunUser, usize),
-    left: &mut usize,
-) -> io::Result<()> {
+fn adopt(directory: &OwnedFd, (user, depth): (RunUser, usize), left: &mut usize) -> io::Result<()> {
     for entry in Dir::read_from(directory)? {
         let entry = entry?;
         if matches!(entry.file_name().to_bytes(), b"." | b"..") {

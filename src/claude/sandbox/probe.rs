@@ -60,8 +60,7 @@ pub(super) fn find(path: Option<&OsStr>, entry: &Path) -> Result<Bwrap, String> 
 /// # Errors
 /// Why it cannot be kept there, as a part of a sentence.
 pub(super) fn keep_entry(entry: &Path) -> Result<(), String> {
-    copy_of_this_binary(entry)
-        .map_err(|it| format!("{} cannot be written: {it}", entry.display()))
+    copy_of_this_binary(entry).map_err(|it| format!("{} cannot be written: {it}", entry.display()))
 }
 
 /// A second name for this program, which no update takes away.

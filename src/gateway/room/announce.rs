@@ -20,8 +20,8 @@ impl Gateway {
     /// How a tenant's runs are confined; `None` as long as it is not known what works here.
     pub(in crate::gateway) fn isolation_of(&self, served: &Served, tenant: &Tenant) -> Option<Got> {
         // Nobody who asks waits for a trial.
-        let _tried = self.sandboxes.known()?;
-        Some(self.got(served, tenant))
+        let is_known = self.sandboxes.are_tried();
+        is_known.then(|| self.got(served, tenant))
     }
 
     fn got(&self, served: &Served, tenant: &Tenant) -> Got {
@@ -55,13 +55,6 @@ impl Gateway {
             return;
         }
         let tenants: Vec<&Tenant> = served.present().map(|(_, it)| it).collect();
-        let nothing_tried = tenants
-            .iter()
-            .all(|it| wanted(&served, it) == Isolation::None);
-        if !nothing_tried {
-            // Whoever asks from now on is told.
-            let _ = self.sandboxes.bwrap();
-        }
         let got: Vec<(&str, Got)> = tenants
             .iter()
             .map(|it| (it.name.as_str(), self.got(&served, it)))

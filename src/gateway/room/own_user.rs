@@ -80,7 +80,10 @@ impl Gateway {
         let tenant = configured(served, &job.tenant)?;
         let name = &tenant.name;
         let surroundings = self.surroundings(served);
-        surroundings.to_close().iter().for_each(|it| sandbox::close(it));
+        surroundings
+            .to_close()
+            .iter()
+            .for_each(|it| sandbox::close(it));
         for path in surroundings.secrets_from(tenant) {
             sandbox::ensure_closed(&path, user)?;
         }
