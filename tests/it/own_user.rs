@@ -132,6 +132,22 @@ fn without_bubblewrap_auto_gives_each_tenant_its_own_user_where_that_works() {
     }
 }
 
+#[test]
+fn doctor_runs_nothing_in_a_directory_that_is_a_tenants() {
+    let api = ScriptedApi::start();
+    let Some(setup) = setup(&api) else { return };
+    let dir = setup.dir.create_dir("of-alpha");
+    chown(&dir, Some(61_060), Some(61_060)).unwrap();
+    let setup = setup
+        .without_tenant_env("alpha", "CLAUDE_CONFIG_DIR")
+        .tenant_line("alpha", format!("config_dir: {}", dir.display()));
+    drop(setup.command());
+    let said = manage(&setup.dir, &["doctor", "alpha", "--quick"]);
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("is another user's"), "{said}");
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+}
+
 /// What a tenant's request is refused with.
 #[track_caller]
 fn refused(gateway: &Gateway, tenant: &str, reason: &str) {
@@ -261,4 +277,25 @@ fn conversation_goes_on_when_the_isolation_is_another() {
         messages.push(json!({"role": "user", "content": format!("more {number}")}));
     }
     assert!(api.last_prompt().mentions("one") && api.last_prompt().mentions("more 2"));
+}
+
+#[test]
+fn conversation_goes_on_when_the_folder_gets_another_owner() {
+    let api = ScriptedApi::start();
+    let Some(setup) = setup(&api) else { return };
+    let work = setup.dir.create_dir("work");
+    let gateway = setup
+        .working_dir("alpha", &work)
+        .without_tenant_env("alpha", "CLAUDE_CONFIG_DIR")
+        .start();
+    let mut messages = Vec::new();
+    for (user, expect) in [(61_050, "fresh"), (61_051, "resumed")] {
+        chown(&work, Some(user), Some(user)).unwrap();
+        messages.push(json!({"role": "user", "content": format!("I am {user}")}));
+        let answer = say(&gateway, &messages);
+        assert_eq!(answer.header("x-ccgw-session"), Some(expect));
+        messages.push(json!({"role": "assistant", "content": answer.answer_text()}));
+    }
+    let said = bash(&gateway, "alpha", "id -u");
+    assert_eq!(said, "result: 61051");
 }

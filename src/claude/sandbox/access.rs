@@ -87,3 +87,71 @@ fn bits(metadata: &Metadata, user: RunUser) -> u32 {
     };
     metadata.mode() >> shift & 0o7
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Whether somebody else gets at a file below two directories with these modes.
+    #[track_caller]
+    fn check(modes: [u32; 3], need: Need, opens: bool, touches: bool) {
+        let name = format!("ccgw-access-{}-{modes:?}", std::process::id());
+        let top = std::env::temp_dir().join(name.replace(' ', ""));
+        let dir = top.join("dir");
+        fs::create_dir_all(&dir).unwrap();
+        let file = dir.join("file");
+        fs::write(&file, "x").unwrap();
+        let paths = [&top, &dir, &file];
+        for (path, mode) in paths.iter().zip(modes).rev() {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let stranger = RunUser {
+            uid: 0x7777_7777,
+            gid: 0x7777_7777,
+        };
+        let opened = ensure_open(&file, stranger, need);
+        let is_closed = ensure_closed(&file, stranger).is_ok();
+        fs::set_permissions(&top, fs::Permissions::from_mode(0o700)).unwrap();
+        fs::remove_dir_all(&top).unwrap();
+        assert_eq!(opened.is_ok(), opens, "{modes:?} {opened:?}");
+        assert_eq!(!is_closed, touches, "{modes:?}");
+    }
+
+    #[test]
+    fn stranger_gets_at_what_every_step_lets_it() {
+        check([0o711, 0o711, 0o644], Need::Read, true, true);
+        check([0o711, 0o711, 0o644], Need::Use, false, true);
+        check([0o711, 0o711, 0o755], Need::Use, true, true);
+        check([0o711, 0o711, 0o600], Need::Read, false, false);
+        check([0o711, 0o711, 0o660], Need::Way, true, false);
+        check([0o711, 0o711, 0o602], Need::Read, false, true);
+        check([0o711, 0o755, 0o400], Need::Way, true, false);
+        check([0o711, 0o744, 0o777], Need::Way, false, false);
+    }
+
+    #[test]
+    fn owner_and_group_have_their_own_bits() {
+        let name = format!("ccgw-access-own-{}", std::process::id());
+        let file = std::env::temp_dir().join(name);
+        fs::write(&file, "x").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o142)).unwrap();
+        let found = fs::metadata(&file).unwrap();
+        let (uid, gid) = (found.uid(), found.gid());
+        for (user, expect) in [
+            (RunUser { uid, gid }, 0o1),
+            (RunUser { uid: uid + 1, gid }, 0o4),
+            (
+                RunUser {
+                    uid: uid + 1,
+                    gid: gid + 1,
+                },
+                0o2,
+            ),
+        ] {
+            assert_eq!(bits(&found, user), expect, "{user:?}");
+        }
+        fs::remove_file(&file).unwrap();
+    }
+}

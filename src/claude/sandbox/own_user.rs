@@ -181,10 +181,8 @@ impl Surroundings<'_> {
         if let Some(skills) = state::skills_of(&self.config.skills.dir, &tenant.name) {
             open(&skills, Need::Way, OPEN_THE_WAY)?;
         }
-        let files = tenant.env.iter().filter(|(name, _)| {
-            let is_one = |it: &&str| it == name;
-            FILE_VARIABLES.iter().any(|it| is_one(&it))
-        });
+        let names_a_file = |it: &&(String, config::Secret)| FILE_VARIABLES.contains(&it.0.as_str());
+        let files = tenant.env.iter().filter(names_a_file);
         for (name, value) in files {
             let why = |why| format!("{name}: {why}; let that user read it");
             ensure_open(Path::new(value.expose()), user, Need::Read).map_err(why)?;

@@ -60,7 +60,12 @@ pub(crate) fn take(path: &Path, user: RunUser, inside: Inside) -> Result<(), Str
         Inside::Top => 1,
         Inside::Tree => DEPTH_MAX,
     };
-    adopt(&directory, (user, depth), &mut ENTRIES_MAX.clone()).map_err(failed)
+    let mut tree = Tree {
+        user,
+        of: Of::Root,
+        left: ENTRIES_MAX,
+    };
+    tree.adopt(&directory, depth).map_err(failed)
 }
 
 /// How much of what root left in a folder becomes its user's.
@@ -84,63 +89,90 @@ pub(super) fn not_its_own(path: &Path, user: RunUser) -> String {
     format!("{shown} is not its user's; `chown -R {uid}:{gid} {shown}` makes it so")
 }
 
-/// Gives all of root's in a directory to a user.
+/// Gives all that is in a tenant's own directory to its user, whoever its runs were before.
 ///
 /// # Errors
 /// When it cannot be read, or the kernel refuses.
 pub(crate) fn adopt_all(directory: &OwnedFd, user: RunUser) -> io::Result<()> {
-    adopt(directory, (user, DEPTH_MAX), &mut ENTRIES_MAX.clone())
+    let mut tree = Tree {
+        user,
+        of: Of::Anybody,
+        left: ENTRIES_MAX,
+    };
+    tree.adopt(directory, DEPTH_MAX)
 }
 
-fn adopt(directory: &OwnedFd, (user, depth): (RunUser, usize), left: &mut usize) -> io::Result<()> {
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            continue;
+/// Whose files become the user's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Root,
+    Anybody,
+}
+
+/// A directory tree on its way to its user.
+struct Tree {
+    user: RunUser,
+    of: Of,
+    /// Entries that may still be looked at.
+    left: usize,
+}
+
+impl Tree {
+    fn adopt(&mut self, directory: &OwnedFd, depth: usize) -> io::Result<()> {
+        for entry in Dir::read_from(directory)? {
+            let entry = entry?;
+            if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let Some(left) = self.left.checked_sub(1) else {
+                return Ok(());
+            };
+            self.left = left;
+            match self.adopt_one(directory, entry.file_name())? {
+                Some(below) if depth > 1 => self.adopt(&below, depth - 1)?,
+                _ => {}
+            }
         }
-        let Some(still_left) = left.checked_sub(1) else {
-            return Ok(());
+        Ok(())
+    }
+
+    /// What it is stays pinned by its descriptor meanwhile. A file with a second name may be anybody's, and is left.
+    /// Returns the directory that it is.
+    fn adopt_one(&self, directory: &OwnedFd, name: &CStr) -> io::Result<Option<OwnedFd>> {
+        let open = |flags: OFlags| {
+            let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(directory, name, flags, Mode::empty())
         };
-        *left = still_left;
-        match adopt_one(directory, entry.file_name(), user)? {
-            Some(below) if depth > 1 => adopt(&below, (user, depth - 1), left)?,
-            _ => {}
+        let file = match open(OFlags::PATH) {
+            Ok(file) => file,
+            // Its user may just have removed it.
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let stat = rustix::fs::fstat(&file)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        let is_plain = match kind {
+            FileType::RegularFile => stat.st_nlink == 1,
+            FileType::Directory => true,
+            _ => false,
+        };
+        let is_meant = match self.of {
+            Of::Root => stat.st_uid == 0,
+            Of::Anybody => stat.st_uid != self.user.uid,
+        };
+        if is_meant && is_plain {
+            let RunUser { uid, gid } = self.user;
+            let owner = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+            rustix::fs::chownat(&file, c"", owner.0, owner.1, AtFlags::EMPTY_PATH)?;
+        }
+        match kind {
+            FileType::Directory => Ok(open(OFlags::RDONLY | OFlags::DIRECTORY).ok()),
+            _ => Ok(None),
         }
     }
-    Ok(())
 }
 
-/// What it is stays pinned by its descriptor meanwhile. A file with a second name may be anybody's, and is left.
-/// Returns the directory that it is.
-fn adopt_one(directory: &OwnedFd, name: &CStr, user: RunUser) -> io::Result<Option<OwnedFd>> {
-    let open = |flags: OFlags| {
-        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(directory, name, flags, Mode::empty())
-    };
-    let file = match open(OFlags::PATH) {
-        Ok(file) => file,
-        // Its user may just have removed it.
-        Err(Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    let stat = rustix::fs::fstat(&file)?;
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    let is_plain = match kind {
-        FileType::RegularFile => stat.st_nlink == 1,
-        FileType::Directory => true,
-        _ => false,
-    };
-    if stat.st_uid == 0 && is_plain {
-        let owner = (Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
-        rustix::fs::chownat(&file, c"", owner.0, owner.1, AtFlags::EMPTY_PATH)?;
-    }
-    match kind {
-        FileType::Directory => Ok(open(OFlags::RDONLY | OFlags::DIRECTORY).ok()),
-        _ => Ok(None),
-    }
-}
-
-pub(super) fn is_empty(directory: &OwnedFd) -> io::Result<bool> {
+fn is_empty(directory: &OwnedFd) -> io::Result<bool> {
     let mut entries = Dir::read_from(directory)?;
     let other = entries.find(|it| {
         it.as_ref()
@@ -150,7 +182,7 @@ pub(super) fn is_empty(directory: &OwnedFd) -> io::Result<bool> {
 }
 
 /// Over no link at all.
-pub(super) fn opened(path: &Path) -> io::Result<(OwnedFd, Stat)> {
+fn opened(path: &Path) -> io::Result<(OwnedFd, Stat)> {
     let file = rustix::fs::openat2(
         rustix::fs::CWD,
         path,
