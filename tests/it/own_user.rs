@@ -5,6 +5,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::Path,
+    time::Duration,
 };
 
 use serde_json::json;
@@ -12,10 +13,13 @@ use serde_json::json;
 use crate::{
     api::ScriptedApi,
     gateway::{Gateway, prompt},
+    process::{DEAD_WITHIN, cmdline, descendants, wait_until},
     relay::{LOCAL, with_instance},
     sandbox::{self, Walls, bash, say},
     setup::{Setup, manage, manage_command},
 };
+
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn own_user_reads_nothing_of_another_tenant_or_of_the_gateway() {
@@ -130,6 +134,26 @@ fn without_bubblewrap_auto_gives_each_tenant_its_own_user_where_that_works() {
         let why = beta["isolation_why"].as_str().unwrap();
         assert!(why.contains("a credential of its own"), "{why}");
     }
+}
+
+#[test]
+fn in_a_container_auto_gives_each_tenant_its_own_user() {
+    let api = ScriptedApi::start();
+    let Some(setup) = setup(&api) else { return };
+    let gateway = setup.isolation("auto").as_in_a_container().start();
+    let line = gateway.log_contains("no sandbox for runs, but a user of their own");
+    assert!(line.contains("tenants=alpha,beta"), "{line}");
+    let users = ["alpha", "beta"].map(|it| bash(&gateway, it, "id -u"));
+    assert!(users[0] != users[1], "{users:?}");
+    let blocked = gateway.send("alpha", &prompt("[[bash:setsid tail -f /dev/null]]"));
+    let own = || {
+        let tree = descendants(gateway.pid());
+        let mut tails = tree.into_iter();
+        tails.find(|pid| cmdline(*pid).starts_with("tail"))
+    };
+    wait_until(PATIENCE, "the tool", || own().is_some());
+    drop(blocked);
+    wait_until(DEAD_WITHIN, "its end", || own().is_none());
 }
 
 #[test]

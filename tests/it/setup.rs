@@ -18,6 +18,9 @@ use crate::{
 /// The program under test.
 const CCGW: &str = env!("CARGO_BIN_EXE_ccgw");
 
+const DOCKERS_CAPABILITIES: &str = "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,\
+    +net_bind_service,+sys_chroot,+mknod,+audit_write,+setfcap";
+
 /// A configuration that is not running yet: the tenants alpha and beta, and what a test adds.
 pub(crate) struct Setup {
     /// Whether processes of the CLI wait for work, where no line says so.
@@ -33,6 +36,8 @@ pub(crate) struct Setup {
     env: Vec<(String, String)>,
     /// How many files the daemon may have open at most.
     files_limit: Option<u32>,
+    /// Whether root is no more than in a container.
+    as_in_a_container: bool,
     /// More arguments of the daemon, before the configuration's path.
     arguments: Vec<&'static str>,
 }
@@ -66,6 +71,7 @@ impl Setup {
             settings: Vec::new(),
             env: Vec::new(),
             files_limit: None,
+            as_in_a_container: false,
             arguments: Vec::new(),
         };
         setup = setup
@@ -176,6 +182,12 @@ impl Setup {
         self
     }
 
+    /// With what Docker leaves root of its powers.
+    pub(crate) fn as_in_a_container(mut self) -> Setup {
+        self.as_in_a_container = true;
+        self
+    }
+
     pub(crate) fn files_limit(mut self, files: u32) -> Setup {
         self.files_limit = Some(files);
         self
@@ -246,6 +258,11 @@ impl Setup {
     pub(crate) fn command(&self) -> Command {
         let config = self.dir.write("config.yaml", self.yaml());
         let program = match self.files_limit {
+            None if self.as_in_a_container => {
+                let mut program = Command::new("setpriv");
+                program.args(["--bounding-set", DOCKERS_CAPABILITIES, CCGW]);
+                program
+            }
             None => Command::new(CCGW),
             Some(files) => {
                 let mut shell = Command::new("sh");
