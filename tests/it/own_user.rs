@@ -140,7 +140,7 @@ fn without_bubblewrap_auto_gives_each_tenant_its_own_user_where_that_works() {
 fn in_a_container_auto_gives_each_tenant_its_own_user() {
     let api = ScriptedApi::start();
     let Some(setup) = setup(&api) else { return };
-    let gateway = setup.isolation("auto").as_in_a_container().start();
+    let gateway = setup.isolation("auto").with_a_containers_root().start();
     let line = gateway.log_contains("no sandbox for runs, but a user of their own");
     assert!(line.contains("tenants=alpha,beta"), "{line}");
     let users = ["alpha", "beta"].map(|it| bash(&gateway, it, "id -u"));
@@ -197,6 +197,8 @@ fn who_cannot_be_its_own_user_is_refused_with_the_way_out() {
     );
     let second = setup(&api).unwrap();
     let roots = second.dir.create_dir("roots");
+    second.dir.create_dir("skills/shared");
+    second.dir.create_dir("config.yaml-notes");
     fs::write(roots.join("file"), "x").unwrap();
     let system = second.dir.create_dir("system");
     chown(&system, Some(33), Some(33)).unwrap();
@@ -206,6 +208,13 @@ fn who_cannot_be_its_own_user_is_refused_with_the_way_out() {
         .start();
     refused(&gateway, "alpha", "`chown -R 2029441934:2029441934 ");
     assert_eq!(fs::metadata(&roots).unwrap().uid(), 0);
+    // What is beside the configuration and the tenants' skills is nobody's business.
+    for beside in ["skills/shared", "config.yaml-notes"] {
+        let mode = fs::metadata(gateway.dir.path().join(beside))
+            .unwrap()
+            .mode();
+        assert_eq!(mode & 0o007, 0o005, "{beside}");
+    }
     refused(
         &gateway,
         "beta",

@@ -37,7 +37,7 @@ pub(crate) struct Setup {
     /// How many files the daemon may have open at most.
     files_limit: Option<u32>,
     /// Whether root is no more than in a container.
-    as_in_a_container: bool,
+    with_a_containers_root: bool,
     /// More arguments of the daemon, before the configuration's path.
     arguments: Vec<&'static str>,
 }
@@ -71,7 +71,7 @@ impl Setup {
             settings: Vec::new(),
             env: Vec::new(),
             files_limit: None,
-            as_in_a_container: false,
+            with_a_containers_root: false,
             arguments: Vec::new(),
         };
         setup = setup
@@ -183,8 +183,8 @@ impl Setup {
     }
 
     /// With what Docker leaves root of its powers.
-    pub(crate) fn as_in_a_container(mut self) -> Setup {
-        self.as_in_a_container = true;
+    pub(crate) fn with_a_containers_root(mut self) -> Setup {
+        self.with_a_containers_root = true;
         self
     }
 
@@ -258,7 +258,7 @@ impl Setup {
     pub(crate) fn command(&self) -> Command {
         let config = self.dir.write("config.yaml", self.yaml());
         let program = match self.files_limit {
-            None if self.as_in_a_container => {
+            None if self.with_a_containers_root => {
                 let mut program = Command::new("setpriv");
                 program.args(["--bounding-set", DOCKERS_CAPABILITIES, CCGW]);
                 program

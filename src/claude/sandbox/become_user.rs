@@ -25,6 +25,7 @@ use rustix::{
 use super::{
     RunUser, UNUSED_USERS,
     enter::{Limits, cost_at_most, failed},
+    own_user::ONLY_ROOT,
     probe,
 };
 use crate::{claude::keeper::Launch, config, relay};
@@ -94,7 +95,7 @@ fn words(limits: &Limits, directory: &Path, program: &Path) -> Vec<OsString> {
 /// Why not, as a part of a sentence.
 pub(super) fn try_it(entry: &Path) -> Result<(), String> {
     if !rustix::process::geteuid().is_root() {
-        return Err("only root can give each tenant a user of its own".to_owned());
+        return Err(ONLY_ROOT.to_owned());
     }
     probe::keep_entry(entry)?;
     keep_command(entry).map_err(|it| format!("{}: {it}", entry.display()))?;

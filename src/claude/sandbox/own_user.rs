@@ -33,6 +33,10 @@ pub(crate) struct Surroundings<'a> {
 /// From here on users are people's, or a container's that stands for them; below, they are the system's.
 pub(super) const PEOPLE: u32 = 1000;
 
+/// The gateway is somebody else.
+pub(super) const ONLY_ROOT: &str = "only a gateway that runs as root can give each tenant a user of its own; run it as root, or install \
+                                    bubblewrap and write `isolation: bwrap`";
+
 /// Whoever gets at one of these is root.
 const ENGINES: [&str; 3] = [
     "/var/run/docker.sock",
@@ -48,7 +52,7 @@ impl Surroundings<'_> {
     /// comes, it does not count.
     pub(crate) fn user_of(&self, tenant: &config::Tenant) -> Result<RunUser, String> {
         if !rustix::process::geteuid().is_root() {
-            return Err("only root can give each tenant a user of its own".to_owned());
+            return Err(ONLY_ROOT.to_owned());
         }
         if tenant.shares_the_login() {
             return Err(
@@ -76,6 +80,7 @@ impl Surroundings<'_> {
     /// What of the configuration's a tenant's runs must not get at.
     pub(crate) fn secrets_from(&self, tenant: &config::Tenant) -> Vec<PathBuf> {
         let mut secrets = with_backups(self.config_file);
+        secrets.retain(|it| it.is_file());
         secrets.extend(ENGINES.map(PathBuf::from));
         secrets.extend(self.login());
         let own = folders(tenant);
@@ -89,6 +94,8 @@ impl Surroundings<'_> {
     /// What the gateway closes to others by itself when a run comes that is one.
     pub(crate) fn to_close(&self) -> Vec<PathBuf> {
         let mut paths = with_backups(self.config_file);
+        // Where the configuration has a short name, others may begin with it.
+        paths.retain(|it| it.is_file() && is_of(it, self.config_file));
         paths.extend(self.login());
         let tenants = || self.config.tenants.iter();
         paths.extend(tenants().filter_map(config_dir));
@@ -212,6 +219,13 @@ fn folders(tenant: &config::Tenant) -> Vec<PathBuf> {
 
 fn is_empty(dir: &Path) -> bool {
     fs::read_dir(dir).is_ok_and(|mut it| it.next().is_none())
+}
+
+/// Whether a file is another, or a backup of it.
+fn is_of(path: &Path, file: &Path) -> bool {
+    let names = [path, file].map(|it| it.file_name().unwrap_or_default().as_encoded_bytes());
+    let rest = names[0].strip_prefix(names[1]);
+    rest.is_some_and(|it| it.is_empty() || it.starts_with(b".") || it.starts_with(b"~"))
 }
 
 /// The configuration, and what is beside it by that name: its backups hold the same keys.

@@ -16,7 +16,7 @@ use crate::{
         keeper::Launch,
         sandbox::{self, Inside, Own, RunUser, Surroundings},
     },
-    config,
+    config::{self, Config},
     state::{self, First},
 };
 
@@ -101,7 +101,7 @@ impl Gateway {
         let own = self.state.cli_config(name).map_err(|it| it.to_string())?;
         let config_dir = named.as_ref().unwrap_or(&own);
         sandbox::take(config_dir, user, inside)?;
-        show_skills(&served.config.skills.dir, (name, user))?;
+        show_skills(&served.config, (name, user))?;
         self.let_in.note(name, user);
         let relay = self.relay.as_ref().and_then(|it| it.socket_of(name));
         if let Some(socket) = &relay {
@@ -133,10 +133,11 @@ fn configured<'s>(served: &'s Served, tenant: &Tenant) -> Result<&'s config::Ten
 }
 
 /// A tenant's skills are read by its own user, and by no other one.
-fn show_skills(dir: &Path, (tenant, user): (&str, RunUser)) -> Result<(), String> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    for path in entries.map(|it| it.path()) {
-        let is_own = path.file_name().is_some_and(|it| it == tenant);
+fn show_skills(config: &Config, (tenant, user): (&str, RunUser)) -> Result<(), String> {
+    let dir = &config.skills.dir;
+    // What else is in there is none of ours.
+    for name in config.tenants.iter().map(|it| it.name.as_str()) {
+        let (path, is_own) = (dir.join(name), name == tenant);
         let Ok(metadata) = fs::symlink_metadata(&path) else {
             continue;
         };
