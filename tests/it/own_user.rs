@@ -56,6 +56,8 @@ fn run_is_its_folders_owner_and_has_nothing_of_roots() {
     let Some(setup) = setup(&api) else { return };
     let work = setup.dir.create_dir("work");
     chown(&work, Some(61_020), Some(7)).unwrap();
+    setup.dir.create_dir("skills/shared");
+    setup.dir.create_dir("config.yaml-notes");
     let gateway = setup.working_dir("alpha", &work).start();
     let look = "id -u; id -G; umask; ulimit -c; grep -E 'Cap(Eff|Prm|Inh|Amb)|NoNewPrivs' /proc/self/status; stat -c %a-%u $HOME $TMPDIR $CLAUDE_CONFIG_DIR; touch new; pwd";
     let said = bash(&gateway, "alpha", look);
@@ -72,6 +74,13 @@ fn run_is_its_folders_owner_and_has_nothing_of_roots() {
     assert_eq!((new.uid(), new.mode() & 0o777), (61_020, 0o600));
     // The folder was open to all.
     assert_eq!(fs::metadata(&work).unwrap().mode() & 0o007, 0);
+    // What is beside the configuration and the tenants' skills is nobody's business.
+    for beside in ["skills/shared", "config.yaml-notes"] {
+        let mode = fs::metadata(gateway.dir.path().join(beside))
+            .unwrap()
+            .mode();
+        assert_eq!(mode & 0o007, 0o005, "{beside}");
+    }
     // Who names no folder is a user that nobody else is.
     let said = bash(&gateway, "beta", "id -u");
     let uid: u32 = said["result: ".len()..].parse().unwrap();
@@ -197,8 +206,6 @@ fn who_cannot_be_its_own_user_is_refused_with_the_way_out() {
     );
     let second = setup(&api).unwrap();
     let roots = second.dir.create_dir("roots");
-    second.dir.create_dir("skills/shared");
-    second.dir.create_dir("config.yaml-notes");
     fs::write(roots.join("file"), "x").unwrap();
     let system = second.dir.create_dir("system");
     chown(&system, Some(33), Some(33)).unwrap();
@@ -208,13 +215,6 @@ fn who_cannot_be_its_own_user_is_refused_with_the_way_out() {
         .start();
     refused(&gateway, "alpha", "`chown -R 2029441934:2029441934 ");
     assert_eq!(fs::metadata(&roots).unwrap().uid(), 0);
-    // What is beside the configuration and the tenants' skills is nobody's business.
-    for beside in ["skills/shared", "config.yaml-notes"] {
-        let mode = fs::metadata(gateway.dir.path().join(beside))
-            .unwrap()
-            .mode();
-        assert_eq!(mode & 0o007, 0o005, "{beside}");
-    }
     refused(
         &gateway,
         "beta",
