@@ -63,7 +63,13 @@ fn run_is_its_folders_owner_and_has_nothing_of_roots() {
     let said = bash(&gateway, "alpha", look);
     let said = said.strip_prefix("result: ").unwrap_or(&said);
     let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(&lines[..4], ["61020", "61020", "077", "0"], "{said}");
+    assert_eq!(
+        [lines[0], lines[1], lines[3]],
+        ["61020", "61020", "0"],
+        "{said}"
+    );
+    // Shells write it with one zero or two.
+    assert_eq!(lines[2].trim_start_matches('0'), "77", "{said}");
     for line in &lines[4..8] {
         assert!(line.ends_with("\t0000000000000000"), "{said}");
     }
