@@ -3,6 +3,8 @@
 //! Below the root no link is ever followed: a run may write here (its own workspace is one of
 //! these directories), so every step is opened with `O_NOFOLLOW` relative to the one above.
 
+mod let_in;
+
 use std::{
     ffi::OsStr,
     fs, io,
@@ -18,6 +20,7 @@ use rustix::{
     io::Errno,
 };
 
+pub(crate) use self::let_in::First;
 use crate::log;
 
 /// The directory, open for the life of the daemon.
@@ -150,8 +153,10 @@ impl StateDir {
     pub(crate) fn seed(&self, tenant: &str, name: &str, content: &[u8]) -> io::Result<PathBuf> {
         let (path, directory) = self.tenant_subdirectory(tenant, SEEDS)?;
         let path = path.join(name);
-        let written =
-            new_file(&directory, name).and_then(|mut it| io::Write::write_all(&mut it, content));
+        let written = new_file(&directory, name).and_then(|mut it| {
+            io::Write::write_all(&mut it, content)?;
+            let_in::as_its_directory(&it, &directory)
+        });
         if written.is_err() {
             // Half of one is of no use; what cannot be removed now is removed at the next start.
             let _ = rustix::fs::unlinkat(&directory, name, AtFlags::empty());

@@ -15,13 +15,16 @@ pub(crate) enum Isolation {
     Auto,
     /// Namespaces of its own, by bubblewrap; without it nothing runs.
     Bwrap,
+    /// A system user of each tenant's own, which only a gateway of root's can give; without it nothing runs.
+    User,
     /// Nothing: runs are processes of the gateway's user like any other.
     None,
 }
 
-const ISOLATIONS: [(&str, Isolation); 3] = [
+const ISOLATIONS: [(&str, Isolation); 4] = [
     ("auto", Isolation::Auto),
     ("bwrap", Isolation::Bwrap),
+    ("user", Isolation::User),
     ("none", Isolation::None),
 ];
 

@@ -53,6 +53,7 @@ impl Conversations {
     /// When the thread cannot be started that looks after the processes.
     pub(crate) fn start(config: &Config, state: &StateDir) -> io::Result<(Self, Minder)> {
         state.remove_seeds();
+        state.remove_temporary();
         let (pool, minder) = Pool::start(config.cli.warm)?;
         let oldest = unix_now().saturating_sub(config.session.ttl.as_secs());
         let conversations = Conversations {

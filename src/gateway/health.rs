@@ -99,6 +99,9 @@ pub(crate) struct LastReload {
 struct OwnedTenantHealth {
     name: String,
     isolation: Option<&'static str>,
+    /// Why it is nothing stronger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    isolation_why: Option<String>,
     running: usize,
     queued: usize,
 }
@@ -116,6 +119,9 @@ struct TenantHealth<'a> {
     name: &'a str,
     /// Null until it was tried what works here.
     isolation: Option<&'static str>,
+    /// Why it is nothing stronger. It names paths, which are no tenant's business.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    isolation_why: Option<String>,
     running: usize,
     queued: usize,
 }
@@ -146,9 +152,11 @@ impl Gateway {
                 .filter(|(id, _)| is_local || own == Some(*id))
                 .map(|(id, tenant)| {
                     let (running, queued) = counts.tenants.get(&id).copied().unwrap_or_default();
+                    let got = self.isolation_of(&served, tenant);
                     TenantHealth {
                         name: &tenant.name,
-                        isolation: self.isolation_of(&served, tenant),
+                        isolation: got.as_ref().map(|it| it.isolation),
+                        isolation_why: got.and_then(|it| it.why).filter(|_| is_local),
                         running,
                         queued,
                     }
@@ -174,9 +182,11 @@ impl Gateway {
         let served = self.served();
         let tenant = |(id, tenant): (usize, &super::Tenant)| {
             let (running, queued) = counts.tenants.get(&id).copied().unwrap_or_default();
+            let got = self.isolation_of(&served, tenant);
             OwnedTenantHealth {
                 name: tenant.name.clone(),
-                isolation: self.isolation_of(&served, tenant),
+                isolation: got.as_ref().map(|it| it.isolation),
+                isolation_why: got.and_then(|it| it.why),
                 running,
                 queued,
             }

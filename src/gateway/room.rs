@@ -1,5 +1,8 @@
 //! What a tenant's runs see of this machine when they are in a sandbox, and whether they are.
 
+mod announce;
+mod own_user;
+
 use std::{
     ffi::OsString,
     fs, io,
@@ -19,10 +22,12 @@ use crate::{
     config::{self, CREDENTIALS, ConfigDir, Isolation},
     log, relay,
 };
+pub(crate) use own_user::LetIn;
 
 /// What a tenant's runs are kept from others by, in fact.
 enum Confined<'s> {
     Bwrap(&'s Bwrap),
+    User(RunUser),
     Not,
 }
 
@@ -41,17 +46,6 @@ pub(super) fn wanted(served: &Served, tenant: &Tenant) -> Isolation {
 }
 
 impl Gateway {
-    /// How a tenant's runs are confined, in the words of the configuration; `None` as long as it is not known what
-    /// works here.
-    pub(super) fn isolation_of(&self, served: &Served, tenant: &Tenant) -> Option<&'static str> {
-        let known = self.sandboxes.known()?;
-        Some(match (wanted(served, tenant), known) {
-            (Isolation::None, _) | (Isolation::Auto, Err(_)) => Isolation::None.name(),
-            (Isolation::Auto | Isolation::Bwrap, Ok(_)) => Isolation::Bwrap.name(),
-            (Isolation::Bwrap, Err(_)) => "impossible",
-        })
-    }
-
     /// Ends what runs of an earlier life left behind: nothing, unless it and its keepers were killed together.
     pub(crate) fn end_left_over(&self) {
         // Without the relay's lock the state may be another daemon's, which runs.
@@ -68,80 +62,29 @@ impl Gateway {
         }
     }
 
-    /// Finds out what works here, and says for whom it is used.
-    pub(crate) fn announce_isolation(&self) {
-        let served = self.served();
-        let tenants: Vec<&Tenant> = served.present().map(|(_, it)| it).collect();
-        if served.cli.program.kind == Kind::StandIn {
-            return;
-        }
-        let of = |it: &Isolation| {
-            let wants = |tenant: &&&Tenant| wanted(&served, tenant) == *it;
-            tenants
-                .iter()
-                .filter(wants)
-                .map(|it| it.name.as_str())
-                .collect::<Vec<_>>()
-        };
-        let [auto, bwrap, none] =
-            [Isolation::Auto, Isolation::Bwrap, Isolation::None].map(|it| of(&it));
-        let found = match auto.len() + bwrap.len() {
-            0 => Err(""),
-            _ => self.sandboxes.bwrap().map(drop),
-        };
-        let mut open = none;
-        match found {
-            Ok(()) => log::info(
-                "runs are confined by bubblewrap",
-                &[("tenants", &[auto, bwrap].concat().join(","))],
-            ),
-            Err(why) => {
-                if !bwrap.is_empty() {
-                    let names = bwrap.join(",");
-                    log::error(
-                        "requests will be refused: isolation is bwrap, which does not work here",
-                        &[("tenants", &names), ("why", &why)],
-                    );
-                }
-                if !auto.is_empty() {
-                    log::warn("no sandbox for runs", &[("why", &why)]);
-                    open.extend(auto);
-                }
-            }
-        }
-        // Of one tenant's runs nobody else is in danger but this host.
-        if !open.is_empty() && tenants.len() > 1 {
-            log::warn(
-                "runs of these tenants are not isolated from each other or from this host: each can read all keys",
-                &[("tenants", &open.join(","))],
-            );
-        }
-    }
-
-    /// Says what limits a run's memory, processes and CPU.
-    pub(crate) fn announce_limits(&self) {
-        match keeper::controlled() {
-            Ok(what) => log::info("runs have control groups", &[("limited", &what)]),
-            Err(why) => log::info(
-                "no control groups for runs: their memory and CPU are not limited, processes by rlimit in a sandbox",
-                &[("why", &why)],
-            ),
-        }
-    }
-
-    /// What runs with this wish are confined by.
+    /// What a tenant's runs are confined by: where the choice is ours, the strongest that works.
     ///
     /// # Errors
     /// When they must not run as they would.
-    fn confined(&self, wanted: Isolation) -> Result<Confined<'_>, String> {
-        // Nobody waits for what is not wanted.
-        if wanted == Isolation::None {
-            return Ok(Confined::Not);
-        }
-        match self.sandboxes.bwrap() {
-            Ok(bwrap) => Ok(Confined::Bwrap(bwrap)),
-            Err(why) if wanted == Isolation::Bwrap => Err(format!("isolation is bwrap, but {why}")),
-            Err(_) => Ok(Confined::Not),
+    fn confined(&self, served: &Served, tenant: &Tenant) -> Result<Confined<'_>, String> {
+        match wanted(served, tenant) {
+            // Nobody waits for what is not wanted.
+            Isolation::None => Ok(Confined::Not),
+            Isolation::Bwrap => match self.sandboxes.bwrap() {
+                Ok(bwrap) => Ok(Confined::Bwrap(bwrap)),
+                Err(why) => Err(format!("isolation is bwrap, but {why}")),
+            },
+            Isolation::User => match self.own_user_of(served, tenant) {
+                Ok(user) => Ok(Confined::User(user)),
+                Err(why) => Err(format!("isolation is user, but {why}")),
+            },
+            Isolation::Auto => Ok(match self.sandboxes.bwrap() {
+                Ok(bwrap) => Confined::Bwrap(bwrap),
+                Err(_) => match self.own_user_of(served, tenant) {
+                    Ok(user) => Confined::User(user),
+                    Err(_) => Confined::Not,
+                },
+            }),
         }
     }
 
@@ -169,16 +112,24 @@ impl Gateway {
             let text = format!("the sandbox of tenant {name} cannot be made: {why}");
             ApiError::new(ErrorKind::Unavailable, text)
         };
-        let wanted = wanted(served, tenant);
         let configured = tenant.working_dir.iter();
         let hosts = tenant
             .mounts
             .iter()
             .map(|it| &it.host)
             .filter(|it| it.exists());
-        let bwrap = match self.confined(wanted).map_err(refused)? {
+        let not_made = |why: String| {
+            SPARING.info("no sandbox", &[("tenant", name), ("why", &why)]);
+            refused(why)
+        };
+        let bwrap = match self.confined(served, tenant).map_err(refused)? {
             Confined::Bwrap(bwrap) => bwrap,
+            Confined::User(user) => {
+                let own = self.as_own_user(job, (launch, place), user);
+                return own.map_err(not_made);
+            }
             Confined::Not => {
+                self.let_in.forget(name);
                 if let (Some(relay), Some(socket)) = (relay, &socket) {
                     relay::into_environment(&mut launch.env, (socket, &relay.commands()));
                 }
@@ -196,6 +147,10 @@ impl Gateway {
             let skills = crate::state::skills_of(&served.config.skills.dir, name);
             [plugin.clone()].into_iter().chain(skills)
         });
+        let user = (self.user == User::Root).then(|| RunUser::of(name, &place.working_dir));
+        if let (Some(socket), Some(user)) = (&socket, user) {
+            give(socket, user).map_err(unwritable)?;
+        }
         let room = Room {
             working_dir: &place.working_dir,
             config: self.config_room(tenant, &launch).map_err(unwritable)?,
@@ -205,13 +160,9 @@ impl Gateway {
             hidden: &hidden,
             sandbox: &served.config.sandbox,
             relay: socket.as_deref(),
-            user: (self.user == User::Root).then(|| RunUser::of(name, &place.working_dir)),
+            user,
         };
-        let confined = sandbox::confined(launch, bwrap, &room);
-        confined.map_err(|why| {
-            SPARING.info("no sandbox", &[("tenant", name), ("why", &why)]);
-            refused(why)
-        })
+        sandbox::confined(launch, bwrap, &room).map_err(not_made)
     }
 
     /// Whether a run may renew a login that others use as well. The CLI locks what it renews in its config
@@ -220,10 +171,7 @@ impl Gateway {
         let (served, tenant) = (&*job.served, &*job.tenant);
         let shares = served.config.tenant(&tenant.name);
         let shares = shares.is_ok_and(config::Tenant::shares_the_login);
-        let is_confined = matches!(
-            self.confined(wanted(served, tenant)),
-            Ok(Confined::Bwrap(_))
-        );
+        let is_confined = matches!(self.confined(served, tenant), Ok(Confined::Bwrap(_)));
         let login = home_of(&self.base_env).map(|it| it.join(".claude").join(LOGIN));
         let renewed = login.and_then(|it| it.metadata().ok()?.modified().ok());
         let age = renewed.and_then(|it| it.elapsed().ok());
@@ -276,7 +224,7 @@ impl Gateway {
             self.state.path().to_owned(),
             served.config.skills.dir.clone(),
         ];
-        hidden.extend(with_backups(&self.config_file));
+        hidden.extend(sandbox::with_backups(&self.config_file));
         let own_dir = tenant.config_dir.path();
         if let Some(home) = home_of(&self.base_env).filter(|_| own_dir.is_none()) {
             hidden.extend([".claude", ".claude.json"].map(|it| home.join(it)));
@@ -318,17 +266,9 @@ fn home_of(env: &[(OsString, OsString)]) -> Option<PathBuf> {
         .filter(|it| it.is_absolute())
 }
 
-/// The configuration, and what is beside it by that name: its backups hold the same keys.
-fn with_backups(file: &Path) -> Vec<PathBuf> {
-    let name = file.file_name().unwrap_or_default().to_owned();
-    let dir = file.parent().unwrap_or(Path::new("/"));
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    let named = |it: &OsString| it.as_encoded_bytes().starts_with(name.as_encoded_bytes());
-    entries
-        .map(|it| it.file_name())
-        .filter(named)
-        .map(|it| dir.join(it))
-        .collect()
+/// The relay's socket, which only this user then reaches.
+fn give(socket: &Path, user: RunUser) -> io::Result<()> {
+    std::os::unix::fs::lchown(socket, Some(user.uid), Some(user.gid))
 }
 
 impl ConfigDir {

@@ -1,6 +1,6 @@
 //! The Claude Code CLI as the operator installed it: there, new enough, and signed in as far as it says.
 
-use std::{ffi::OsStr, path::Path, time::Duration};
+use std::{ffi::OsStr, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use super::{local_command, progress};
 use crate::{
@@ -40,6 +40,15 @@ pub(crate) fn version(config: &Config) -> Result<String, String> {
 /// # Errors
 /// Why it cannot be asked.
 pub(crate) fn signed_in(config: &Config, dir: &ConfigDir) -> Result<bool, String> {
+    if let ConfigDir::Path(path) = dir
+        && std::fs::metadata(path).is_ok_and(|it| it.uid() != rustix::process::geteuid().as_raw())
+    {
+        // The CLI would do what the settings say that its runs may have left there.
+        return Err(format!(
+            "{} is another user's: whether that one is signed in, only a request tells",
+            path.display()
+        ));
+    }
     let path = program::find(&config.cli.bin, std::env::var_os("PATH").as_ref())?;
     let name = path.to_string_lossy();
     let env: Vec<(&str, &OsStr)> = match dir {

@@ -195,8 +195,8 @@ impl Line {
         let socket = dir.join(ids::hex(&hash[..6]));
         let listener = UnixListener::bind(&socket)?;
         listener.set_nonblocking(true)?;
-        // Its directory is for this user only; a run of root's gateway is another user, and has it mounted.
-        fs::set_permissions(&socket, fs::Permissions::from_mode(0o666))?;
+        // A run of root's gateway is another user, who becomes its owner.
+        fs::set_permissions(&socket, fs::Permissions::from_mode(0o600))?;
         Ok(Line {
             tenant: tenant.to_owned(),
             socket,

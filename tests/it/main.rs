@@ -38,6 +38,7 @@ mod kit;
 mod manifests;
 mod openclaw;
 mod operation;
+mod own_user;
 mod proxied;
 mod random;
 mod readme;

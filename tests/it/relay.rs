@@ -21,10 +21,10 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The tenant of the instance of this machine.
-const LOCAL: &str = "local";
+pub(crate) const LOCAL: &str = "local";
 
 /// An instance of this machine whose `openclaw` is this script.
-fn with_instance(setup: Setup, script: &str) -> Setup {
+pub(crate) fn with_instance(setup: Setup, script: &str) -> Setup {
     setup.dir.write("home/.openclaw/openclaw.json", "{}");
     let program = setup
         .dir

@@ -1,4 +1,5 @@
-//! The real CLI in its sandbox, with tools that try to get out: each attempt is named, and must fail.
+//! The real CLI in its sandbox, or as a user of its own, with tools that try to get out: each attempt is named, and
+//! must fail.
 
 use std::{
     fs,
@@ -15,8 +16,9 @@ use serde_json::json;
 
 use crate::{
     api::ScriptedApi,
+    client::Response,
     fake_cli::FakeCli,
-    gateway::{Gateway, key_of, prompt},
+    gateway::{Gateway, MODEL, key_of, prompt},
     process::{
         DEAD_WITHIN, cmdline, descendants, is_alive, processes_with_cmdline, say_skipped,
         wait_until,
@@ -27,18 +29,49 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A set-up whose runs are in sandboxes; `None`, said aloud, where bubblewrap is not installed.
-fn setup(api: &ScriptedApi) -> Option<Setup> {
-    if !Path::new("/usr/bin/bwrap").exists() {
-        say_skipped("SKIPPED: bubblewrap is not installed");
-        return None;
+/// What keeps runs from others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Walls {
+    Bwrap,
+    User,
+}
+
+impl Walls {
+    /// A set-up whose runs are kept so; `None`, said aloud, where that cannot be.
+    pub(crate) fn setup(self, api: &ScriptedApi) -> Option<Setup> {
+        let is_root = rustix::process::geteuid().is_root();
+        match self {
+            Walls::Bwrap if !Path::new("/usr/bin/bwrap").exists() => {
+                say_skipped("SKIPPED: bubblewrap is not installed");
+                None
+            }
+            Walls::Bwrap => Some(Setup::with_real_cli(api).isolation("bwrap")),
+            Walls::User if !is_root => {
+                say_skipped("SKIPPED: only root can give each tenant a user of its own");
+                None
+            }
+            Walls::User => Some(Setup::with_real_cli(api).cli_for_all().isolation("user")),
+        }
     }
-    Some(Setup::with_real_cli(api).isolation("bwrap"))
+
+    /// A folder of a tenant's, with what is in it.
+    pub(crate) fn folder(self, dir: &Path, user: u32) {
+        if self == Walls::User {
+            let entries = fs::read_dir(dir).unwrap().map(|it| it.unwrap().path());
+            for path in entries.chain([dir.to_owned()]) {
+                chown(path, Some(user), Some(user)).unwrap();
+            }
+        }
+    }
+}
+
+fn setup(api: &ScriptedApi) -> Option<Setup> {
+    Walls::Bwrap.setup(api)
 }
 
 /// What a command prints that the tenant's model runs.
 #[track_caller]
-fn bash(gateway: &Gateway, tenant: &str, command: &str) -> String {
+pub(crate) fn bash(gateway: &Gateway, tenant: &str, command: &str) -> String {
     let answer = gateway.ask(tenant, &prompt(&format!("[[bash:{command}]]")));
     answer.answer_text()
 }
@@ -47,13 +80,14 @@ fn bash(gateway: &Gateway, tenant: &str, command: &str) -> String {
 const BETA: &str = "SECRET-OF-BETA";
 
 /// Two tenants, the second with something to steal in each place where a tenant has anything.
-fn two(api: &ScriptedApi) -> Option<Gateway> {
-    let setup = setup(api)?.tenant_env("beta", "BETA_TOKEN", BETA);
+fn two(api: &ScriptedApi, walls: Walls) -> Option<Gateway> {
+    let setup = walls.setup(api)?.tenant_env("beta", "BETA_TOKEN", BETA);
     let setup = setup
         .skill("alpha", "weather", "tells the weather")
         .skill("beta", "traffic", BETA);
     let work = setup.dir.create_dir("beta-work");
     fs::write(work.join("notes.txt"), BETA).unwrap();
+    walls.folder(&work, 61_011);
     let gateway = setup.working_dir("beta", &work).start();
     // A session of its own, a home and a file in it.
     let said = bash(&gateway, "beta", &format!("echo {BETA} | tee $HOME/file"));
@@ -63,8 +97,14 @@ fn two(api: &ScriptedApi) -> Option<Gateway> {
 
 #[test]
 fn nothing_of_another_tenant_or_of_the_gateway_can_be_read() {
+    try_to_read(Walls::Bwrap);
+}
+
+pub(crate) fn try_to_read(walls: Walls) {
     let api = ScriptedApi::start();
-    let Some(gateway) = two(&api) else { return };
+    let Some(gateway) = two(&api, walls) else {
+        return;
+    };
     let dir = gateway.dir.path().display().to_string();
     let pid = gateway.pid();
     let attempts = [
@@ -91,11 +131,25 @@ fn nothing_of_another_tenant_or_of_the_gateway_can_be_read() {
         ),
         (
             "the gateway's state",
-            format!("cat {dir}/state/*.jsonl; ls {dir}/state/tenants/beta"),
+            format!(
+                "cat {dir}/state/*.jsonl {dir}/state/sessions.jsonl; ls {dir}/state/tenants/beta"
+            ),
+        ),
+        (
+            "what the other's runs leave for a while",
+            format!(
+                "ls {dir}/state/tenants/beta/tmp {dir}/state/tenants/beta/seeds /tmp/claude-61011"
+            ),
         ),
         (
             "everything that can be read",
-            format!("grep -rls {BETA} /tmp /home /root /var /srv /mnt /opt /run /etc"),
+            // Without walls of its own the run sees all of this machine's files, which takes too long.
+            match walls {
+                Walls::Bwrap => {
+                    format!("grep -rls {BETA} /tmp /home /root /var /srv /mnt /opt /run /etc")
+                }
+                Walls::User => format!("grep -rls {BETA} {dir} /home /root /etc"),
+            },
         ),
         (
             "a way around by links",
@@ -158,18 +212,26 @@ fn nothing_of_another_tenant_or_of_the_gateway_can_be_read() {
 
 #[test]
 fn nothing_outside_can_be_changed_or_stopped() {
+    try_to_change(Walls::Bwrap);
+}
+
+pub(crate) fn try_to_change(walls: Walls) {
     let api = ScriptedApi::start();
-    let Some(gateway) = two(&api) else { return };
+    let Some(gateway) = two(&api, walls) else {
+        return;
+    };
     let dir = gateway.dir.path().display().to_string();
     let pid = gateway.pid();
+    let others = gateway.processes_of("beta");
+    let other = others.first().copied().unwrap_or(pid);
     // What must be said, because it says that the attempt failed.
     let attempts = [
-        ("a system file", "touch /usr/bin/x".to_owned(), "Read-only file system"),
-        ("a new system file", "touch /etc/x".to_owned(), "Read-only file system"),
-        ("the root directory", "mkdir /x".to_owned(), "Read-only file system"),
-        ("the own skills", format!("touch {dir}/skills/alpha/x"), "Read-only file system"),
-        ("the own skills' plugin", format!("touch {dir}/state/tenants/alpha/plugin/x"), "Read-only file system"),
-        ("the CLI", "chmod 777 $(readlink -f /proc/$PPID/exe)".to_owned(), "ead-only file system"),
+        ("a system file", "touch /usr/bin/x".to_owned(), "Read-only file system|ermission denied"),
+        ("a new system file", "touch /etc/x".to_owned(), "Read-only file system|ermission denied"),
+        ("the root directory", "mkdir /x".to_owned(), "Read-only file system|ermission denied"),
+        ("the own skills", format!("touch {dir}/skills/alpha/x"), "Read-only file system|ermission denied"),
+        ("the own skills' plugin", format!("touch {dir}/state/tenants/alpha/plugin/x"), "Read-only file system|ermission denied"),
+        ("the CLI", "chmod 777 $(readlink -f /proc/$PPID/exe)".to_owned(), "ead-only file system|not permitted"),
         ("a remount", "mount -o remount,rw /usr".to_owned(), "mount:"),
         ("a mount of its own", "mount -t tmpfs none /mnt".to_owned(), "mount"),
         ("the gateway's life", format!("kill -9 {pid} || echo failed"), "failed"),
@@ -178,8 +240,11 @@ fn nothing_outside_can_be_changed_or_stopped() {
         ("a halt of the machine", "echo b > /proc/sysrq-trigger".to_owned(), "ead-only file system|ermission denied|o such file"),
         ("a device", "mknod disk b 8 0".to_owned(), "not permitted"),
         ("another root", "chroot / true".to_owned(), "not permitted"),
-        ("Docker's socket", "ls /var/run/docker.sock /run/docker.sock".to_owned(), "No such file"),
-        ("the operator's socket", format!("ls {dir}/state/ccgw.sock"), "No such file"),
+        ("Docker's socket", "CCGW_RELAY=/var/run/docker.sock openclaw status".to_owned(), "o such file|ermission denied"),
+        ("the operator's socket", format!("CCGW_RELAY={dir}/state/ccgw.sock openclaw status"), "o such file|ermission denied"),
+        ("the other's instance", format!("CCGW_RELAY={dir}/state/relay/f44e64e75f39 openclaw status"), "o such file|ermission denied"),
+        ("the life of the other's run", format!("kill -9 {other} || echo failed"), "failed"),
+        ("the other's priority", format!("renice -n 19 -p {other} || echo failed"), "failed"),
         ("another user", "chown 0:0 here || setpriv --reuid 0 true".to_owned(), "not permitted"),
         ("a terminal to type into", "echo x > /dev/tty".to_owned(), "No such device"),
         ("a set-user-id program", "cp /bin/true t && chmod u+s t && chown 0 t".to_owned(), "not permitted"),
@@ -203,12 +268,22 @@ fn nothing_outside_can_be_changed_or_stopped() {
 
 #[test]
 fn run_costs_no_more_than_it_may() {
+    try_to_cost(Walls::Bwrap);
+}
+
+pub(crate) fn try_to_cost(walls: Walls) {
     let api = ScriptedApi::start();
-    let Some(setup) = setup(&api) else { return };
+    let Some(setup) = walls.setup(&api) else {
+        return;
+    };
     let work = setup.dir.create_dir("work");
     if rustix::process::geteuid().is_root() {
         // A user that no other test has: processes are counted by user.
-        chown(&work, Some(61_001), Some(61_001)).unwrap();
+        let user = match walls {
+            Walls::Bwrap => 61_001,
+            Walls::User => 61_002,
+        };
+        chown(&work, Some(user), Some(user)).unwrap();
     }
     let gateway = setup
         .working_dir("alpha", &work)
@@ -237,22 +312,26 @@ fn run_costs_no_more_than_it_may() {
         "truncate -s 10G sparse; stat -c size=%s sparse",
     );
     assert!(said.contains("size=0"), "{said}");
-    // A temporary directory is in memory.
-    let said = bash(
-        &gateway,
-        "alpha",
-        "df -B1 --output=size /tmp | tail -n 1; cat /proc/self/oom_score_adj",
-    );
-    assert!(
-        said.contains("536870912") && said.ends_with("800"),
-        "{said}"
-    );
+    let said = bash(&gateway, "alpha", "cat /proc/self/oom_score_adj");
+    assert!(said.ends_with("800"), "{said}");
+    if walls == Walls::Bwrap {
+        // A temporary directory is in memory.
+        let size = "df -B1 --output=size /tmp | tail -n 1";
+        let said = bash(&gateway, "alpha", size);
+        assert!(said.contains("536870912"), "{said}");
+    }
 }
 
 #[test]
 fn nothing_of_a_run_stays() {
+    try_to_stay(Walls::Bwrap);
+}
+
+pub(crate) fn try_to_stay(walls: Walls) {
     let api = ScriptedApi::start();
-    let Some(setup) = setup(&api) else { return };
+    let Some(setup) = walls.setup(&api) else {
+        return;
+    };
     let mut gateway = setup.start();
     let daemon = "setsid nohup tail -f /dev/null >/dev/null 2>&1 & echo started";
     assert_eq!(bash(&gateway, "alpha", daemon), "result: started");
@@ -407,35 +486,37 @@ fn instances_paths_lead_to_its_folders() {
 
 #[test]
 fn conversation_goes_on_in_the_sandbox() {
+    go_on(Walls::Bwrap);
+}
+
+pub(crate) fn go_on(walls: Walls) {
     let api = ScriptedApi::start();
-    let Some(setup) = setup(&api) else { return };
     for (warm, outcome) in [("on", "warm"), ("off", "resumed")] {
-        let gateway = Setup::with_real_cli(&api)
-            .isolation("bwrap")
-            .set("cli", format!("warm: {warm}"))
-            .start();
-        let mut messages = vec![json!({"role": "user", "content": "one"})];
-        let ask = |messages: &[serde_json::Value]| {
-            gateway.ask(
-                "alpha",
-                &json!({"model": crate::gateway::MODEL, "max_tokens": 100, "messages": messages}),
-            )
+        let Some(setup) = walls.setup(&api) else {
+            return;
         };
-        let first = ask(&messages);
+        let gateway = setup.set("cli", format!("warm: {warm}")).start();
+        let mut messages = vec![json!({"role": "user", "content": "one"})];
+        let first = say(&gateway, &messages);
         assert_eq!(first.header("x-ccgw-session"), Some("fresh"));
         messages.push(json!({"role": "assistant", "content": first.answer_text()}));
         messages.push(json!({"role": "user", "content": "two"}));
-        let second = ask(&messages);
+        let second = say(&gateway, &messages);
         assert_eq!(second.header("x-ccgw-session"), Some(outcome));
         second.answer_text();
         // A history that nobody has seen is given to the CLI as a file.
         messages[0] = json!({"role": "user", "content": "another"});
-        let third = ask(&messages);
+        let third = say(&gateway, &messages);
         assert_eq!(third.header("x-ccgw-session"), Some("reseeded"));
         assert!(api.last_prompt().mentions("another"));
         third.answer_text();
     }
-    drop(setup);
+}
+
+/// Alpha's conversation goes on.
+pub(crate) fn say(gateway: &Gateway, messages: &[serde_json::Value]) -> Response {
+    let body = json!({"model": MODEL, "max_tokens": 100, "messages": messages});
+    gateway.ask("alpha", &body)
 }
 
 #[test]

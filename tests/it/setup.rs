@@ -1,6 +1,7 @@
 //! A configuration of its own for each test, and the daemon's command line.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -17,6 +18,9 @@ use crate::{
 /// The program under test.
 const CCGW: &str = env!("CARGO_BIN_EXE_ccgw");
 
+const DOCKERS_CAPABILITIES: &str = "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,\
+    +net_bind_service,+sys_chroot,+mknod,+audit_write,+setfcap";
+
 /// A configuration that is not running yet: the tenants alpha and beta, and what a test adds.
 pub(crate) struct Setup {
     /// Whether processes of the CLI wait for work, where no line says so.
@@ -32,6 +36,8 @@ pub(crate) struct Setup {
     env: Vec<(String, String)>,
     /// How many files the daemon may have open at most.
     files_limit: Option<u32>,
+    /// Whether root is no more than in a container.
+    with_a_containers_root: bool,
     /// More arguments of the daemon, before the configuration's path.
     arguments: Vec<&'static str>,
 }
@@ -65,6 +71,7 @@ impl Setup {
             settings: Vec::new(),
             env: Vec::new(),
             files_limit: None,
+            with_a_containers_root: false,
             arguments: Vec::new(),
         };
         setup = setup
@@ -85,6 +92,17 @@ impl Setup {
                 .tenant_env(name, "CLAUDE_CONFIG_DIR", config_dir.to_str().unwrap());
         }
         setup
+    }
+
+    /// Has the CLI where every user can run it, wherever this checkout is.
+    pub(crate) fn cli_for_all(mut self) -> Setup {
+        let cli = self.dir.path().join("cli");
+        let own = real_cli();
+        if fs::hard_link(own, &cli).is_err() {
+            fs::copy(own, &cli).unwrap();
+        }
+        self.settings.retain(|(_, line)| !line.starts_with("bin:"));
+        self.set("cli", format!("bin: {}", json!(cli)))
     }
 
     /// Adds a line such as `max_concurrent: 1` to a section of the configuration.
@@ -161,6 +179,12 @@ impl Setup {
 
     pub(crate) fn argument(mut self, argument: &'static str) -> Setup {
         self.arguments.push(argument);
+        self
+    }
+
+    /// With what Docker leaves root of its powers.
+    pub(crate) fn with_a_containers_root(mut self) -> Setup {
+        self.with_a_containers_root = true;
         self
     }
 
@@ -246,6 +270,11 @@ impl Setup {
     pub(crate) fn command(&self) -> Command {
         let config = self.dir.write("config.yaml", self.yaml());
         let program = match self.files_limit {
+            None if self.with_a_containers_root => {
+                let mut program = Command::new("setpriv");
+                program.args(["--bounding-set", DOCKERS_CAPABILITIES, CCGW]);
+                program
+            }
             None => Command::new(CCGW),
             Some(files) => {
                 let mut shell = Command::new("sh");

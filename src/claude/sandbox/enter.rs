@@ -22,13 +22,13 @@ use rustix::{
     },
 };
 
-use super::RunUser;
+use super::{RunUser, config, keeper};
 
 /// When memory runs out, the kernel ends a run before the gateway and the instances (proc(5), oom_score_adj).
 const FIRST_TO_GO: &str = "800";
 
 /// More than any machine has (proc(5), `pid_max`).
-pub(super) const PROCESSES_MAX: u64 = 1 << 22;
+const PROCESSES_MAX: u64 = 1 << 22;
 
 /// What a run may cost, and who it is; as a word of the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,7 +111,7 @@ pub(crate) fn main(argv: &[OsString]) -> ExitCode {
     failed(&format!("{}: {error}", program.display()))
 }
 
-fn failed(why: &str) -> ExitCode {
+pub(super) fn failed(why: &str) -> ExitCode {
     // The gateway shows what its runs say there.
     let _ = io::Write::write_all(&mut io::stderr(), format!("ccgw enter: {why}\n").as_bytes());
     ExitCode::from(126)
@@ -124,17 +124,31 @@ fn is_the_one(place: &[OsString]) -> bool {
     found.is_ok_and(|it| numbers.to_str() == Some(&format!("{}:{}", it.dev(), it.ino())))
 }
 
+/// How many processes its user may have.
+pub(super) fn processes(sandbox: &config::Sandbox) -> u64 {
+    match keeper::count_processes() {
+        // The kernel would count the other runs and the container of this user too.
+        true => PROCESSES_MAX,
+        false => sandbox.max_processes,
+    }
+}
+
 fn take_on(limits: &Limits) -> io::Result<()> {
+    cost_at_most(limits)?;
+    match limits.user {
+        Some(RunUser { uid, gid }) => become_user(Uid::from_raw(uid), Gid::from_raw(gid)),
+        None => Ok(()),
+    }
+}
+
+/// What the process may cost from now on, whoever it is.
+pub(super) fn cost_at_most(limits: &Limits) -> io::Result<()> {
     // A kernel without it ends somebody else first, which is no reason not to run.
     let _ = fs::write("/proc/self/oom_score_adj", FIRST_TO_GO);
     // A core would hold the tenant's keys.
     limit(Resource::Core, 0)?;
     limit(Resource::Fsize, limits.file)?;
-    limit(Resource::Nproc, limits.processes)?;
-    if let Some(RunUser { uid, gid }) = limits.user {
-        become_user(Uid::from_raw(uid), Gid::from_raw(gid))?;
-    }
-    Ok(())
+    limit(Resource::Nproc, limits.processes)
 }
 
 /// Never more than it is already.

@@ -5,9 +5,13 @@
 //! same on both sides. Inside of bubblewrap this same binary comes first (`ccgw enter`): it takes on the limits
 //! and the user that the run has, and becomes the CLI.
 
+mod access;
+mod become_user;
 mod enter;
 mod etc;
 mod mounts;
+mod own_user;
+mod ownership;
 mod probe;
 
 use std::{
@@ -19,9 +23,15 @@ use std::{
 };
 
 use self::enter::Limits;
-pub(crate) use self::enter::main as enter;
 use self::etc::Etc;
 use self::mounts::{Mount, Mounts};
+pub(crate) use self::{
+    access::ensure_closed,
+    become_user::{Own, as_user, main as become_user},
+    enter::main as enter,
+    own_user::{Surroundings, config_dir, with_backups},
+    ownership::{Inside, adopt_all, close, take},
+};
 use super::keeper::{self, Launch};
 use crate::{config, relay};
 
@@ -32,6 +42,8 @@ pub(crate) struct Sandboxes {
     /// Where this binary's copy is that sandboxes start with.
     entry: PathBuf,
     found: OnceLock<Result<Bwrap, String>>,
+    /// Whether runs can be other users than the gateway.
+    users: OnceLock<Result<(), String>>,
 }
 
 /// A bubblewrap that works here.
@@ -125,6 +137,19 @@ impl Sandboxes {
             path,
             entry,
             found: OnceLock::new(),
+            users: OnceLock::new(),
+        }
+    }
+
+    /// Where this program is for runs to begin with, if a run can be another user than the gateway.
+    ///
+    /// # Errors
+    /// Why not, as a part of a sentence.
+    pub(crate) fn users(&self) -> Result<&Path, &str> {
+        let found = self.users.get_or_init(|| become_user::try_it(&self.entry));
+        match found {
+            Ok(()) => Ok(&self.entry),
+            Err(why) => Err(why),
         }
     }
 
@@ -139,10 +164,9 @@ impl Sandboxes {
         found.as_ref().map_err(String::as_str)
     }
 
-    /// What was found, if it was looked for.
-    pub(crate) fn known(&self) -> Option<Result<&Bwrap, &str>> {
-        let found = self.found.get()?;
-        Some(found.as_ref().map_err(String::as_str))
+    /// Whether something was looked for already.
+    pub(crate) fn are_tried(&self) -> bool {
+        self.found.get().is_some() || self.users.get().is_some()
     }
 }
 
@@ -225,11 +249,7 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
     args.push(ENTRY.into());
     args.push("enter".into());
     let limits = Limits {
-        processes: match keeper::count_processes() {
-            // The kernel would count the other runs and the container of this user too.
-            true => enter::PROCESSES_MAX,
-            false => room.sandbox.max_processes,
-        },
+        processes: enter::processes(room.sandbox),
         file: room.sandbox.max_file_bytes,
         user: room.user,
     };

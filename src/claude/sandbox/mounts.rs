@@ -309,22 +309,29 @@ pub(super) fn program(
     program: &Path,
     path: Option<&OsStr>,
 ) -> Result<(), String> {
-    let Some(interpreter) = interpreter(program) else {
+    if interpreter(program).is_none() {
         return mounts.read_only(program);
-    };
+    }
     mounts.read_only(package(program).unwrap_or(program))?;
-    let found = match interpreter.parent() {
+    let Some(found) = found_interpreter(program, path) else {
+        return Ok(());
+    };
+    // The name that it is looked up by may be a link.
+    let real = fs::canonicalize(&found).unwrap_or_else(|_| found.clone());
+    mounts.read_only_at(&real, found)?;
+    mounts.read_only(&real)
+}
+
+/// The file of a script's interpreter; `None` for what is no script, or where it is not found.
+pub(super) fn found_interpreter(program: &Path, path: Option<&OsStr>) -> Option<PathBuf> {
+    let interpreter = interpreter(program)?;
+    match interpreter.parent() {
         Some(parent) if parent != Path::new("") => Some(interpreter),
         _ => path.and_then(|path| {
             let candidates = std::env::split_paths(path).map(|dir| dir.join(&interpreter));
             candidates.into_iter().find(|it| it.is_file())
         }),
-    };
-    let Some(found) = found else { return Ok(()) };
-    // The name that it is looked up by may be a link.
-    let real = fs::canonicalize(&found).unwrap_or_else(|_| found.clone());
-    mounts.read_only_at(&real, found)?;
-    mounts.read_only(&real)
+    }
 }
 
 /// The program of a script's first line, by its path, or by its name where `env` looks for it.

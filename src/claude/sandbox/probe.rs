@@ -37,8 +37,7 @@ pub(super) fn find(path: Option<&OsStr>, entry: &Path) -> Result<Bwrap, String> 
         .chain([PathBuf::from(USUAL)])
         .find(|it| it.is_file())
         .ok_or("bubblewrap is not installed (`apt install bubblewrap`)")?;
-    copy_of_this_binary(entry)
-        .map_err(|it| format!("{} cannot be written: {it}", entry.display()))?;
+    keep_entry(entry)?;
     let dir = entry.parent().and_then(Path::parent);
     let dir = dir.unwrap_or(Path::new("/")).join("etc");
     let (etc, of_etc) =
@@ -63,6 +62,14 @@ pub(super) fn find(path: Option<&OsStr>, entry: &Path) -> Result<Bwrap, String> 
         }
     }
     Err(format!("{} does not work here: {why}", program.display()))
+}
+
+/// Has this program under the name that runs begin with.
+///
+/// # Errors
+/// Why it cannot be kept there, as a part of a sentence.
+pub(super) fn keep_entry(entry: &Path) -> Result<(), String> {
+    copy_of_this_binary(entry).map_err(|it| format!("{} cannot be written: {it}", entry.display()))
 }
 
 /// A second name for this program, which no update takes away.
@@ -132,9 +139,17 @@ fn try_it(bwrap: &Bwrap) -> Result<(), String> {
         wrapped_in: super::OWN_PROCESSES,
         limits: keeper::Limits::default(),
     };
+    says_its_version(&launch)
+}
+
+/// Whether this program says its version when it is started so.
+///
+/// # Errors
+/// What went wrong.
+pub(super) fn says_its_version(launch: &Launch) -> Result<(), String> {
     let keeper = Keeper::start().map_err(|it| it.to_string())?;
     let mut worker =
-        Worker::start(keeper, &launch, Vec::new()).map_err(|it| it.error.to_string())?;
+        Worker::start(keeper, launch, Vec::new()).map_err(|it| it.error.to_string())?;
     worker.close_stdin();
     let said = worker.first_line(Instant::now() + PATIENCE);
     let why = String::from_utf8_lossy(worker.stderr_tail())

@@ -1,13 +1,17 @@
 //! What must be right of this machine, whatever instances there are.
 
 use std::{
-    path::Path,
+    ffi::OsString,
+    path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use super::{Options, Report};
 use crate::{
-    claude::sandbox::Sandboxes,
+    claude::{
+        command, program,
+        sandbox::{Sandboxes, Surroundings},
+    },
     config::{Config, ConfigDir, Isolation, Loaded, TERMS, Tenant},
     manage::{
         cli_check, found::Found, operator, prove::Finding, reach::Answering, setup::state_dir,
@@ -34,7 +38,7 @@ pub(super) fn this_machine(options: &Options, loaded: &Loaded, report: &mut Repo
         }
         Err(why) => report.all("cli", Finding::fail(why, "")),
     }
-    for finding in isolation(config) {
+    for finding in isolation(config, &options.config) {
         report.all("isolation", finding);
     }
     if let Some(finding) = limits() {
@@ -60,41 +64,62 @@ pub(super) fn login(config: &Config, dir: &ConfigDir) -> Finding {
 }
 
 /// What keeps the tenants' runs apart, tried out.
-fn isolation(config: &Config) -> Vec<Finding> {
-    let of = |wanted: Isolation| {
+fn isolation(config: &Config, file: &Path) -> Vec<Finding> {
+    let of = |wanted: Isolation| -> Vec<&Tenant> {
         let has = |it: &&Tenant| it.isolation.unwrap_or(config.isolation) == wanted;
-        let names = config.tenants.iter().filter(has).map(|it| it.name.as_str());
-        names.collect::<Vec<_>>().join(", ")
+        config.tenants.iter().filter(has).collect()
     };
-    let [auto, bwrap, none] = [Isolation::Auto, Isolation::Bwrap, Isolation::None].map(of);
+    let [auto, bwrap, user, none] = [
+        Isolation::Auto,
+        Isolation::Bwrap,
+        Isolation::User,
+        Isolation::None,
+    ]
+    .map(of);
     let mut findings = Vec::new();
     if !none.is_empty() {
         findings.push(Finding::warn(
             format!(
-                "runs of {none} are not confined (isolation: none): they can read all that ccgw can"
+                "runs of {} are not confined (isolation: none): they can read all that ccgw can",
+                names(&none)
             ),
             "write `isolation: auto`",
         ));
     }
-    if auto.is_empty() && bwrap.is_empty() {
-        return findings;
+    let state = match state_dir() {
+        Ok(state) => state,
+        Err(why) => return vec![Finding::fail(why, "")],
+    };
+    let sandboxes = Sandboxes::new(std::env::var_os("PATH"), state.join("bin").join("ccgw"));
+    let own_users = OwnUsers::new(config, file, (&state, &sandboxes));
+    for (tenants, wanted) in [(&auto, Isolation::Auto), (&bwrap, Isolation::Bwrap)] {
+        if tenants.is_empty() {
+            continue;
+        }
+        match (sandboxes.bwrap(), wanted) {
+            (Ok(_), _) => findings.push(Finding::ok(format!(
+                "bubblewrap works; runs of {} are confined",
+                names(tenants)
+            ))),
+            (Err(why), Isolation::Auto) => {
+                findings.extend(tenants.iter().map(|it| match own_users.of(it) {
+                    Ok(said) => Finding::ok(format!("{said} ({why})")),
+                    Err(and) => Finding::warn(
+                        format!("runs of {} are not confined: {why}; and {and}", it.name),
+                        "install bubblewrap",
+                    ),
+                }));
+            }
+            (Err(why), _) => findings.push(Finding::fail(
+                format!("requests of {} are refused: {why}", names(tenants)),
+                "install bubblewrap, or write `isolation: auto`",
+            )),
+        }
     }
-    let entry = state_dir().map(|it| it.join("bin").join("ccgw"));
-    let found = entry.and_then(|entry| {
-        let sandboxes = Sandboxes::new(std::env::var_os("PATH"), entry);
-        sandboxes.bwrap().map(drop).map_err(str::to_owned)
-    });
-    match found {
-        Ok(()) => findings.push(Finding::ok("bubblewrap works; runs are confined")),
-        Err(why) if !bwrap.is_empty() => findings.push(Finding::fail(
-            format!("requests of {bwrap} are refused: {why}"),
-            "install bubblewrap, or write `isolation: auto`",
-        )),
-        Err(why) => findings.push(Finding::warn(
-            format!("runs of {auto} are not confined: {why}"),
-            "install bubblewrap",
-        )),
-    }
+    findings.extend(user.iter().map(|it| match own_users.of(it) {
+        Ok(said) => Finding::ok(said),
+        Err(why) => Finding::fail(format!("requests of {} are refused: {why}", it.name), ""),
+    }));
     findings
 }
 
@@ -107,6 +132,53 @@ fn limits() -> Option<Finding> {
             "run ccgw as a service with `Delegate=yes`",
         ),
     })
+}
+
+fn names(tenants: &[&Tenant]) -> String {
+    let names: Vec<&str> = tenants.iter().map(|it| it.name.as_str()).collect();
+    names.join(", ")
+}
+
+/// Whether runs could be users of their own, asked of each tenant.
+struct OwnUsers<'a> {
+    config: &'a Config,
+    file: PathBuf,
+    state: &'a Path,
+    sandboxes: &'a Sandboxes,
+    env: Vec<(OsString, OsString)>,
+}
+
+impl<'a> OwnUsers<'a> {
+    fn new(
+        config: &'a Config,
+        file: &Path,
+        (state, sandboxes): (&'a Path, &'a Sandboxes),
+    ) -> OwnUsers<'a> {
+        OwnUsers {
+            config,
+            file: std::path::absolute(file).unwrap_or_else(|_| file.to_owned()),
+            state,
+            sandboxes,
+            env: command::base_environment(|name| std::env::var_os(name), state),
+        }
+    }
+
+    fn of(&self, tenant: &Tenant) -> Result<String, String> {
+        self.sandboxes.users()?;
+        let program = program::find(&self.config.cli.bin, std::env::var_os("PATH").as_ref())?;
+        let surroundings = Surroundings {
+            config: self.config,
+            config_file: &self.file,
+            state: self.state,
+            program: &program,
+            env: &self.env,
+        };
+        let user = surroundings.user_of(tenant)?;
+        Ok(format!(
+            "runs of {} are a system user of its own, {}",
+            tenant.name, user.uid
+        ))
+    }
 }
 
 /// Several tenants that use one login of the CLI.
