@@ -6,7 +6,8 @@ mod ask;
 mod attach;
 mod auth;
 mod cancel;
-pub(crate) mod continuity;
+mod continuity;
+pub(crate) mod conversations;
 mod cors;
 mod count;
 mod flight;
@@ -21,6 +22,7 @@ mod lookup;
 mod parse;
 mod prepare;
 mod progress;
+mod renewal;
 mod repeat;
 mod room;
 mod route;
@@ -29,7 +31,6 @@ mod served;
 mod target;
 mod upstream;
 mod workers;
-mod writers;
 
 use std::{
     ffi::OsString,
@@ -45,12 +46,12 @@ use std::{
 use self::{
     answer::{error_response, json},
     auth::Keys,
-    continuity::Conversations,
+    conversations::Conversations,
     flight::Flights,
     guesses::Guesses,
     live::Live,
+    renewal::Renewals,
     route::{Format, Route},
-    writers::Writers,
 };
 pub(crate) use self::{
     cancel::Reason,
@@ -90,7 +91,7 @@ pub(crate) struct Gateway {
     pub(crate) conversations: Conversations,
     flights: Arc<Flights>,
     guesses: Guesses,
-    writers: Writers,
+    renewals: Renewals,
     last_reload: Mutex<Option<LastReload>>,
     started: Instant,
     draining: AtomicBool,
@@ -139,7 +140,7 @@ impl Gateway {
             conversations: parts.conversations,
             flights: Arc::default(),
             guesses: Guesses::default(),
-            writers: Writers::default(),
+            renewals: Renewals::default(),
             last_reload: Mutex::default(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
