@@ -28,7 +28,7 @@ use crate::{
     control::{self, Control, Order},
     gateway::{
         CliWorkers, Gateway, HttpWorkers, Parts, Prepared, Reason, Served, WithoutTenants,
-        continuity::{self, Conversations},
+        conversations::{self, Conversations},
     },
     http::{Listener, ListenerConfig, Request},
     log,
@@ -131,7 +131,7 @@ impl Threads {
             scheduler: scheduler.handle(),
             conversations,
         }));
-        continuity::forget_in_time(&gateway).map_err(failed("the thread that forgets"))?;
+        conversations::forget_in_time(&gateway).map_err(failed("the thread that forgets"))?;
         let cli = CliWorkers::start(&gateway, &runs, config.cli.max_concurrent)
             .map_err(failed("the CLI workers"))?;
         let http = HttpWorkers::start(&gateway, &requests, &refusals)

@@ -2,7 +2,8 @@
 //!
 //! Tenants take turns: the tenant whose last run started longest ago goes first, so one tenant's
 //! flood delays another's next request by at most one run. A [`Permit`] is the right to run;
-//! dropping it is the only way to give it back.
+//! dropping it is the only way to give it back. A job that is to be alone in its conversation waits
+//! until the one before it there is over, and takes nobody's place meanwhile.
 //!
 //! Two inboxes, because one bounded inbox deadlocks when returned permits wait behind new requests:
 //! `requests` (bounded, senders may wait) and `returns` (roomy enough that senders never wait).
@@ -19,10 +20,11 @@ use std::{
 use crossbeam_channel::{Receiver, SendError, Sender, bounded, select_biased};
 
 pub(crate) use self::queue::{Counts, Limits, TenantId};
-use self::queue::{Queue, TicketId};
+use self::queue::{Queue, Ticket, TicketId};
 use crate::{
     api::{ApiError, ErrorKind},
     gateway::{Job, Refusal, live::Line},
+    session::Key,
 };
 
 /// What the world may ask of the scheduler; cheap to clone.
@@ -35,6 +37,7 @@ pub(crate) struct Handle {
 /// The right to run one job; dropping it gives it back.
 pub(crate) struct Permit {
     tenant: TenantId,
+    alone_in: Option<Key>,
     started: Instant,
     returns: Sender<Returned>,
 }
@@ -57,7 +60,11 @@ enum Request {
 }
 
 enum Returned {
-    Permit { tenant: TenantId, ran: Duration },
+    Permit {
+        tenant: TenantId,
+        alone_in: Option<Key>,
+        ran: Duration,
+    },
     Left(TicketId),
 }
 
@@ -166,6 +173,7 @@ impl Drop for Permit {
         // The channel has room for all (`RETURNS_PER_JOB`) and outlives every permit.
         let _ = self.returns.try_send(Returned::Permit {
             tenant: self.tenant,
+            alone_in: self.alone_in,
             ran: self.started.elapsed(),
         });
     }
@@ -214,9 +222,13 @@ impl Actor {
                     let _ = answer.send(self.cancel(&request));
                 }
                 Event::Request(Request::Close) => self.close(),
-                Event::Returned(Returned::Permit { tenant, ran }) => {
+                Event::Returned(Returned::Permit {
+                    tenant,
+                    alone_in,
+                    ran,
+                }) => {
                     self.run_average = (self.run_average * 7 + ran) / 8;
-                    self.queue.release(tenant);
+                    self.queue.release(tenant, alone_in);
                 }
                 Event::Returned(Returned::Left(id)) => self.leave(id),
                 Event::Tick => self.tick(Instant::now()),
@@ -259,7 +271,12 @@ impl Actor {
             return self.refuse(job, shutting_down());
         }
         let id = self.next_id;
-        if !self.has_memory_for(&job) || self.queue.push(job.tenant_id(), id).is_err() {
+        let ticket = Ticket {
+            id,
+            tenant: job.tenant_id(),
+            alone_in: job.alone_in(),
+        };
+        if !self.has_memory_for(&job) || self.queue.push(ticket).is_err() {
             let error = self.queue_full(&job);
             return self.refuse(job, error);
         }
@@ -367,13 +384,14 @@ impl Actor {
     }
 
     fn grant(&mut self) {
-        while let Some((id, tenant)) = self.queue.next() {
+        while let Some(ticket) = self.queue.next() {
             let permit = Permit {
-                tenant,
+                tenant: ticket.tenant,
+                alone_in: ticket.alone_in,
                 started: Instant::now(),
                 returns: self.handle.returns.clone(),
             };
-            let Some(job) = self.jobs.remove(&id) else {
+            let Some(job) = self.jobs.remove(&ticket.id) else {
                 continue;
             };
             // The channel has room for all permits, so this never waits; when the workers are gone the

@@ -39,6 +39,7 @@ fn main() {
     rejections();
     memory();
     sessions::store();
+    sessions::look_up();
     sessions::sessions();
 }
 

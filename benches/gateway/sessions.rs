@@ -20,29 +20,16 @@ const CLI: &str = concat!(
 const BWRAP: &str = "/usr/bin/bwrap";
 const ROUNDS: usize = 20;
 const TURNS: usize = 20;
+/// As many answers as there can be.
+const REMEMBERED: u32 = 100_000;
 
 /// A start with as many remembered answers as there can be.
 pub(super) fn store() {
-    const TURNS: u32 = 100_000;
     let bare = Gateway::start("").rss();
     let mut times = Vec::new();
     let mut rss = 0;
     for _ in 0..5 {
-        let (gateway, written) = Gateway::start_with_state(|state| {
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap()
-                .as_secs();
-            let line = |number: u32| {
-                let uuid = format!("c2d6f7a0-1234-4abc-8def-{number:012x}");
-                format!(
-                    "{{\"turn\":\"{number:032x}\",\"session\":\"{uuid}\",\"leaf\":\"{uuid}\",\"at\":{now},\"projects\":\"/home/somebody/.claude/projects\"}}\n"
-                )
-            };
-            let lines: String = (0..TURNS).map(line).collect();
-            fs::write(state.join("sessions.jsonl"), lines).unwrap();
-            Instant::now()
-        });
+        let (gateway, written) = remembering(REMEMBERED);
         times.push(written.elapsed());
         rss = gateway.rss();
     }
@@ -51,11 +38,63 @@ pub(super) fn store() {
         &mut times,
         "<= 300 ms",
     );
-    let each = (rss.saturating_sub(bare)) * 1024 / u64::from(TURNS);
+    let each = (rss.saturating_sub(bare)) * 1024 / u64::from(REMEMBERED);
     println!(
         "{:48} {each:>9} B  {:>12}   <= 100 B and the index",
         "memory of each", ""
     );
+}
+
+/// What it costs to find nothing among as many remembered answers as there can be: with every history that goes on, twice.
+pub(super) fn look_up() {
+    let [(empty, _), (full, _)] = [0, REMEMBERED].map(remembering);
+    let mut clients = [&empty, &full].map(|it| Client::connect(it.address));
+    let mut times = [Vec::new(), Vec::new()];
+    for round in 0..1020 {
+        let body = format!(
+            r#"{{"model":"sonnet","max_tokens":9,"stream":true,"tool_choice":{{"type":"none"}},"messages":[{},{},{}]}}"#,
+            message("user", &format!("round {round}")),
+            message("assistant", "hello"),
+            message("user", "go on"),
+        );
+        for (client, times) in clients.iter_mut().zip(&mut times) {
+            let first = client.stream(&body).first;
+            // Caches and page tables warm up.
+            if round >= 20 {
+                times.push(first);
+            }
+        }
+    }
+    let [without, with] = times.each_mut().map(|times| {
+        times.sort_unstable();
+        times[times.len() / 2]
+    });
+    let added = with.as_secs_f64() - without.as_secs_f64();
+    println!(
+        "{:48} {:>9.1} us {:>12}   <= 50 us",
+        "looking up a history among 100,000 adds",
+        added * 1e6,
+        ""
+    );
+}
+
+/// A gateway that remembers so many answers, and when they were written.
+fn remembering(count: u32) -> (Gateway, Instant) {
+    Gateway::start_with_state(|state| {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        let line = |number: u32| {
+            let uuid = format!("c2d6f7a0-1234-4abc-8def-{number:012x}");
+            format!(
+                "{{\"turn\":\"{number:032x}\",\"session\":\"{uuid}\",\"leaf\":\"{uuid}\",\"at\":{now},\"projects\":\"/home/somebody/.claude/projects\"}}\n"
+            )
+        };
+        let lines: String = (0..count).map(line).collect();
+        fs::write(state.join("sessions.jsonl"), lines).unwrap();
+        Instant::now()
+    })
 }
 
 pub(super) fn sessions() {
@@ -117,7 +156,7 @@ pub(super) fn sessions() {
         }
         first.push(chat.ask(&warm, "warm"));
         // Its successor is started ahead meanwhile.
-        thread::sleep(Duration::from_millis(700));
+        thread::sleep(Duration::from_millis(1500));
     }
     row("real CLI, bare: first delta", &mut bare, "");
     row("real CLI, bare: written to a kept process", &mut kept, "");
@@ -139,12 +178,25 @@ pub(super) fn sessions() {
         }
         None => println!("{:48} skipped: no bubblewrap here", "in a sandbox"),
     }
-    drop(confined);
     row("real CLI: resumed", &mut resumed, "<= 1.1 x bare");
     row("real CLI: reseeded", &mut reseeded, "<= 1.1 x bare");
-    let mut totals = [Vec::new(), Vec::new()];
-    for (gateway, total) in [&cold, &warm].into_iter().zip(&mut totals) {
-        for round in 0..3 {
+    let cold = ("a process for each", &cold, "");
+    let warm = ("", &warm, "<= 0.35 x that");
+    long_chats("real CLI: chat of 20 turns", [cold, warm]);
+    if let Some((cold, warm)) = &confined {
+        let cold = ("a process for each", cold, "");
+        let warm = ("", warm, "<= 0.35 x that");
+        long_chats("in a sandbox: chat of 20 turns", [cold, warm]);
+    }
+    drop((confined, cold, warm));
+    fs::remove_dir_all(home).unwrap();
+}
+
+/// The whole of a chat, without waiting between its turns.
+fn long_chats(what: &str, ways: [(&str, &Gateway, &str); 2]) {
+    let mut totals = ways.map(|_| Vec::new());
+    for round in 0..3 {
+        for ((_, gateway, _), total) in ways.iter().zip(&mut totals) {
             let mut chat = Chat::new(format!("long {round}"));
             let started = Instant::now();
             for _ in 0..TURNS {
@@ -153,15 +205,10 @@ pub(super) fn sessions() {
             total.push(started.elapsed());
         }
     }
-    let [mut without, mut with] = totals;
-    row(
-        "real CLI: chat of 20 turns, a process for each",
-        &mut without,
-        "",
-    );
-    row("real CLI: chat of 20 turns", &mut with, "<= 0.35 x that");
-    drop((cold, warm));
-    fs::remove_dir_all(home).unwrap();
+    for ((how, _, target), total) in ways.iter().zip(&mut totals) {
+        let comma = if how.is_empty() { "" } else { ", " };
+        row(&format!("{what}{comma}{how}"), total, target);
+    }
 }
 
 /// A first answer outside and inside of a sandbox, each after the same: a process of the CLI's that came and went. Each

@@ -67,6 +67,12 @@ impl Failure {
         self.cause
     }
 
+    /// Whether the API has refused the request for what is in it.
+    pub(crate) fn is_the_requests(&self) -> bool {
+        let is_theirs = matches!(self.words, Words::Theirs { .. });
+        is_theirs && matches!(self.kind, ErrorKind::InvalidRequest | ErrorKind::TooLarge)
+    }
+
     /// The error to show: without the secrets that `redact` takes out, on one line, and with
     /// `Retry-After` counted from now.
     pub(crate) fn shown(self, unix_now: u64, redact: &dyn Fn(&str) -> String) -> ApiError {

@@ -1,4 +1,5 @@
-//! The files in which the CLI keeps its sessions: whether one still holds what it must, and its end.
+//! The files in which the CLI keeps its sessions: whether one still holds what it must, and its end, with what the CLI
+//! has put beside it.
 //!
 //! They belong to the CLI, and a tenant's run may have written to them. So no link is followed to one, no
 //! more of one is read than a session can have, and nothing is done there but reading and removing.
@@ -8,7 +9,7 @@ use std::{
     ffi::OsString,
     fs::{self, File, OpenOptions},
     io::{self, BufRead, BufReader, Read},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -46,10 +47,26 @@ pub(crate) fn holds(place: &Place, leaf: Uuid) -> bool {
 
 /// Removes a session. One that is gone is as good.
 pub(crate) fn remove(place: &Place) {
+    // What cannot be removed is the CLI's own, and its own clean-up gets it.
     if let Some(path) = find(place) {
-        // What cannot be removed is the CLI's own, and its own clean-up gets it.
         let _ = fs::remove_file(path);
     }
+    for copies in copies(place.session) {
+        let _ = fs::remove_dir_all(copies);
+    }
+}
+
+/// Where the CLI writes images that it was sent, for tools to read: `claude-UID/WORKING-DIR/SESSION` in the directory for
+/// temporary files. A run in a sandbox has one of its own there, which ends with it.
+fn copies(session: Uuid) -> impl Iterator<Item = PathBuf> {
+    let user = rustix::process::geteuid().as_raw();
+    let own = std::env::temp_dir().join(format!("claude-{user}"));
+    // Others may put something there under that name.
+    let is_own = fs::symlink_metadata(&own).is_ok_and(|it| it.is_dir() && it.uid() == user);
+    let directories = is_own.then(|| fs::read_dir(own).ok()).flatten();
+    let directories = directories.into_iter().flatten().flatten();
+    let copies = directories.map(move |it| it.path().join(session.to_string()));
+    copies.filter(|it| fs::symlink_metadata(it).is_ok_and(|it| it.is_dir()))
 }
 
 /// The CLI names a session's directory after the working directory, in a way of its own.

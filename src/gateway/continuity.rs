@@ -9,16 +9,13 @@ use std::{
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    thread,
+    sync::Arc,
 };
 
 use super::{
     Gateway,
     answer::unix_now,
+    conversations::Conversations,
     job::Job,
     prepare::{cannot_start, prepare, system_prompt, unwritable},
 };
@@ -28,91 +25,13 @@ use crate::{
         command::{self, Session},
         input,
         keeper::{Keeper, Launch},
-        pool::{Ahead, Kept, Minder, Pool, Print, Work},
+        pool::{Ahead, Kept, Print, Work},
         session_file,
         transcript::transcript,
         worker::Worker,
     },
-    config::Config,
-    log,
-    session::{Continuity, Key, Lineages, Place, Said, Store, Turn, Uuid, newest_user_messages},
-    state::StateDir,
+    session::{Continuity, InUse, Key, Lineages, Place, Said, Turn, Uuid, newest_user_messages},
 };
-
-/// What is known of conversations, and which processes wait for them.
-pub(crate) struct Conversations {
-    pub(crate) store: Store,
-    pub(crate) pool: Arc<Pool>,
-    counts: [AtomicU64; Continuity::ALL.len()],
-}
-
-impl Conversations {
-    /// What an earlier life remembered, and no process yet.
-    ///
-    /// # Errors
-    /// When the thread cannot be started that looks after the processes.
-    pub(crate) fn start(config: &Config, state: &StateDir) -> io::Result<(Self, Minder)> {
-        state.remove_seeds();
-        state.remove_temporary();
-        let (pool, minder) = Pool::start(config.cli.warm)?;
-        let oldest = unix_now().saturating_sub(config.session.ttl.as_secs());
-        let conversations = Conversations {
-            store: Store::open(&state.sessions_log(), oldest),
-            pool,
-            counts: Default::default(),
-        };
-        Ok((conversations, minder))
-    }
-
-    /// How many answers there were of each kind, in the order of [`Continuity::ALL`].
-    pub(super) fn counts(&self) -> impl Iterator<Item = (Continuity, u64)> {
-        let counts = self.counts.iter().map(|it| it.load(Ordering::Relaxed));
-        Continuity::ALL.into_iter().zip(counts)
-    }
-
-    pub(super) fn count(&self, continuity: Continuity) {
-        let at = Continuity::ALL.iter().position(|it| *it == continuity);
-        self.counts[at.unwrap_or_default()].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Forgets conversations that nobody went on with since `time` (seconds since 1970), with what the CLI
-    /// has of them.
-    pub(crate) fn forget_before(&self, time: u64) -> usize {
-        let gone = self.store.forget_before(time);
-        gone.iter().for_each(session_file::remove);
-        gone.len()
-    }
-}
-
-/// Forgets old conversations from now on, in a thread of its own.
-///
-/// # Errors
-/// When it cannot be started.
-pub(crate) fn forget_in_time(gateway: &Arc<Gateway>) -> io::Result<()> {
-    let gateway = Arc::clone(gateway);
-    let forget = move || {
-        loop {
-            let served = gateway.served();
-            let session = served.config.session.clone();
-            gateway.flights.forget_old();
-            served.kept.expire();
-            drop(served);
-            let oldest = unix_now().saturating_sub(session.ttl.as_secs());
-            let forgotten = gateway.conversations.forget_before(oldest);
-            if forgotten > 0 {
-                log::info(
-                    "conversations forgotten (session.ttl)",
-                    &[("sessions", &forgotten)],
-                );
-            }
-            thread::sleep(session.cleanup_interval);
-        }
-    };
-    thread::Builder::new()
-        .name("forget".to_owned())
-        .spawn(forget)?;
-    Ok(())
-}
 
 /// The ways that are left for one request.
 pub(super) struct Ways {
@@ -150,6 +69,15 @@ pub(super) struct Begun {
     pub(super) session: Uuid,
     /// Removed when the process has read it.
     _seed: Option<Seed>,
+    /// The session that it goes on from.
+    _in_use: Option<InUse>,
+}
+
+impl Begun {
+    fn while_in_use(self, in_use: InUse) -> Begun {
+        let _in_use = Some(in_use);
+        Begun { _in_use, ..self }
+    }
 }
 
 impl Ways {
@@ -184,6 +112,17 @@ impl Ways {
     /// Whether another way is left.
     pub(super) fn has_more(&self) -> bool {
         !self.ways.is_empty()
+    }
+
+    /// Whether the history can reach the model in other words than the session's.
+    pub(super) fn has_other_words(&self) -> bool {
+        let is_other = |it: &Way| matches!(it, Way::Reseed | Way::Text);
+        self.ways.iter().any(is_other)
+    }
+
+    /// Leaves out the ways to what the model's API has refused.
+    pub(super) fn leave_session(&mut self) {
+        self.ways.retain(|it| *it != Way::Resume);
     }
 
     /// Whether the request begins a conversation.
@@ -224,12 +163,15 @@ impl Ways {
             Way::Warm => {
                 let key = self.lineages.history.key();
                 // What is forgotten, or another conversation's as well, is nobody's.
-                if conversations.store.find(key).is_none() {
+                let Some(turn) = conversations.store.find(key) else {
                     return Ok(None);
-                }
-                let kept = pool.take_turn(key, self.opened);
-                kept.map(|kept| fed(kept, (Vec::new(), newest), Continuity::Warm))
-                    .transpose()
+                };
+                let in_use = conversations.store.hold(turn.place.session);
+                let Some(kept) = pool.take_turn(key, self.opened) else {
+                    return Ok(None);
+                };
+                let begun = fed(kept, (Vec::new(), newest), Continuity::Warm)?;
+                Ok(Some(begun.while_in_use(in_use)))
             }
             Way::Ahead => {
                 let opening = self.opening.clone();
@@ -238,13 +180,17 @@ impl Ways {
                     .transpose()
             }
             Way::Resume => {
-                let turn = conversations.store.find(self.lineages.history.key());
-                let Some(turn) = turn.filter(|it| session_file::holds(&it.place, it.leaf)) else {
+                let store = &conversations.store;
+                let Some(turn) = store.find(self.lineages.history.key()) else {
                     return Ok(None);
                 };
+                let in_use = store.hold(turn.place.session);
+                if !session_file::holds(&turn.place, turn.leaf) {
+                    return Ok(None);
+                }
                 let session = Session::From { turn: &turn, new };
-                self.start((session, new), (keeper, newest), Continuity::Resumed)
-                    .map(Some)
+                let begun = self.start((session, new), (keeper, newest), Continuity::Resumed)?;
+                Ok(Some(begun.while_in_use(in_use)))
             }
             Way::Reseed if !job.served.cli.takes_transcripts() => Ok(None),
             Way::Reseed => {
@@ -316,6 +262,7 @@ impl Ways {
                 has_waited: false,
                 session: new,
                 _seed: None,
+                _in_use: None,
             }),
             Err(failed) => {
                 *slot = Some(failed.keeper);
@@ -398,6 +345,7 @@ fn fed(
         has_waited: true,
         session: kept.session,
         _seed: None,
+        _in_use: None,
     })
 }
 

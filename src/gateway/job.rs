@@ -14,9 +14,10 @@ use super::{
 use crate::{
     api::{ApiError, Prompt},
     claude::count::Countable,
+    config::Parallel,
     log,
     scheduler::TenantId,
-    session::Lineages,
+    session::{Key, Lineages},
 };
 
 /// One prompt that waits or runs, with the answer it owes.
@@ -61,6 +62,13 @@ impl Job {
 
     pub(crate) fn queued_at(&self) -> Instant {
         self.queued_at
+    }
+
+    /// The conversation in which nothing else may run at the same time.
+    pub(crate) fn alone_in(&self) -> Option<Key> {
+        let waits = self.served.config.session.parallel == Parallel::Wait;
+        let is_answer = self.task.is_none();
+        (waits && is_answer && self.conversation.is_some()).then(|| self.lineages.begun.key())
     }
 
     /// When a waiting job wants attention: for a sign of life or because it waited `wait_max`.

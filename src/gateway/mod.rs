@@ -6,7 +6,8 @@ mod ask;
 mod attach;
 mod auth;
 mod cancel;
-pub(crate) mod continuity;
+mod continuity;
+pub(crate) mod conversations;
 mod cors;
 mod cost;
 mod count;
@@ -22,6 +23,7 @@ mod lookup;
 mod parse;
 mod prepare;
 mod progress;
+mod renewal;
 mod repeat;
 mod room;
 mod route;
@@ -30,7 +32,6 @@ mod served;
 mod target;
 mod upstream;
 mod workers;
-mod writers;
 
 use std::{
     ffi::OsString,
@@ -46,12 +47,12 @@ use std::{
 use self::{
     answer::error_response,
     auth::Keys,
-    continuity::Conversations,
+    conversations::Conversations,
     flight::Flights,
     guesses::Guesses,
     live::Live,
+    renewal::Renewals,
     route::{Format, Route},
-    writers::Writers,
 };
 pub(crate) use self::{
     cancel::Reason,
@@ -92,7 +93,7 @@ pub(crate) struct Gateway {
     flights: Arc<Flights>,
     guesses: Guesses,
     let_in: room::LetIn,
-    writers: Writers,
+    renewals: Renewals,
     last_reload: Mutex<Option<LastReload>>,
     started: Instant,
     /// Told to stop, and still serving.
@@ -146,7 +147,7 @@ impl Gateway {
             flights: Arc::default(),
             guesses: Guesses::default(),
             let_in: room::LetIn::default(),
-            writers: Writers::default(),
+            renewals: Renewals::default(),
             last_reload: Mutex::default(),
             started: Instant::now(),
             leaving: AtomicBool::new(false),

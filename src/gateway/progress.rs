@@ -47,8 +47,16 @@ pub(super) enum Ending {
     ClientGone,
     Failed(ApiError),
     Stopped(Reason),
-    /// The process could not go on from where it was to; the model was not asked.
-    Lost,
+    /// The process could not go on from where it was to; another way is left.
+    Lost(Lost),
+}
+/// Why a way was none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// The model was not asked.
+    Unasked,
+    /// The model's API has refused what it was asked, and said nothing.
+    Refused,
 }
 /// Where a run stands between two steps.
 pub(super) struct Progress<'a> {
@@ -188,7 +196,7 @@ impl<'a> Progress<'a> {
         let limit = self.deadline.min(idle_deadline);
         let limit = self.alone_until.map_or(limit, |it| it.min(limit));
         if self.awake_by.is_some_and(|it| Instant::now() >= it) {
-            return Some(Ending::Lost);
+            return Some(Ending::Lost(Lost::Unasked));
         }
         // Before anything else: a CLI that never stops talking would never let the wait time out.
         if let Some(ending) = self.on_time(job, limit) {
@@ -280,7 +288,7 @@ impl<'a> Progress<'a> {
             }
         }
         if self.asked == Asked::NoSession && run.0.has_more() {
-            return Some(Ending::Lost);
+            return Some(Ending::Lost(Lost::Unasked));
         }
         if matches!(verdict, Verdict::Done) && self.task == Task::Done {
             self.remember(gateway, run);
@@ -294,6 +302,12 @@ impl<'a> Progress<'a> {
         self.idle_since = Instant::now();
         match verdict {
             Verdict::More => None,
+            // It may be what the session has in it that no client sees, so it would be refused each time.
+            Verdict::Failed(failure)
+                if failure.is_the_requests() && self.said_nothing() && run.0.has_other_words() =>
+            {
+                Some(Ending::Lost(Lost::Refused))
+            }
             Verdict::Failed(failure) => {
                 let redact = |text: &str| redacted(text, &job.tenant);
                 let cause = failure.cause();
@@ -308,6 +322,11 @@ impl<'a> Progress<'a> {
                 Some(Ending::Complete)
             }
         }
+    }
+
+    /// Whether the model has said nothing, and so nothing was done.
+    fn said_nothing(&self) -> bool {
+        !self.answered && self.work == Work::None
     }
 
     /// Before the client hears of the end, since it may go on at once.
@@ -381,7 +400,7 @@ impl<'a> Progress<'a> {
 
     fn ended(&mut self, (ways, begun): &mut Run<'_>, job: &Job) -> Ending {
         if self.asked != Asked::Yes && ways.has_more() {
-            return Ending::Lost;
+            return Ending::Lost(Lost::Unasked);
         }
         let worker = &mut begun.worker;
         // Its output is closed; how it exits says why.

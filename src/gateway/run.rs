@@ -11,22 +11,20 @@ use super::{
     answer::Patience,
     attach::{Attached, attach, log_attached, watch_client},
     cancel::{Cancel, Reason, clear},
-    continuity::Ways,
+    continuity::{Begun, Ways},
     cost,
     count::count,
     job::Job,
     ledger::{Ledger, Outcome},
-    progress::{Ending, Progress, Task},
+    progress::{Ending, Lost, Progress, Task},
+    renewal::Renewing,
     repeat::Work,
-    writers::Writer,
 };
 use crate::{
     api::{ApiError, ErrorKind},
     claude::{keeper::Keeper, worker::Worker},
-    config::Parallel,
     log,
     scheduler::{self, Permit},
-    session::Lineage,
 };
 
 /// How long an interrupted CLI may take to end its turn before its process tree is killed. It
@@ -51,30 +49,10 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
     let mut ledger = Ledger::of(&listed);
     let outcome = match job.task.take() {
         Some(countable) => count(gateway, &mut job, hands, &countable),
-        None => {
-            let _writer = alone_in_conversation(gateway, &mut job, hands.cancel);
-            answer((gateway, &mut job), hands, &mut ledger)
-        }
+        None => answer((gateway, &mut job), hands, &mut ledger),
     };
     drop(permit);
     ledger.log(&job, &outcome, queued, started.elapsed());
-}
-/// Waits for other runs of the conversation, where it is to.
-fn alone_in_conversation<'g>(
-    gateway: &'g Gateway,
-    job: &mut Job,
-    cancel: &Cancel,
-) -> Option<Writer<'g>> {
-    let waits = job.served.config.session.parallel == Parallel::Wait;
-    if !waits || job.conversation.is_none() {
-        return None;
-    }
-    let key = job.lineages.begun.key();
-    let answer = &mut job.answer;
-    gateway.writers.enter((key, cancel), || {
-        // Who is gone is heard of by the run.
-        let _ = answer.keep_alive(Instant::now(), Patience::None);
-    })
 }
 
 /// Waits for other runs that may renew the login it shares: two at once would leave all of them logged out.
@@ -82,14 +60,12 @@ fn alone_with_login<'g>(
     gateway: &'g Gateway,
     job: &mut Job,
     cancel: &Cancel,
-) -> Option<Writer<'g>> {
+) -> Option<Renewing<'g>> {
     if !gateway.may_renew_a_login(job) {
         return None;
     }
-    // No tenant is called so.
-    let key = Lineage::begin("the shared login", None).key();
     let answer = &mut job.answer;
-    gateway.writers.enter((key, cancel), || {
+    gateway.renewals.enter(cancel, || {
         // Who is gone is heard of by the run.
         let _ = answer.keep_alive(Instant::now(), Patience::None);
     })
@@ -152,17 +128,16 @@ fn execute<'a>(
                 drop(renewing.take());
             }
         };
-        if let Ending::Lost = ending {
-            LOST.info(
-                "a session was not to be had after all; the next way is tried",
-                &[
-                    ("request", &job.answer.request_id()),
-                    ("tenant", &job.tenant.name),
-                    ("was", &begun.continuity.name()),
-                ],
-            );
+        if let Ending::Lost(why) = ending {
+            log_lost(job, &begun, why);
+            if why == Lost::Refused {
+                ways.leave_session();
+            }
             let (_, given_back) = begun.worker.end();
             keeper.get_or_insert(given_back);
+            if !begun.has_waited {
+                ways.forget(begun.session);
+            }
             progress = progress.once_more((&ways, &job.prompt));
             continue;
         }
@@ -212,6 +187,21 @@ fn execute<'a>(
 
 static LOST: log::Sparing = log::Sparing::new();
 
+fn log_lost(job: &Job, begun: &Begun, why: Lost) {
+    let what = match why {
+        Lost::Unasked => "a session was not to be had after all; the next way is tried",
+        Lost::Refused => {
+            "the API refused a conversation as its session has it; the client's own history is tried"
+        }
+    };
+    let fields: [log::Field<'_>; 3] = [
+        ("request", &job.answer.request_id()),
+        ("tenant", &job.tenant.name),
+        ("was", &begun.continuity.name()),
+    ];
+    LOST.info(what, &fields);
+}
+
 /// Tells a client that has no whole answer why not.
 pub(super) fn conclude(job: &mut Job, ending: Ending) -> Outcome {
     match ending {
@@ -220,7 +210,7 @@ pub(super) fn conclude(job: &mut Job, ending: Ending) -> Outcome {
         Ending::Failed(error) => failed(job, error),
         Ending::Stopped(Reason::Shutdown) => failed(job, shutting_down()),
         Ending::Stopped(Reason::Operator) => failed(job, scheduler::cancelled()),
-        Ending::Lost => failed(job, lost()),
+        Ending::Lost(_) => failed(job, lost()),
     }
 }
 

@@ -1,9 +1,11 @@
 //! The rules of the queue: pure, without threads, clocks or jobs.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
+
+use crate::session::Key;
 
 /// Which tenant a job belongs to: its index in the configuration.
 pub(crate) type TenantId = usize;
@@ -49,11 +51,33 @@ pub(super) struct Queue {
     grants: u64,
 }
 
+/// A job's place in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ticket {
+    pub(super) id: TicketId,
+    pub(super) tenant: TenantId,
+    /// The conversation in which nothing else may run at the same time.
+    pub(super) alone_in: Option<Key>,
+}
+
 #[derive(Default)]
 struct Lane {
     running: usize,
-    waiting: VecDeque<TicketId>,
+    waiting: VecDeque<Ticket>,
+    /// The conversations in which something runs that is to be alone there.
+    taken: HashSet<Key>,
     served: u64,
+}
+
+impl Lane {
+    fn may_run(&self, ticket: &Ticket) -> bool {
+        ticket.alone_in.is_none_or(|key| !self.taken.contains(&key))
+    }
+
+    /// The oldest that need not wait for another of its conversation.
+    fn ready(&self) -> Option<usize> {
+        self.waiting.iter().position(|it| self.may_run(it))
+    }
 }
 
 impl Queue {
@@ -67,46 +91,50 @@ impl Queue {
 
     /// # Errors
     /// [`Full`] when the tenant's lane has `depth_max` waiting and cannot start another at once.
-    pub(super) fn push(&mut self, tenant: TenantId, id: TicketId) -> Result<(), Full> {
+    pub(super) fn push(&mut self, ticket: Ticket) -> Result<(), Full> {
         let room = self.running() < self.limits.running_max;
-        let lane = self.tenants.entry(tenant).or_default();
-        let starts_now =
-            room && lane.waiting.is_empty() && lane.running < self.limits.per_tenant_max;
+        let lane = self.tenants.entry(ticket.tenant).or_default();
+        let has_room = room && lane.running < self.limits.per_tenant_max;
+        let starts_now = has_room && lane.ready().is_none() && lane.may_run(&ticket);
         if !starts_now && lane.waiting.len() >= self.limits.depth_max {
             return Err(Full);
         }
-        lane.waiting.push_back(id);
+        lane.waiting.push_back(ticket);
         Ok(())
     }
 
     /// Takes the ticket that may run now, and counts it as running.
-    pub(super) fn next(&mut self) -> Option<(TicketId, TenantId)> {
+    pub(super) fn next(&mut self) -> Option<Ticket> {
         if self.running() >= self.limits.running_max {
             return None;
         }
         let per_tenant_max = self.limits.per_tenant_max;
-        let (&tenant, lane) = self
-            .tenants
-            .iter_mut()
-            .filter(|(_, lane)| !lane.waiting.is_empty() && lane.running < per_tenant_max)
+        let lanes = self.tenants.values_mut();
+        let (at, lane) = lanes
+            .filter(|lane| lane.running < per_tenant_max)
+            .filter_map(|lane| lane.ready().map(|at| (at, lane)))
             // Among tenants never served the oldest ticket goes first.
-            .min_by_key(|(_, lane)| (lane.served, lane.waiting.front().copied()))?;
-        let id = lane.waiting.pop_front()?;
+            .min_by_key(|(at, lane)| (lane.served, lane.waiting[*at].id))?;
+        let ticket = lane.waiting.remove(at)?;
         self.grants += 1;
         lane.running += 1;
+        lane.taken.extend(ticket.alone_in);
         lane.served = self.grants;
-        Some((id, tenant))
+        Some(ticket)
     }
 
     pub(super) fn leave(&mut self, id: TicketId) {
         for lane in self.tenants.values_mut() {
-            lane.waiting.retain(|it| *it != id);
+            lane.waiting.retain(|it| it.id != id);
         }
     }
 
-    pub(super) fn release(&mut self, tenant: TenantId) {
+    pub(super) fn release(&mut self, tenant: TenantId, alone_in: Option<Key>) {
         if let Some(lane) = self.tenants.get_mut(&tenant) {
             lane.running = lane.running.saturating_sub(1);
+            if let Some(key) = alone_in {
+                lane.taken.remove(&key);
+            }
         }
     }
 
@@ -137,6 +165,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::session::Lineage;
 
     fn queue(running_max: usize, per_tenant_max: usize, depth_max: usize) -> Queue {
         Queue::new(Limits {
@@ -149,28 +178,32 @@ mod tests {
         })
     }
 
-    /// A script of steps and the tickets granted after each: `a1` pushes ticket 1 for tenant a,
-    /// `-a` returns a permit of tenant a, `x1` drops ticket 1, `a1!` expects a refusal.
+    /// A script of steps and the tickets granted after each: `a1` pushes ticket 1 for tenant a, `a1=k` one that
+    /// is to be alone in conversation k, `-a` and `-a=k` return a permit of tenant a, `x1` drops ticket 1,
+    /// `a1!` expects a refusal.
     #[track_caller]
     fn check(mut queue: Queue, script: &[(&str, &[TicketId])]) {
         for (at, (step, expect)) in script.iter().enumerate() {
-            let (kind, rest) = step.split_at(1);
+            let (kind, rest) = step.trim_end_matches('!').split_at(1);
+            let (rest, conversation) = rest.split_once('=').unwrap_or((rest, ""));
             let tenant = |name: &str| name.as_bytes()[0] as TenantId;
+            let alone_in = (!conversation.is_empty())
+                .then(|| Lineage::begin("tenant", Some(conversation)).key());
             match kind {
-                "-" => queue.release(tenant(rest)),
+                "-" => queue.release(tenant(rest), alone_in),
                 "x" => queue.leave(rest.parse().unwrap()),
                 name => {
-                    let refused = rest.ends_with('!');
-                    let id = rest.trim_end_matches('!').parse().unwrap();
-                    assert_eq!(
-                        queue.push(tenant(name), id).is_err(),
-                        refused,
-                        "step {at} {step}"
-                    );
+                    let ticket = Ticket {
+                        id: rest.parse().unwrap(),
+                        tenant: tenant(name),
+                        alone_in,
+                    };
+                    let refused = queue.push(ticket).is_err();
+                    assert_eq!(refused, step.ends_with('!'), "step {at} {step}");
                 }
             }
             let granted: Vec<TicketId> = std::iter::from_fn(|| queue.next())
-                .map(|(id, _)| id)
+                .map(|it| it.id)
                 .collect();
             assert_eq!(granted, *expect, "step {at} {step}");
         }
@@ -257,6 +290,41 @@ mod tests {
         check(
             queue(1, 1, 0),
             &[("a1", &[1]), ("a2!", &[]), ("-a", &[]), ("a3", &[3])],
+        );
+    }
+
+    #[test]
+    fn one_that_waits_for_its_conversation_leaves_its_place_to_others() {
+        check(
+            queue(3, 2, 9),
+            &[
+                ("a1=k", &[1]),
+                ("a2=k", &[]),
+                ("a3=k", &[]),
+                ("a4=l", &[4]),
+                ("b5=k", &[5]),
+                ("-a=l", &[]),
+                ("-a=k", &[2]),
+                ("a6", &[6]),
+                ("-a=k", &[3]),
+            ],
+        );
+    }
+
+    #[test]
+    fn one_that_waits_for_its_conversation_does_not_close_the_queue_for_others() {
+        check(
+            queue(2, 2, 1),
+            &[
+                ("a1=k", &[1]),
+                ("a2=k", &[]),
+                ("a3=k!", &[]),
+                ("a4=l", &[4]),
+                ("a5!", &[]),
+                ("x2", &[]),
+                ("-a=k", &[]),
+                ("a6=k", &[6]),
+            ],
         );
     }
 }

@@ -48,7 +48,17 @@ const INTERNAL_CONTEXT: &str = "<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>";
 
 /// How the line begins that names OpenClaw's session; in OpenAI's format it stands in the first user
 /// message, and changes with the model.
-pub(super) const RUNTIME_LINE: &str = "Runtime: agent=";
+pub(crate) const RUNTIME_LINE: &str = "Runtime: agent=";
+
+/// What OpenClaw writes into a history for a turn that nobody asked for (2026.9.6). Where nothing came of that, the
+/// turn is left out, and this stands before the next question once that is answered.
+const WAKE_MARKS: [&str; 5] = [
+    "[OpenClaw heartbeat poll]",
+    "[OpenClaw exec completion]",
+    "[OpenClaw cron wake]",
+    "[OpenClaw session event]",
+    "Disable automatic completion turns with tools.exec.notifyOnExit=false; check per-agent overrides. Background exec and process poll remain available.",
+];
 
 /// Ends a piece of what is hashed: no UTF-8 text holds this byte.
 const END: [u8; 1] = [0xff];
@@ -166,6 +176,7 @@ impl Pieces {
 
     fn block(&mut self, block: &Block) {
         match block {
+            Block::Text(text) if is_wake(text) => {}
             Block::Text(text) => {
                 self.text.push_str(text);
                 self.text.push('\n');
@@ -240,7 +251,8 @@ impl Pieces {
     fn flush(&mut self) {
         let text = std::mem::take(&mut self.text);
         let lines = text.trim().lines().map(str::trim_end);
-        for line in lines.filter(|it| !it.starts_with(RUNTIME_LINE)) {
+        let lines = lines.map(without_time).filter(|it| !is_openclaws_own(it));
+        for line in lines {
             self.hash.update(line.as_bytes());
             self.hash.update(b"\n");
         }
@@ -251,6 +263,46 @@ impl Pieces {
         self.flush();
         Lineage(self.hash.finalize())
     }
+}
+
+/// Lines that OpenClaw puts into a history by itself: they may be missing where it was asked, and come later.
+fn is_openclaws_own(line: &str) -> bool {
+    line.starts_with(RUNTIME_LINE) || WAKE_MARKS.contains(&line)
+}
+
+/// What OpenClaw says to wake the model up by itself; the histories of later turns have a mark in its place. The text
+/// is the operator's to choose, but not its end.
+fn is_wake(text: &str) -> bool {
+    let mut last = text.trim_end().lines().rev();
+    let mut ends = |start: &str| last.next().is_some_and(|it| it.starts_with(start));
+    ends("Reference UTC: ") && ends("Current time: ")
+}
+
+/// OpenClaw begins a message with its time in brackets, in the zone of its host (`[Mon 2026-11-23 03:12 GMT+1] `), and
+/// may put it before another one later.
+pub(crate) fn without_time(text: &str) -> &str {
+    let rest = text.strip_prefix('[').and_then(|it| it.split_once("] "));
+    match rest {
+        Some((time, rest)) if is_time(time) => rest.trim_start(),
+        _ => text,
+    }
+}
+
+/// Whether there is a date and a time of day among its words.
+fn is_time(text: &str) -> bool {
+    let looks_like = |word: &str, form: &str| {
+        let same = |(byte, form): (u8, u8)| match form {
+            b'0' => byte.is_ascii_digit(),
+            other => byte == other,
+        };
+        word.len() == form.len() && word.bytes().zip(form.bytes()).all(same)
+    };
+    let mut words = text.split(' ');
+    text.len() < 60
+        && words.any(|it| looks_like(it, "0000-00-00"))
+        && words
+            .next()
+            .is_some_and(|it| looks_like(it, "00:00") || looks_like(it, "00:00:00"))
 }
 
 /// OpenClaw sends `toolu_1` back as `toolu1`.

@@ -1,7 +1,7 @@
 //! Which CLI session continues which conversation.
 //!
 //! A client sends its whole history with each request, and no session id that could be trusted to be
-//! one. So a conversation is known by what was said in it: a [`Lineage`] is a hash over the tenant, the
+//! one. So a conversation is known by what was said in it: a [lineage](lineage::Lineage) is a hash over the tenant, the
 //! conversation's id where the client has one, and all messages. After an answer, [`Store`] remembers
 //! under the lineage that the next request will begin with where the CLI keeps what it knows.
 //!
@@ -16,10 +16,12 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+#[cfg(test)]
+pub(crate) use self::lineage::Lineage;
 pub(crate) use self::{
     conversation::{conversation_id, openclaw_session},
-    lineage::{Lineage, Lineages, Said, newest_user_messages},
-    store::{Place, Store, Turn},
+    lineage::{Lineages, RUNTIME_LINE, Said, newest_user_messages, without_time},
+    store::{InUse, Place, Store, Turn},
 };
 use crate::ids;
 

@@ -11,7 +11,7 @@ use std::{
     io::{self, BufRead, BufReader, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,11 @@ pub(crate) struct Place {
     pub(crate) projects: Arc<Path>,
 }
 
+/// A session that a run goes on from is not forgotten before this is dropped.
+pub(crate) struct InUse {
+    _alive: Arc<()>,
+}
+
 /// All of it; shared by all threads.
 pub(crate) struct Store {
     inner: Mutex<Inner>,
@@ -59,6 +64,8 @@ struct Inner {
     log: Option<Log>,
     /// What nothing may lead to any more, until somebody removes it.
     orphans: Vec<Place>,
+    /// What runs go on from, as long as they live.
+    in_use: HashMap<Uuid, Weak<()>>,
 }
 
 /// One turn, small.
@@ -111,6 +118,7 @@ impl Store {
             directories: Vec::new(),
             log: None,
             orphans: Vec::new(),
+            in_use: HashMap::new(),
         };
         let lines = inner.read(path, forget_before).unwrap_or_else(|error| {
             cannot("read", path, &error);
@@ -137,6 +145,16 @@ impl Store {
             place: inner.place(found),
             leaf: found.leaf,
         })
+    }
+
+    /// Keeps a session from being forgotten for as long as a run needs it, which may be longer than it is remembered.
+    pub(crate) fn hold(&self, session: Uuid) -> InUse {
+        let mut inner = self.lock();
+        inner.in_use.retain(|_, it| it.strong_count() > 0);
+        let alive = inner.in_use.get(&session).and_then(Weak::upgrade);
+        let alive = alive.unwrap_or_default();
+        inner.in_use.insert(session, Arc::downgrade(&alive));
+        InUse { _alive: alive }
     }
 
     /// Remembers a turn. `now` is in seconds since 1970. False when it cannot be found again: another one ended with
@@ -338,14 +356,17 @@ impl Inner {
     }
 
     fn forget_before(&mut self, time: u64) -> Vec<Place> {
+        self.in_use.retain(|_, it| it.strong_count() > 0);
         self.forget_older_than(seconds(time));
-        let mut places: HashSet<Place> = self.orphans.drain(..).collect();
+        let places: HashSet<Place> = self.orphans.drain(..).collect();
         if places.is_empty() {
             return Vec::new();
         }
         let kept: HashSet<Uuid> = self.turns.values().map(|it| it.session).collect();
-        places.retain(|it| !kept.contains(&it.session));
-        places.into_iter().collect()
+        let unused = places.into_iter().filter(|it| !kept.contains(&it.session));
+        let (later, now) = unused.partition(|it| self.in_use.contains_key(&it.session));
+        self.orphans = later;
+        now
     }
 
     /// And what is more than is ever remembered. Their lines go when the log is written anew, or are not read.
@@ -356,7 +377,9 @@ impl Inner {
             times.sort_unstable();
             oldest = oldest.max(times[surplus + 1]);
         }
-        let gone = self.turns.extract_if(|_, it| it.at < oldest);
+        let in_use = &self.in_use;
+        let is_old = |it: &Remembered| it.at < oldest && !in_use.contains_key(&it.session);
+        let gone = self.turns.extract_if(|_, it| is_old(it));
         let gone: Vec<Remembered> = gone.map(|(_, turn)| turn).collect();
         let places: Vec<Place> = gone.iter().map(|it| self.place(it)).collect();
         self.orphans.extend(places);

@@ -273,23 +273,38 @@ fn requests_of_one_conversation_wait_for_each_other_where_they_are_to() {
             .start();
         let mut gate = fake.gate();
         let key = key_of("alpha");
-        let headers = [("x-api-key", key.as_str()), ("x-ccgw-conversation", "one")];
-        let send = |text: &str| {
+        let send = |conversation: &str, text: &str| {
             let body = body(text);
+            let headers = [
+                ("x-api-key", key.as_str()),
+                ("x-ccgw-conversation", conversation),
+            ];
             gateway
                 .client()
                 .open("POST", "/v1/messages", &headers, Some(&body))
         };
-        let first = send("one");
+        let first = send("one", "one");
         wait_until(PATIENCE, "the first", || fake.prompts().len() == 1);
-        let second = send("two");
-        wait_until(PATIENCE, "both", || gateway.health()["running"] == 2);
+        let second = send("one", "two");
+        let queued = 2 - at_once;
+        wait_until(PATIENCE, "both", || {
+            let health = gateway.health();
+            health["running"] == at_once && health["queued"] == queued
+        });
         wait_until(PATIENCE, "those that may", || {
             fake.prompts().len() == at_once
         });
+        // One that waits takes no place from another conversation, which came later.
+        let other = (parallel == "wait").then(|| {
+            let other = send("other", "three");
+            wait_until(PATIENCE, "the other", || fake.prompts().len() == 2);
+            gate.let_through(1);
+            other
+        });
         gate.let_through(1);
         gate.let_through(1);
-        assert_eq!(first.response().answer_text(), "hello");
-        assert_eq!(second.response().answer_text(), "hello");
+        for asked in [first, second].into_iter().chain(other) {
+            assert_eq!(asked.response().answer_text(), "hello");
+        }
     }
 }

@@ -1,18 +1,20 @@
 //! Conversations that go on, with the real CLI: what the API receives is what one process that lived through
 //! all of it would have sent, whatever happens in between.
 
+mod disturbed;
+
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 
 use serde_json::{Value, json};
 
 use crate::{
-    api::{ScriptedApi, begins_as},
+    api::{CacheReads, ScriptedApi, begins_as},
     cli::{VERSION, real_cli},
     client::Response,
     fake_cli::FakeCli,
     gateway::{Gateway, MODEL, key_of},
-    process::{cmdline, is_alive, resident_kib, signal, wait_until, wait_until_gone},
-    setup::Setup,
+    process::{cmdline, is_alive, signal, wait_until, wait_until_gone},
+    setup::{Setup, manage},
     temp::TempDir,
 };
 
@@ -46,10 +48,22 @@ impl Chat {
 
     #[track_caller]
     fn send(&self, gateway: &Gateway) -> Response {
-        let body = json!({
+        gateway.ask(self.tenant, &self.body())
+    }
+
+    /// In a conversation of this name.
+    #[track_caller]
+    fn send_as(&self, gateway: &Gateway, name: &str) -> Response {
+        let key = key_of(self.tenant);
+        let headers = [("x-api-key", key.as_str()), ("x-ccgw-conversation", name)];
+        let client = gateway.client();
+        client.post("/v1/messages", &headers, &self.body())
+    }
+
+    fn body(&self) -> Value {
+        json!({
             "model": MODEL, "max_tokens": 1000, "system": "be brief", "messages": self.messages,
-        });
-        gateway.ask(self.tenant, &body)
+        })
     }
 }
 
@@ -183,6 +197,29 @@ fn conversation_goes_on_whatever_happens_to_its_process() {
         }
         before = now;
     }
+}
+
+#[test]
+fn long_chat_is_read_from_the_apis_cache_whichever_process_sends_it() {
+    let reads = ["on", "off"].map(|warm| {
+        let api = ScriptedApi::start();
+        let gateway = Setup::with_real_cli(&api)
+            .set("cli", format!("warm: {warm}"))
+            .start();
+        let mut chat = Chat::of("alpha");
+        for number in 0..20 {
+            let usual = if warm == "on" { "warm" } else { "resumed" };
+            let expect = if number == 0 { "fresh" } else { usual };
+            assert_eq!(chat.ask(&gateway, turn(number)), expect, "turn {number}");
+        }
+        let reads = CacheReads::of(&api.prompts());
+        eprintln!("could be read from the cache, warm: {warm}: {reads}");
+        reads
+    });
+    let [warm, a_process_each] = reads.each_ref().map(CacheReads::shares);
+    assert_eq!(warm, a_process_each, "{reads:?}");
+    // All but the first request, and the newest of each.
+    assert!(warm.0 >= 90 && warm.1 >= 70, "{reads:?}");
 }
 
 #[test]
@@ -465,18 +502,59 @@ fn run_that_nothing_is_remembered_of_leaves_no_file() {
 
 #[test]
 fn forgotten_conversations_leave_no_file() {
-    let api = ScriptedApi::start();
+    let (api, temporary) = (ScriptedApi::start(), TempDir::new());
     let gateway = Setup::with_real_cli(&api)
         .set("cli", "warm: off")
         .set("session", "ttl: 1")
         .set("session", "cleanup_interval: 1")
+        .daemon_env("TMPDIR", temporary.path().to_str().unwrap())
         .start();
     let mut chat = Chat::of("alpha");
-    chat.ask(&gateway, "one");
+    chat.ask(&gateway, turn(2));
+    // Where the CLI had its copy of the image.
+    let shown = api.last_prompt().body["messages"].to_string();
+    let copy = shown.split_once("[Image: source: ").unwrap().1;
+    let copy = PathBuf::from(copy.split_once(']').unwrap().0);
+    assert!(copy.starts_with(temporary.path()), "{}", copy.display());
     wait_until(PATIENCE, "no session file", || {
         session_files(&gateway, "alpha").is_empty()
     });
+    wait_until(PATIENCE, "no image", || {
+        !copy.ancestors().nth(2).unwrap().exists()
+    });
     assert_eq!(chat.ask(&gateway, "two"), "reseeded");
+}
+
+#[test]
+fn session_is_not_forgotten_while_a_run_goes_on_from_it() {
+    let api = ScriptedApi::start();
+    let gateway = Setup::with_real_cli(&api)
+        .set("session", "ttl: 8")
+        .set("session", "cleanup_interval: 1")
+        .start();
+    let mut chat = Chat::of("alpha");
+    chat.ask(&gateway, "one [[bash:echo hidden]]");
+    let (go, forgotten) = (gateway.dir.path().join("go"), "conversations forgotten");
+    // Longer than `session.ttl`: until another one, which came later, is forgotten.
+    let command = format!("until [ -e {} ]; do sleep 0.1; done", go.display());
+    std::thread::scope(|scope| {
+        let gateway = &gateway;
+        let long = scope.spawn(move || {
+            let outcome = chat.ask(gateway, format!("two [[bash:{command}]]"));
+            (outcome, chat)
+        });
+        api.wait_for_prompts(3);
+        Chat::of("beta").ask(gateway, "another");
+        gateway.log_contains(forgotten);
+        fs::write(&go, "").unwrap();
+        let (outcome, mut chat) = long.join().unwrap();
+        assert_eq!(outcome, "warm");
+        // The session has all of it, also without its process.
+        kill_waiting(gateway, "alpha");
+        assert_eq!(chat.ask(gateway, "three"), "resumed");
+        let seen = json!(messages(&api, gateway)).to_string();
+        assert!(seen.contains("echo hidden"), "{seen}");
+    });
 }
 
 #[test]
@@ -533,6 +611,43 @@ fn failed_and_broken_off_turns_leave_the_conversation_as_it_was() {
         seen.contains("other two") && !seen.contains("gate:never"),
         "{seen}"
     );
+}
+
+#[test]
+fn conversation_that_the_api_refuses_goes_on_from_the_clients_history() {
+    let api = ScriptedApi::start();
+    let mut gateway = Setup::with_real_cli(&api).start();
+    let mut chat = Chat::of("alpha");
+    chat.ask(&gateway, "one [[bash:echo done]]");
+    // What no client sees, and so no client could leave out.
+    api.refuse("tool_result");
+    let refusals = |gateway: &Gateway| gateway.log().matches("the API refused").count();
+    assert_eq!(chat.ask(&gateway, "two"), "reseeded");
+    assert_eq!(chat.ask(&gateway, "three"), "warm");
+    assert_eq!(refusals(&gateway), 1);
+    // Over a restart there is the session alone.
+    let mut again = Chat::of("alpha");
+    again.messages = chat.messages[..2].to_vec();
+    gateway.restart_after("TERM");
+    assert_eq!(again.ask(&gateway, "other two"), "reseeded");
+    assert_eq!(refusals(&gateway), 1);
+    // What is wrong with the newest question is refused in the end: as the session, the history and text have it.
+    chat.messages
+        .push(json!({"role": "user", "content": "four [[status:400]]"}));
+    let refused = chat.send(&gateway);
+    refused.assert_error(400, "invalid_request_error");
+    assert_eq!(refusals(&gateway), 3);
+    chat.messages.pop();
+    assert_eq!(chat.ask(&gateway, "other four"), "resumed");
+    // Where something was said and done already nothing is tried again.
+    chat.messages
+        .push(json!({"role": "user", "content": "five [[bash:echo done]]"}));
+    chat.send(&gateway)
+        .assert_error(400, "invalid_request_error");
+    assert_eq!(refusals(&gateway), 3);
+    // No file is left of what was refused.
+    let sessions = session_files(&gateway, "alpha").len();
+    assert!(sessions <= 4, "{sessions}");
 }
 
 #[test]
@@ -606,27 +721,44 @@ fn cli_that_takes_no_transcript_gets_the_history_as_text() {
 
 #[test]
 fn flood_of_conversations_stays_within_the_memory_it_may_have() {
+    const BUDGET: u64 = 500_000_000;
     let api = ScriptedApi::start();
     let gateway = Setup::with_real_cli(&api)
         .set("cli", "max_concurrent: 4")
         .set("cli", "max_per_tenant: 4")
-        .set("cli", "warm: {max_processes: 100, memory_bytes: 500000000}")
+        .set(
+            "cli",
+            format!("warm: {{max_processes: 100, memory_bytes: {BUDGET}}}"),
+        )
         .start();
-    std::thread::scope(|scope| {
-        for client in 0..4 {
-            let gateway = &gateway;
-            scope.spawn(move || {
-                for number in 0..4 {
-                    Chat::of("alpha").ask(gateway, format!("client {client} number {number}"));
-                }
-            });
+    let waiting_now = || {
+        let status = manage(&gateway.dir, &["status", "--json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+        let sessions = &status["sessions"];
+        let figure = |name: &str| sessions[name].as_u64().unwrap();
+        (figure("waiting"), figure("waiting_rss_kib") * 1024)
+    };
+    let most = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..4)
+            .map(|client| {
+                let gateway = &gateway;
+                scope.spawn(move || {
+                    for number in 0..4 {
+                        let text = format!("client {client} number {number}");
+                        Chat::of("alpha").ask(gateway, text);
+                    }
+                })
+            })
+            .collect();
+        let mut most = (0, 0);
+        while !clients.iter().all(|it| it.is_finished()) {
+            let (count, bytes) = waiting_now();
+            most = (most.0.max(count), most.1.max(bytes));
         }
+        most
     });
-    // Two of the usual size fit; one more may be on its way out, and four may still have run.
+    // Two of the usual size fit, and never more at any moment.
+    assert!((1..=2).contains(&most.0) && most.1 <= BUDGET, "{most:?}");
+    // What there is no room for ends: one may be on its way out, and four may still have run.
     wait_until(PATIENCE, "two", || waiting(&gateway, "alpha").len() <= 2);
-    let resident: u64 = waiting(&gateway, "alpha")
-        .iter()
-        .map(|pid| resident_kib(*pid))
-        .sum();
-    assert!(resident * 1024 <= 500_000_000, "{resident} KiB");
 }

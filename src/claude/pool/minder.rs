@@ -27,6 +27,32 @@ const ROUND: Duration = Duration::from_secs(1);
 /// Memory is looked at more seldom: that reads all of /proc.
 const ROUNDS_PER_WEIGHING: u32 = 5;
 
+/// How long a process that is started ahead lets others go first: starting one takes a processor some 350 ms, and a
+/// conversation's second turn often follows its first at once.
+const AHEAD_WAIT: Duration = Duration::from_millis(500);
+
+/// What to start ahead, and when: one for each tenant.
+#[derive(Default)]
+struct Later(Vec<(Instant, Box<Ahead>)>);
+
+impl Later {
+    fn add(&mut self, ahead: Box<Ahead>) {
+        self.0.retain(|(_, it)| it.tenant != ahead.tenant);
+        self.0.push((Instant::now() + AHEAD_WAIT, ahead));
+    }
+
+    /// When the next one is due.
+    fn next(&self) -> Option<Instant> {
+        self.0.first().map(|(at, _)| *at)
+    }
+
+    fn take_due(&mut self) -> Vec<Ahead> {
+        let now = Instant::now();
+        let due = self.0.extract_if(.., |(at, _)| *at <= now);
+        due.map(|(_, ahead)| *ahead).collect()
+    }
+}
+
 /// How long the CLI may take to exit by itself; it takes about 60 ms.
 const EXIT_WAIT: Duration = Duration::from_millis(500);
 
@@ -35,18 +61,26 @@ impl Pool {
     fn mind(&self, orders: &Receiver<Order>) {
         let mut round = 0_u32;
         let mut next_round = Instant::now() + ROUND;
+        let mut later = Later::default();
         loop {
             // Whatever is locked in a match stays so to its end.
             let is_empty = self.lock().kept.is_empty();
-            let order = match is_empty {
-                true => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                false => orders.recv_deadline(next_round),
+            let wake = match (is_empty, later.next()) {
+                (true, due) => due,
+                (false, due) => Some(due.map_or(next_round, |it| it.min(next_round))),
+            };
+            let order = match wake {
+                None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(wake) => orders.recv_deadline(wake),
             };
             match order {
                 Ok(Order::End(kept)) => end(vec![*kept]),
-                Ok(Order::Start(ahead)) => self.started_ahead(*ahead),
+                Ok(Order::Start(ahead)) => later.add(ahead),
                 Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(Order::Look) | Err(RecvTimeoutError::Timeout) => {}
+            }
+            for ahead in later.take_due() {
+                self.started_ahead(ahead);
             }
             // However many orders come.
             if Instant::now() < next_round {
@@ -152,6 +186,8 @@ impl Pool {
             true => inner.kept.push(kept),
             false => useless.push(kept),
         }
+        // Runs may have kept theirs while it started.
+        useless.extend(inner.take_superfluous());
         drop(inner);
         end(useless);
     }

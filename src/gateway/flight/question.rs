@@ -5,7 +5,7 @@ use hmac_sha256::Hash;
 use crate::{
     api::{Block, Prompt},
     http::Head,
-    session::{Key, Lineages, newest_user_messages, openclaw_session},
+    session::{Key, Lineages, RUNTIME_LINE, newest_user_messages, openclaw_session, without_time},
 };
 
 /// What a request asks, as far as a repeat asks the same.
@@ -71,12 +71,12 @@ pub(in crate::gateway) fn question(
         .iter()
         .flat_map(|it| &it.blocks)
         .find_map(|it| match it {
-            Block::Text(text) => Some(without_time(text)),
+            Block::Text(text) => Some(message_in(text).to_owned()),
             _ => None,
         });
     Some(Question {
         id: hash.finalize(),
-        same: Same::Within(text?.to_owned()),
+        same: Same::Within(text?),
         conversation,
     })
 }
@@ -118,32 +118,14 @@ fn trace_id(header: &str) -> Option<&str> {
     is_one.then_some(trace)
 }
 
-/// OpenClaw begins a message with its time in brackets, in the zone of its host (`[Mon 2026-11-23 03:12 GMT+1] `), and
-/// a repeat with more after it.
-fn without_time(text: &str) -> &str {
-    let text = text.trim();
-    let rest = text.strip_prefix('[').and_then(|it| it.split_once("] "));
-    match rest {
-        Some((time, rest)) if is_time(time) => rest.trim(),
+/// What was said, without the time before it and, in OpenAI's format, the line after it that names OpenClaw's session: a
+/// repeat has more on both sides.
+fn message_in(text: &str) -> &str {
+    let text = without_time(text.trim());
+    match text.rsplit_once('\n') {
+        Some((message, line)) if line.starts_with(RUNTIME_LINE) => message.trim(),
         _ => text,
     }
-}
-
-/// Whether there is a date and a time of day among its words.
-fn is_time(text: &str) -> bool {
-    let looks_like = |word: &str, form: &str| {
-        let same = |(byte, form): (u8, u8)| match form {
-            b'0' => byte.is_ascii_digit(),
-            other => byte == other,
-        };
-        word.len() == form.len() && word.bytes().zip(form.bytes()).all(same)
-    };
-    let mut words = text.split(' ');
-    text.len() < 60
-        && words.any(|it| looks_like(it, "0000-00-00"))
-        && words
-            .next()
-            .is_some_and(|it| looks_like(it, "00:00") || looks_like(it, "00:00:00"))
 }
 
 #[cfg(test)]
@@ -204,10 +186,12 @@ mod tests {
             (later, "[Mon 2026-11-23 03:17 UTC] summarise"),
             false,
         );
+        let [text, rewritten] = [text, rewritten].map(|it| format!("{it}\n\n{OPENCLAW} | host=vm"));
+        check((trace, &text), (later, &rewritten), true);
         let key = "idempotency-key: stainless-node-retry-1";
-        check((key, text), (key, text), true);
-        check((key, text), (key, rewritten), false);
-        check((key, text), ("idempotency-key: 2", text), false);
+        check((key, &text), (key, &text), true);
+        check((key, &text), (key, &rewritten), false);
+        check((key, &text), ("idempotency-key: 2", &text), false);
     }
 
     #[test]

@@ -111,6 +111,34 @@ fn what_clients_change_without_meaning_to_changes_nothing() {
 }
 
 #[test]
+fn what_openclaw_puts_in_by_itself_changes_nothing() {
+    let asked = |it: &str| [user(vec![text(it)])];
+    let question = asked("[Sun 2026-11-29 17:57 UTC] and now?");
+    // A turn that nothing came of stands before the next question, and has its time.
+    let mark = "[Sun 2026-11-29 17:56 UTC] [OpenClaw heartbeat poll]";
+    same(
+        &question,
+        &[user(vec![text(mark)]), user(vec![text("and now?")])],
+    );
+    same(&question, &asked(&format!("{mark}\nand now?")));
+    different(&question, &asked("[OpenClaw heartbeat poll] and now?"));
+    different(&question, &asked("[not a time] and now?"));
+    // A turn that something came of.
+    let wake =
+        "Look after it.\nCurrent time: Sunday - 5:56 PM (UTC)\nReference UTC: 2026-11-29 17:56 UTC";
+    let context = format!("{INTERNAL_CONTEXT}\nit boils");
+    let answer = || assistant(vec![text("take it off")]);
+    same(
+        &[user(vec![text(wake)]), user(vec![text(&context)]), answer()],
+        &[user(vec![text(mark)]), answer()],
+    );
+    different(
+        &[user(vec![text(&format!("{wake}\nand?"))]), answer()],
+        &[user(vec![text(mark)]), answer()],
+    );
+}
+
+#[test]
 fn what_was_said_otherwise_is_another_conversation() {
     let plain = [user(vec![text("a")]), assistant(vec![text("b")])];
     for other in [

@@ -104,6 +104,27 @@ fn what_is_old_is_forgotten_with_its_session() {
 }
 
 #[test]
+fn what_a_run_goes_on_from_is_not_forgotten_under_it() {
+    let store = Store::open(Path::new("/nonexistent/log"), 0);
+    let [used, replaced] = [(); 2].map(|()| turn(Uuid::random()));
+    store.remember(key(1), &used, 100);
+    store.remember(key(2), &replaced, 100);
+    let in_use = [&used, &used, &replaced].map(|it| store.hold(it.place.session));
+    // Another conversation with the same words: nothing leads to it any more.
+    store.remember(key(2), &used, 100);
+    assert_eq!(store.forget_before(200), []);
+    assert_eq!(store.find(key(1)).as_ref(), Some(&used));
+    let [first, second, third] = in_use;
+    drop(first);
+    assert_eq!(store.forget_before(200), []);
+    drop((second, third));
+    let mut gone = store.forget_before(200);
+    gone.sort_by_key(|it| it.session != used.place.session);
+    assert_eq!(gone, [used.place, replaced.place]);
+    assert_eq!(store.len(), 0);
+}
+
+#[test]
 fn what_two_conversations_ended_with_leads_to_neither() {
     let dir = Dir::new();
     let store = dir.open();

@@ -3,6 +3,7 @@
 //! The markers are listed in [`script`]. Only what the CLI needs is here: HTTP/1.1 with keep-alive,
 //! `POST /v1/messages` (streamed or whole) and `POST /v1/messages/count_tokens`.
 
+mod cache;
 mod frames;
 mod script;
 mod wire;
@@ -17,6 +18,7 @@ use std::{
 
 use serde_json::Value;
 
+pub(crate) use cache::CacheReads;
 use frames::Step;
 use script::Reply;
 
@@ -82,6 +84,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     requests: Vec<Received>,
+    /// What of a request's JSON makes it one that is refused.
+    refused: Option<String>,
     /// Gates that a test has opened, for `[[gate:NAME]]`.
     open_gates: HashSet<String>,
     /// Newest user texts that were already answered by a `-once` marker.
@@ -152,6 +156,11 @@ impl ScriptedApi {
         self.wait_for(&what, |requests| {
             requests.iter().filter(|request| is_prompt(request)).count() >= count
         });
+    }
+
+    /// Refuses (400) whatever has this in its messages' JSON from now on.
+    pub(crate) fn refuse(&self, part: &str) {
+        self.shared.lock().refused = Some(part.to_owned());
     }
 
     /// Lets the answers waiting at `[[gate:NAME]]` go on, now and later.
@@ -272,7 +281,15 @@ fn choose(request: &Received, shared: &Shared) -> Reply {
         Some("/v1/messages") if request.method == "POST" => {
             let text = request.user_text();
             let first_time = state.answered_once.insert(text);
-            script::reply(&request.body, first_time)
+            let said = request.body["messages"].to_string();
+            let is_refused = |part: &String| said.contains(part.as_str());
+            match state.refused.as_ref().is_some_and(is_refused) {
+                true => Reply::Status {
+                    status: 400,
+                    retry_after: None,
+                },
+                false => script::reply(&request.body, first_time),
+            }
         }
         Some("/v1/messages/count_tokens") if request.method == "POST" => {
             script::count(&request.body)

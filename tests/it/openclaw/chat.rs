@@ -59,7 +59,7 @@ fn chat_goes_on_over_restarts_and_a_new_one_begins_anew() {
 }
 
 /// How the history of the newest run reached the model.
-fn outcome(ccgw: &Gateway) -> String {
+pub(super) fn outcome(ccgw: &Gateway) -> String {
     let log = ccgw.log();
     let last = log.lines().rfind(|it| it.contains(RUN)).unwrap_or_default();
     let after = last.split_once("session=").map_or("", |(_, rest)| rest);

@@ -1,7 +1,7 @@
 //! A real OpenClaw, from npm, with a state directory of its own and one agent per provider.
 
 use std::{
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::Arc,
@@ -54,6 +54,16 @@ impl Provider {
             "api": api, "models": [model],
         });
         Provider { name, entry }
+    }
+
+    /// Asks at another address, which leads there.
+    pub(super) fn at(mut self, api: Api, addr: SocketAddr) -> Provider {
+        self.entry["baseUrl"] = match api {
+            Api::Anthropic => format!("http://{addr}"),
+            Api::OpenAi => format!("http://{addr}/v1"),
+        }
+        .into();
+        self
     }
 
     /// Gives up on an answer that says nothing for so long.
@@ -114,6 +124,28 @@ impl OpenClaw {
         let mut command = command(&self.dir, &self.mark);
         command.args(["agent", "--agent", name, "--message", message, "--json"]);
         said(&run_to_end(&mut command))
+    }
+
+    /// Has the agent `name` wake up for something that happened, in its main conversation, without being asked.
+    #[track_caller]
+    pub(super) fn wake(&self, name: &str, event: &str) {
+        let mut command = command(&self.dir, &self.mark);
+        let key = format!("agent:{name}:main");
+        command.args(["system", "event", "--mode", "now", "--session-key", &key]);
+        command.args(["--text", event, "--json"]);
+        let output = run_to_end(&mut command);
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Has the older part of the main conversation of the agent `name` summed up.
+    #[track_caller]
+    pub(super) fn compact(&self, name: &str) -> Value {
+        let mut command = command(&self.dir, &self.mark);
+        let key = format!("agent:{name}:main");
+        command.args(["sessions", "compact", &key, "--json"]);
+        let output = run_to_end(&mut command);
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// Puts a file where the agent `name` works.
@@ -229,7 +261,13 @@ fn configuration(providers: Vec<Provider>, workspaces: &Path) -> Value {
         },
         "models": {"providers": entries},
         "agents": {
-            "defaults": {"skipBootstrap": true, "heartbeat": {"every": "0m"}, "maxConcurrent": 30},
+            "defaults": {
+                "skipBootstrap": true, "maxConcurrent": 30,
+                // One that is woken up tells nobody.
+                "heartbeat": {"every": "0m", "target": "none"},
+                // What is to be compacted may be short.
+                "compaction": {"mode": "default", "enabled": false, "keepRecentTokens": 100},
+            },
             "entries": agents,
         },
         "memory": {"search": {"enabled": false}},

@@ -2,6 +2,8 @@
 
 mod chat;
 mod instance;
+mod repeats;
+mod shortened;
 mod skill_text;
 
 use std::{thread, time::Duration};
@@ -41,6 +43,7 @@ fn conversations_images_silence_and_failures_reach_the_user_of_openclaw() {
 }
 
 /// Who talks to one agent.
+#[derive(Clone, Copy)]
 struct User<'a> {
     openclaw: &'a OpenClaw,
     name: &'static str,
