@@ -46,16 +46,16 @@ install-files:
 	install -D -m 0644 config.example.yaml $(DESTDIR)$(PREFIX)/share/ccgw/config.example.yaml
 	install -D -m 0644 openclaw-skill.md $(DESTDIR)$(PREFIX)/share/ccgw/openclaw-skill.md
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/share/,$(dir $(COMPLETIONS)))
-	$(foreach file,$(COMPLETIONS),$(DESTDIR)$(PREFIX)/bin/ccgw-manage completions $(firstword $(subst -, ,$(subst /, ,$(file)))) > $(DESTDIR)$(PREFIX)/share/$(file) && ) true
+	$(foreach file,$(COMPLETIONS),$(DESTDIR)$(PREFIX)/bin/ccgw-manage completions $(firstword $(subst -, ,$(subst /, ,$(file)))) | install -m 0644 /dev/stdin $(DESTDIR)$(PREFIX)/share/$(file) && ) true
 	install -d $(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(PREFIX)/share/doc/ccgw/examples
 	install -m 0644 packaging/man/ccgw.1 packaging/man/ccgw-manage.1 $(DESTDIR)$(MANDIR)/man1/
-	awk -f packaging/man/config.yaml.5.awk config.example.yaml > $(DESTDIR)$(MANDIR)/man5/config.yaml.5
+	awk -f packaging/man/config.yaml.5.awk config.example.yaml | install -m 0644 /dev/stdin $(DESTDIR)$(MANDIR)/man5/config.yaml.5
 	$(if $(filter compressed,$(MANUAL)),gzip -9nf $(addprefix $(DESTDIR)$(MANDIR)/,$(MANUALS)))
 	install -m 0644 README.md CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/ccgw/
 	install -m 0644 packaging/systemd/root.conf packaging/compose/compose.yaml $(DESTDIR)$(PREFIX)/share/doc/ccgw/examples/
 	install -d $(DESTDIR)$(UNITDIR)/system $(DESTDIR)$(UNITDIR)/user $(DESTDIR)$(LIBDIR)/sysusers.d $(DESTDIR)$(LIBDIR)/tmpfiles.d
-	sed 's#@BINDIR@#$(PREFIX)/bin#' packaging/systemd/ccgw.service > $(DESTDIR)$(UNITDIR)/system/ccgw.service
-	sed 's#@BINDIR@#$(PREFIX)/bin#' packaging/systemd/ccgw.user.service > $(DESTDIR)$(UNITDIR)/user/ccgw.service
+	sed 's#@BINDIR@#$(PREFIX)/bin#' packaging/systemd/ccgw.service | install -m 0644 /dev/stdin $(DESTDIR)$(UNITDIR)/system/ccgw.service
+	sed 's#@BINDIR@#$(PREFIX)/bin#' packaging/systemd/ccgw.user.service | install -m 0644 /dev/stdin $(DESTDIR)$(UNITDIR)/user/ccgw.service
 	install -m 0644 packaging/systemd/ccgw.socket $(DESTDIR)$(UNITDIR)/system/
 	install -m 0644 packaging/systemd/ccgw.sysusers $(DESTDIR)$(LIBDIR)/sysusers.d/ccgw.conf
 	install -m 0644 packaging/systemd/ccgw.tmpfiles $(DESTDIR)$(LIBDIR)/tmpfiles.d/ccgw.conf
@@ -74,7 +74,7 @@ uninstall:
 static:
 	packaging/static.sh
 
-# That a static build is the same bytes wherever it is made. Two whole builds: minutes.
+# Before a release: that a static build is the same bytes wherever it is made. Two whole builds: minutes.
 reproducible:
 	packaging/reproducible.sh
 

@@ -10,7 +10,7 @@ export SOURCE_DATE_EPOCH
 stage=target/dist/deb
 rm -rf "$stage" && mkdir -p "$stage/DEBIAN"
 umask 022
-make --no-print-directory install-files BINARY="$binary" DESTDIR="$PWD/$stage" PREFIX=/usr UNITDIR=/usr/lib/systemd MANUAL=compressed
+make --no-print-directory install-files BINARY="$binary" DESTDIR="$PWD/$stage" PREFIX=/usr UNITDIR=/usr/lib/systemd MANUAL=compressed >/dev/null
 
 doc=$stage/usr/share/doc/ccgw
 mkdir -p "$stage/usr/share/lintian/overrides"
@@ -18,7 +18,7 @@ mkdir -p "$stage/usr/share/lintian/overrides"
 packaging/deb/changelog.sh "$version" "$SOURCE_DATE_EPOCH" | gzip -9n >"$doc/changelog.gz"
 cp packaging/deb/copyright "$doc/copyright"
 cp packaging/deb/lintian-overrides "$stage/usr/share/lintian/overrides/ccgw"
-chmod 644 "$doc"/* "$stage/usr/share/lintian/overrides/ccgw"
+chmod 644 "$doc/changelog.gz" "$doc/copyright" "$stage/usr/share/lintian/overrides/ccgw"
 
 size=$(du -k -s --exclude=DEBIAN "$stage" | cut -f1)
 sed "s/@VERSION@/$version/; s/@ARCH@/$arch/; s/@SIZE@/$size/" packaging/deb/control >"$stage/DEBIAN/control"

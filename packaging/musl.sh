@@ -17,7 +17,7 @@ for tool in apt-get dpkg musl-gcc ar; do
 done
 rm -rf "$dir" && mkdir -p "$dir/packages" "$dir/root" "$dir/native"
 for package in $packages; do
-    (cd "$dir/packages" && apt-get download -qq "$package" >&2) || missing "Debian's package $package cannot be had here"
+    (cd "$dir/packages" && apt-get -o APT::Sandbox::User="$(id -un)" download -qq "$package" >&2) || missing "Debian's package $package cannot be had here"
 done
 for file in "$dir"/packages/*.deb; do
     dpkg -x "$file" "$dir/root"

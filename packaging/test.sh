@@ -1,10 +1,10 @@
 #!/bin/sh
 # Proves the packages in a clean Debian that debootstrap makes: installs from the .deb and from `make install-files`,
 # serves runs of the real Claude Code CLI against a scripted API on loopback, reloads, upgrades while it serves, and
-# uninstalls without touching what is the operator's. Needs root; says SKIPPED, and fails in CI, where a part is missing.
+# uninstalls without touching what is the operator's. BINARY is packed instead of one that is built. Needs root; says SKIPPED, and fails in CI, where a part is missing.
 set -eu
 cd "$(dirname "$0")/.."
-for tool in debootstrap dpkg-deb lintian mandoc python3 curl npm; do
+for tool in bwrap debootstrap dpkg-deb lintian mandoc python3 curl npm; do
     command -v $tool >/dev/null 2>&1 || { echo "SKIPPED: packaging: $tool is not installed"; exit 0; }
 done
 test "$(id -u)" = 0 || { echo 'SKIPPED: packaging: a clean root needs root'; exit 0; }
@@ -15,7 +15,7 @@ root=$work/root
 pids=
 cleanup() {
     for pid in $pids; do kill "$pid" 2>/dev/null || true; done
-    for mount in dev proc ""; do umount -l "$root/$mount" 2>/dev/null || true; done
+    umount -l "$root" 2>/dev/null || true
     rm -rf "$work"
 }
 trap cleanup EXIT
@@ -32,15 +32,14 @@ until_true() {
 }
 
 fresh_root() {
-    umount -l "$root/proc" "$root/dev" "$root" 2>/dev/null || true
+    umount -l "$root" 2>/dev/null || true
     rm -rf "$work/upper" "$work/overlay"
     mkdir -p "$work/upper" "$work/overlay" "$root"
     mount -t overlay overlay -o "lowerdir=$PWD/$base,upperdir=$work/upper,workdir=$work/overlay" "$root"
-    mount -t proc proc "$root/proc"
-    mount --rbind /dev "$root/dev" && mount --make-rslave "$root/dev"
     install -D -m 0755 "$cli" "$root/usr/local/bin/claude"
 }
-inside() { chroot "$root" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive "$@"; }
+# By bwrap, since no user namespace can be made in a chroot; with all of /proc, which a sandbox in there mounts anew.
+inside() { bwrap --bind "$root" / --dev-bind /dev /dev --dev-bind /proc /proc --cap-add ALL /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive "$@"; }
 # As the service's unit does: that user, and no new privileges.
 as_ccgw() { inside setpriv --reuid=ccgw --regid=ccgw --init-groups --no-new-privs env HOME=/var/lib/ccgw STATE_DIRECTORY=/var/lib/ccgw/.local/state/ccgw RUNTIME_DIRECTORY=/run/ccgw "$@"; }
 
@@ -75,7 +74,7 @@ stop() {
 }
 
 step 'building'
-binary=$(packaging/static.sh)
+binary=${BINARY:-$(packaging/static.sh)}
 deb=$(packaging/deb.sh "$binary")
 step 'lintian'
 lintian --fail-on error,warning --tag-display-limit 0 --allow-root "$deb" || fail lintian

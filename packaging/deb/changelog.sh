@@ -7,4 +7,4 @@ echo
 echo "  * What is new in each release: CHANGELOG.md in the documentation."
 awk '/^## /{n++} n==1 && /^- /{sub(/^- /, ""); gsub(/`/, ""); print}' CHANGELOG.md | fold -s -w 74 | sed 's/^/    /; s/ *$//' | head -n 60
 echo
-echo " -- The ccgw authors <ccgw@localhost.localdomain>  $(LC_ALL=C date -u -R -d "@$2")"
+echo " -- The ccgw authors <ccgw@users.noreply.github.com>  $(LC_ALL=C date -u -R -d "@$2")"
