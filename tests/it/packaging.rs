@@ -261,6 +261,17 @@ fn units_are_valid_and_narrow() {
     );
 }
 
+#[test]
+fn compose_example_is_valid() {
+    if !has("docker-compose", "compose_example_is_valid") {
+        return;
+    }
+    let mut compose = Command::new("docker-compose");
+    compose.args(["-f", "packaging/compose/compose.yaml", "config", "--quiet"]);
+    let output = run_to_end(compose.current_dir(ROOT));
+    assert!(output.status.success(), "{}", text_of(&output));
+}
+
 /// A configuration as the gateway's predecessor wrote it.
 #[test]
 fn configuration_of_the_typescript_gateway_is_taken_over_as_it_is() {
