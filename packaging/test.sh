@@ -1,7 +1,7 @@
 #!/bin/sh
 # Proves the packages in a clean Debian that debootstrap makes: installs from the .deb and from `make install-files`,
 # serves runs of the real Claude Code CLI against a scripted API on loopback, reloads, upgrades while it serves, and
-# uninstalls without touching what is the operator's. BINARY is packed instead of one that is built. Needs root; says SKIPPED, and fails in CI, where a part is missing.
+# does the same as a service of a systemd that it boots, with restarts under load, crashes and hangs; uninstalls without touching what is the operator's. BINARY is packed instead of one that is built. Needs root; says SKIPPED, and fails in CI, where a part is missing.
 set -eu
 cd "$(dirname "$0")/.."
 for tool in bwrap debootstrap dpkg-deb lintian mandoc python3 curl npm; do
@@ -16,6 +16,7 @@ pids=
 cleanup() {
     for pid in $pids; do kill "$pid" 2>/dev/null || true; done
     umount -l "$root" 2>/dev/null || true
+    find /sys/fs/cgroup -depth -type d -path "*/${work##*/}*" -exec rmdir {} + 2>/dev/null || true
     rm -rf "$work"
 }
 trap cleanup EXIT
@@ -143,4 +144,73 @@ as_ccgw /usr/local/bin/ccgw-manage status >/dev/null || fail status
 stop /usr/local/bin
 make --no-print-directory uninstall DESTDIR="$root" >/dev/null
 test ! -e "$root/usr/local/bin/ccgw" -a -s "$root/etc/ccgw/config.yaml" || fail 'uninstall'
+step 'systemd: booted as the first process'
+fresh_root
+cp "$deb" "$root/root/ccgw.deb"
+# In control groups of its own, which are the root of what it sees of them.
+sh -c '
+    for procs in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do
+        group=$(dirname "$procs")/$1
+        test -e "$procs" -a ! -e "$(dirname "$procs")/cpuset.cpus" && mkdir -p "$group" && echo $$ >"$group/cgroup.procs" || true
+    done
+    exec unshare --mount --pid --fork --kill-child --uts --ipc --cgroup packaging/boot.sh "$2"
+' sh "${work##*/}" "$root" >"$work/boot" 2>&1 </dev/null &
+unshare=$!
+pids="$pids $unshare"
+booted() { init=$(cat "/proc/$unshare/task/$unshare/children") && init=${init% } && systemd is-system-running | grep -q 'running\|degraded'; }
+within() { nsenter -t "$init" -m -p -u -i -C -- env -i PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
+systemd() { within systemctl "$@"; }
+property() { systemd show ccgw --value -p "$1"; }
+until_true booted
+within dpkg -i --force-depends /root/ccgw.deb >"$work/dpkg" 2>&1 || { cat "$work/dpkg"; fail 'dpkg -i'; }
+test "$(property ActiveState)" = inactive || fail 'it runs without a configuration'
+daemon=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+isolation=bwrap
+configure
+sed -i "s/port: 0/port: $daemon/" "$root/etc/ccgw/config.yaml"
+systemd start ccgw || { within journalctl -u ccgw --no-pager | tail; fail 'systemctl start'; }
+served
+step 'systemd: reload, also of what is not valid'
+systemd reload ccgw || fail 'systemctl reload'
+cp "$root/etc/ccgw/config.yaml" "$work/good"
+echo 'nonsense: 1' >>"$root/etc/ccgw/config.yaml"
+if systemd reload ccgw 2>/dev/null; then fail 'a reload of what is not valid succeeds'; fi
+property StatusText | grep -q 'is not valid' || fail 'the status does not tell of it'
+cat "$work/good" >"$root/etc/ccgw/config.yaml"
+systemd reload ccgw || fail 'systemctl reload, after it was mended'
+step 'systemd: a restart under load loses nothing'
+for client in 1 2 3; do
+    for request in $(seq 20); do
+        curl -s -o /dev/null -w '%{http_code}\n' --max-time 60 "http://127.0.0.1:$daemon/health" || echo refused
+    done >"$work/codes-$client" &
+    clients="${clients:-} $!"
+done
+until_true test -s "$work/codes-3"
+served & clients="$clients $!"
+systemd restart ccgw
+wait $clients || fail 'a client lost its answer'
+test "$(cat "$work"/codes-* | sort | uniq -c | tr -s ' ')" = ' 60 200' || { cat "$work"/codes-*; fail 'requests were lost'; }
+served
+step 'systemd: a gateway that is killed or hangs is started anew, and an upgrade serves on'
+within kill -9 "$(property MainPID)"
+served
+mkdir -p "$root/etc/systemd/system/ccgw.service.d"
+printf '[Service]\nWatchdogSec=3\n' >"$root/etc/systemd/system/ccgw.service.d/watchdog.conf"
+systemd daemon-reload && systemd restart ccgw
+hanging=$(property MainPID)
+within kill -STOP "$hanging"
+anew() { main=$(property MainPID) && test "$main" != 0 -a "$main" != "$hanging"; }
+until_true anew
+served
+within dpkg -i --force-depends /root/ccgw.deb >"$work/dpkg" 2>&1 || fail 'upgrade'
+test "$(property MainPID)" != "$main" || fail 'the upgrade does not run'
+served
+step 'systemd: as root by root.conf'
+cp "$root/usr/share/doc/ccgw/examples/root.conf" "$root/etc/systemd/system/ccgw.service.d/"
+within chown -R root: /etc/ccgw /var/lib/ccgw
+systemd daemon-reload && systemd restart ccgw
+served
+within dpkg -P ccgw >"$work/dpkg" 2>&1 || fail 'dpkg -P'
+test "$(systemd is-active ccgw || true)" = inactive || fail 'it still runs'
+kill -9 "$init"
 step 'ok'
