@@ -8,9 +8,10 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use crate::{http::Pulse, log, scheduler, systemd};
 
 /// Dropping it ends the signs of life.
-pub(super) struct Watchdog(
-    #[expect(dead_code, reason = "the thread waits for its end")] Sender<()>,
-);
+pub(super) struct Watchdog {
+    /// The thread waits for it to go.
+    _end: Sender<()>,
+}
 
 /// Where systemd wants signs of life.
 ///
@@ -24,7 +25,7 @@ pub(super) fn start(pulse: Pulse, scheduler: scheduler::Handle) -> io::Result<Op
     thread::Builder::new()
         .name("watchdog".to_owned())
         .spawn(move || watch(&end, within, || answers(&pulse, &scheduler, within / 4)))?;
-    Ok(Some(Watchdog(end_in)))
+    Ok(Some(Watchdog { _end: end_in }))
 }
 
 /// Half of the time may pass before the first look, a quarter of it in each of two questions at most.

@@ -49,7 +49,7 @@ fn request_of_a_connection_that_was_taken_is_served_after_stop_accepting() {
     let (_other, request) = server.ask(&get("/a"));
     answer(request);
     let arrived = server.listener.stop_accepting();
-    fresh.send(&get("/b"));
+    fresh.send(get("/b"));
     let request = server.next_request();
     // It is not passed on yet, however long that takes.
     assert_eq!(arrived.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));
