@@ -306,6 +306,9 @@ impl Threads {
         if let Some(relay) = &gateway.relay {
             relay.close();
         }
+        if let Some(egress) = &gateway.egress {
+            egress.close();
+        }
         if let Err(error) = listener.close(Instant::now() + FLUSH_WAIT) {
             log::error("the listener ended before its time", &[("why", &error)]);
         }

@@ -11,6 +11,7 @@ mod config;
 mod control;
 mod daemon;
 mod docker;
+mod egress;
 mod gateway;
 mod http;
 mod ids;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     match argv.first().and_then(|it| it.to_str()) {
         Some("keeper") => return claude::keeper::main(),
         Some("enter") => return claude::sandbox::enter(&argv[1..]),
+        Some("forward") => return claude::sandbox::forward(&argv[1..]),
         Some("become") => return claude::sandbox::become_user(&argv[1..]),
         Some("stand-in") => return claude::stand_in::main(argv.drain(1..)),
         _ => {}

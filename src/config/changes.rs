@@ -51,7 +51,7 @@ impl Changes {
 
     /// Whether other tenants may be confined now, or in another way.
     pub(crate) fn concern_isolation(&self) -> bool {
-        let isolation = |it: &&str| *it == "isolation";
+        let isolation = |it: &&str| ["isolation", "network", "sandbox.network"].contains(it);
         let of_tenant = |(_, what): &(String, Vec<&'static str>)| what.iter().any(isolation);
         self.settings.iter().any(isolation)
             || !self.added.is_empty()
@@ -163,6 +163,8 @@ impl Changes {
             max_file_bytes,
             memory_bytes,
             cpu_weight,
+            network,
+            hosts,
         } = new;
         self.at_once("sandbox.read_only", *read_only == was.read_only);
         let same = *max_processes == was.max_processes;
@@ -172,6 +174,8 @@ impl Changes {
         let same = *memory_bytes == was.memory_bytes;
         self.at_once("sandbox.memory_bytes", same);
         self.at_once("sandbox.cpu_weight", *cpu_weight == was.cpu_weight);
+        self.at_once("sandbox.network", *network == was.network);
+        self.at_once("sandbox.hosts", *hosts == was.hosts);
     }
 }
 
@@ -195,6 +199,7 @@ fn tenant(old: &[Tenant], new: &Tenant) -> Option<(String, Vec<&'static str>)> {
         mounts,
         memory_bytes,
         cpu_weight,
+        network,
         env,
     } = new;
     let was = old.iter().find(|it| it.name == *name)?;
@@ -208,6 +213,7 @@ fn tenant(old: &[Tenant], new: &Tenant) -> Option<(String, Vec<&'static str>)> {
         ("mounts", *mounts == was.mounts),
         ("memory_bytes", *memory_bytes == was.memory_bytes),
         ("cpu_weight", *cpu_weight == was.cpu_weight),
+        ("network", *network == was.network),
         ("env", *env == was.env),
     ];
     let others = parts.into_iter().filter(|(_, same)| !same);
@@ -353,6 +359,8 @@ mod tests {
             "max_body_bytes" => "4096",
             "proxy_protocol_from" => "[10.0.0.0/8]",
             "read_only" => "[/elsewhere]",
+            "network" => "api",
+            "hosts" => "[example.com]",
             "max_processes" => "99",
             "max_file_bytes" => "9999999",
             "memory_bytes" => "999999999",

@@ -7,6 +7,7 @@ use super::problems::{Place, Reported};
 use super::section::{Reader, Section};
 use super::tree::{Entry, Node, Value};
 use super::value::{choice, number};
+use crate::egress::Host;
 
 /// What keeps a tenant's runs from the others and from this machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,28 @@ pub(super) fn parse(text: &str) -> Result<Isolation, String> {
     choice(text, &ISOLATIONS)
 }
 
+/// What a run reaches of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reaches {
+    /// What this machine reaches, and this machine.
+    Shared,
+    /// Its API, and the hosts that are named for it.
+    Api,
+}
+
+const NETWORKS: [(&str, Reaches); 2] = [("shared", Reaches::Shared), ("api", Reaches::Api)];
+
+impl Reaches {
+    pub(crate) fn name(self) -> &'static str {
+        let named = NETWORKS.iter().find(|(_, it)| *it == self);
+        named.map_or("", |(name, _)| name)
+    }
+}
+
+pub(super) fn parse_network(text: &str) -> Result<Reaches, String> {
+    choice(text, &NETWORKS)
+}
+
 /// What a run in a sandbox sees, and may cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sandbox {
@@ -50,6 +73,9 @@ pub(crate) struct Sandbox {
     pub(crate) max_file_bytes: u64,
     pub(crate) memory_bytes: Memory,
     pub(crate) cpu_weight: u64,
+    pub(crate) network: Reaches,
+    /// Beside its API.
+    pub(crate) hosts: Vec<Host>,
 }
 
 /// How much memory one run may take.
@@ -89,6 +115,9 @@ pub(crate) struct Mount {
 /// Each is an argument of bubblewrap's.
 const PATHS_MAX: usize = 100;
 
+/// Each connection is compared with all of them.
+const HOSTS_MAX: usize = 1000;
+
 pub(super) fn read<'t>(
     reader: &mut Reader<'t>,
     node: Option<&'t Node>,
@@ -104,12 +133,16 @@ pub(super) fn read<'t>(
     });
     let memory_bytes = s.get("memory_bytes", Memory::Auto, parse_memory);
     let cpu_weight = s.get("cpu_weight", 100, parse_weight);
+    let network = s.get("network", Reaches::Shared, parse_network);
+    let hosts = s.list("hosts", ("a host", "hosts"), HOSTS_MAX, Host::parse);
     Ok(Sandbox {
         read_only: read_only?.unwrap_or_default(),
         max_processes: max_processes?,
         max_file_bytes: max_file_bytes?,
         memory_bytes: memory_bytes?,
         cpu_weight: cpu_weight?,
+        network: network?,
+        hosts: hosts?.unwrap_or_default(),
     })
 }
 

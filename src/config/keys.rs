@@ -81,6 +81,8 @@ pub(super) const SANDBOX: Keys = Keys {
         "max_file_bytes",
         "memory_bytes",
         "cpu_weight",
+        "network",
+        "hosts",
     ],
 };
 
@@ -104,6 +106,7 @@ pub(super) const TENANT: Keys = Keys {
         "mounts",
         "memory_bytes",
         "cpu_weight",
+        "network",
         "env",
     ],
 };

@@ -37,7 +37,7 @@ pub(crate) use changes::Changes;
 pub(crate) use cli::{CONCURRENT_MAX, Cli, PermissionMode, StreamPolicy};
 pub(crate) use cors::CorsOrigins;
 pub(crate) use file::BYTES_MAX as FILE_BYTES_MAX;
-pub(crate) use isolation::{Isolation, Memory, Mount, Sandbox};
+pub(crate) use isolation::{Isolation, Memory, Mount, Reaches, Sandbox};
 pub(crate) use key::{Key, KeyHash, last_four};
 pub(crate) use moment::Moment;
 pub(crate) use problems::Problems;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use super::isolation::{self, Isolation, Memory, Mount};
+use super::isolation::{self, Isolation, Memory, Mount, Reaches};
 use super::key::{Key, KeyHash, PreviousKey};
 use super::keys;
 use super::moment::Moment;
@@ -31,6 +31,7 @@ pub(crate) struct Tenant {
     /// What one of its runs may take; `None` is what the gateway has for all.
     pub(crate) memory_bytes: Option<Memory>,
     pub(crate) cpu_weight: Option<u64>,
+    pub(crate) network: Option<Reaches>,
     /// What the tenant's CLI gets besides the fixed environment, in file order, without NUL.
     pub(crate) env: Vec<(String, Secret)>,
 }
@@ -143,6 +144,9 @@ fn read_one<'t>(
     let cpu_weight = s.get("cpu_weight", None, |text| {
         isolation::parse_weight(text).map(Some)
     });
+    let network = s.get("network", None, |text| {
+        isolation::parse_network(text).map(Some)
+    });
     let env = read_env(&mut s);
     Ok(Tenant {
         name: name?,
@@ -155,6 +159,7 @@ fn read_one<'t>(
         mounts: mounts?,
         memory_bytes: memory_bytes?,
         cpu_weight: cpu_weight?,
+        network: network?,
         env: env?,
     })
 }

@@ -136,6 +136,7 @@ fn defaults_are_those_of_the_manual() {
         assert_eq!(*isolation, Isolation::Auto);
         let limits = [sandbox.max_processes, sandbox.max_file_bytes];
         assert_eq!((limits, sandbox.read_only.len()), ([1024, 2 << 30], 0));
+        assert_eq!((sandbox.network, sandbox.hosts.len()), (Reaches::Shared, 0));
         assert_eq!(
             (sandbox.memory_bytes, sandbox.cpu_weight),
             (Memory::Auto, 100)

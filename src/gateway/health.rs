@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Gateway, Request, answer::json, auth};
+use super::{Gateway, Request, answer::json, auth, room};
 use crate::{
     claude::{keeper, probe, program::Kind},
     http::Response,
@@ -102,6 +102,7 @@ struct OwnedTenantHealth {
     /// Why it is nothing stronger.
     #[serde(skip_serializing_if = "Option::is_none")]
     isolation_why: Option<String>,
+    network: &'static str,
     running: usize,
     queued: usize,
 }
@@ -122,6 +123,7 @@ struct TenantHealth<'a> {
     /// Why it is nothing stronger. It names paths, which are no tenant's business.
     #[serde(skip_serializing_if = "Option::is_none")]
     isolation_why: Option<String>,
+    network: &'static str,
     running: usize,
     queued: usize,
 }
@@ -157,6 +159,7 @@ impl Gateway {
                         name: &tenant.name,
                         isolation: got.as_ref().map(|it| it.isolation),
                         isolation_why: got.and_then(|it| it.why).filter(|_| is_local),
+                        network: room::network_of(&served, tenant).name(),
                         running,
                         queued,
                     }
@@ -187,6 +190,7 @@ impl Gateway {
                 name: tenant.name.clone(),
                 isolation: got.as_ref().map(|it| it.isolation),
                 isolation_why: got.and_then(|it| it.why),
+                network: room::network_of(&served, tenant).name(),
                 running,
                 queued,
             }

@@ -67,7 +67,8 @@ use crate::{
         command::{Place, User},
         sandbox::Sandboxes,
     },
-    config::{self, ConfigDir, Isolation},
+    config::{self, ConfigDir, Isolation, Reaches},
+    egress::Egress,
     http::{Account, AnswerHeader, Head, Refused, Request, Response},
     ids, log, processes,
     relay::Relay,
@@ -85,6 +86,8 @@ pub(crate) struct Gateway {
     pub(crate) sandboxes: Sandboxes,
     /// None where it could not be opened.
     pub(crate) relay: Option<Relay>,
+    /// None where the relay is none, whose place its sockets are in.
+    pub(crate) egress: Option<Egress>,
     /// The file of the configuration, which no run may see.
     config_file: PathBuf,
     scheduler: scheduler::Handle,
@@ -111,6 +114,7 @@ pub(crate) struct Tenant {
     mounts: Vec<config::Mount>,
     memory_bytes: Option<config::Memory>,
     cpu_weight: Option<u64>,
+    network: Option<Reaches>,
 }
 
 /// What [`Gateway::new`] is made from.
@@ -133,9 +137,13 @@ impl Gateway {
             false => User::Ordinary,
         };
         let relay = opened_relay(&parts);
+        let egress = relay
+            .as_ref()
+            .and_then(|_| Egress::new(parts.state.relay()).ok());
         Gateway {
             served: RwLock::new(Arc::new(parts.served)),
             relay,
+            egress,
             sandboxes: Sandboxes::new(std::env::var_os("PATH"), parts.state.program_copy()),
             state: parts.state,
             user,
@@ -168,6 +176,7 @@ impl Gateway {
         if let Some(relay) = &self.relay {
             relay.follow(&served.config);
         }
+        self.follow_networks(&served);
         *self.served.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(served);
     }
 
@@ -355,6 +364,7 @@ impl Tenant {
             mounts: tenant.mounts.clone(),
             memory_bytes: tenant.memory_bytes,
             cpu_weight: tenant.cpu_weight,
+            network: tenant.network,
         }
     }
 
@@ -368,6 +378,7 @@ impl Tenant {
             mounts: Vec::new(),
             memory_bytes: None,
             cpu_weight: None,
+            network: None,
         }
     }
 }

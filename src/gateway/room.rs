@@ -1,6 +1,7 @@
 //! What a tenant's runs see of this machine when they are in a sandbox, and whether they are.
 
 mod announce;
+mod network;
 mod own_user;
 
 use std::{
@@ -22,6 +23,7 @@ use crate::{
     config::{self, CREDENTIALS, ConfigDir, Isolation},
     log, relay,
 };
+pub(super) use network::wanted as network_of;
 pub(crate) use own_user::LetIn;
 
 /// What a tenant's runs are kept from others by, in fact.
@@ -67,6 +69,12 @@ impl Gateway {
     /// # Errors
     /// When they must not run as they would.
     fn confined(&self, served: &Served, tenant: &Tenant) -> Result<Confined<'_>, String> {
+        let walls = self.walls(served, tenant)?;
+        self.ensure_network(served, tenant, &walls)?;
+        Ok(walls)
+    }
+
+    fn walls(&self, served: &Served, tenant: &Tenant) -> Result<Confined<'_>, String> {
         match wanted(served, tenant) {
             // Nobody waits for what is not wanted.
             Isolation::None => Ok(Confined::Not),
@@ -151,6 +159,10 @@ impl Gateway {
         if let (Some(socket), Some(user)) = (&socket, user) {
             give(socket, user).map_err(unwritable)?;
         }
+        let way_out = self.way_out(served, tenant).map_err(refused)?;
+        if let (Some((socket, _)), Some(user)) = (&way_out, user) {
+            give(socket, user).map_err(unwritable)?;
+        }
         let room = Room {
             working_dir: &place.working_dir,
             config: self.config_room(tenant, &launch).map_err(unwritable)?,
@@ -160,6 +172,9 @@ impl Gateway {
             hidden: &hidden,
             sandbox: &served.config.sandbox,
             relay: socket.as_deref(),
+            way_out: way_out
+                .as_ref()
+                .map(|(socket, policy)| (socket.as_path(), policy)),
             user,
         };
         sandbox::confined(launch, bwrap, &room).map_err(not_made)

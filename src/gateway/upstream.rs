@@ -201,6 +201,7 @@ mod tests {
             working_dir: None,
             config_dir,
             isolation: None,
+            network: None,
             mounts: Vec::new(),
             memory_bytes: None,
             cpu_weight: None,

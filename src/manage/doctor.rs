@@ -2,6 +2,7 @@
 //! with the mend. It asks no model anything.
 
 mod machine;
+mod network;
 mod tenant;
 
 use serde::Serialize;

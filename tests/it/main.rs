@@ -36,6 +36,7 @@ mod instances;
 mod keeper;
 mod kit;
 mod manifests;
+mod network;
 mod openclaw;
 mod operation;
 mod own_user;

@@ -9,6 +9,7 @@ mod access;
 mod become_user;
 mod enter;
 mod etc;
+mod forward;
 mod mounts;
 mod own_user;
 mod ownership;
@@ -29,11 +30,12 @@ pub(crate) use self::{
     access::ensure_closed,
     become_user::{Own, as_user, main as become_user},
     enter::main as enter,
+    forward::main as forward,
     own_user::{Surroundings, config_dir, with_backups},
     ownership::{Inside, adopt_all, close, take},
 };
 use super::keeper::{self, Launch};
-use crate::{config, relay};
+use crate::{config, egress, relay};
 
 /// What this machine has for runs to be confined by. Found once, when it is first asked for.
 pub(crate) struct Sandboxes {
@@ -42,6 +44,8 @@ pub(crate) struct Sandboxes {
     /// Where this binary's copy is that sandboxes start with.
     entry: PathBuf,
     found: OnceLock<Result<Bwrap, String>>,
+    /// Whether runs can have a network of their own.
+    networks: OnceLock<Result<(), String>>,
     /// Whether runs can be other users than the gateway.
     users: OnceLock<Result<(), String>>,
 }
@@ -81,6 +85,8 @@ pub(crate) struct Room<'a> {
     pub(crate) sandbox: &'a config::Sandbox,
     /// The socket of its `openclaw` command.
     pub(crate) relay: Option<&'a Path>,
+    /// Where it reaches what it may, when it has a network of its own: a socket, and what that leads to.
+    pub(crate) way_out: Option<(&'a Path, &'a egress::Policy)>,
     /// Who it is when the gateway is root.
     pub(crate) user: Option<RunUser>,
 }
@@ -111,6 +117,9 @@ const UNUSED_USERS_COUNT: u32 = 0x0F00_0000;
 /// first of the namespace.
 const OWN_PROCESSES: usize = 2;
 
+/// Loopback, and nothing else.
+const OWN_NETWORK: &str = "--unshare-net";
+
 /// Variables of the CLI, and of what it asks for credentials of clouds, that name a file to read.
 const FILE_VARIABLES: [&str; 8] = [
     "NODE_EXTRA_CA_CERTS",
@@ -130,6 +139,9 @@ const ENTRY: &str = "/run/ccgw/ccgw";
 const COMMANDS: &str = "/run/ccgw/bin";
 const RELAY: &str = "/run/ccgw/relay";
 
+/// Where its connections are handed over.
+const WAY_OUT: &str = "/run/ccgw/out";
+
 impl Sandboxes {
     /// Looks for nothing yet. `entry` is where the copy of this binary is to be kept.
     pub(crate) fn new(path: Option<OsString>, entry: PathBuf) -> Sandboxes {
@@ -137,6 +149,7 @@ impl Sandboxes {
             path,
             entry,
             found: OnceLock::new(),
+            networks: OnceLock::new(),
             users: OnceLock::new(),
         }
     }
@@ -162,6 +175,16 @@ impl Sandboxes {
             .found
             .get_or_init(|| probe::find(self.path.as_deref(), &self.entry));
         found.as_ref().map_err(String::as_str)
+    }
+
+    /// Whether a run in a sandbox can have a network of its own.
+    ///
+    /// # Errors
+    /// Why not, as a part of a sentence.
+    pub(crate) fn networks(&self) -> Result<(), &str> {
+        let bwrap = self.bwrap()?;
+        let found = self.networks.get_or_init(|| probe::try_network(bwrap));
+        found.as_ref().copied().map_err(String::as_str)
     }
 
     /// Whether something was looked for already.
@@ -204,6 +227,9 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
         mounts.link(Path::new(ENTRY), command);
         mounts.read_only_at(socket, RELAY.into())?;
     }
+    if let Some((socket, _)) = room.way_out {
+        mounts.read_only_at(socket, WAY_OUT.into())?;
+    }
     mounts::program(&mut mounts, &program, value_of(&launch.env, "PATH"))?;
     mounts.writable(room.working_dir)?;
     let mut places = vec![Identity::of(room.working_dir, room.working_dir)?];
@@ -242,6 +268,7 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
         mounts.writable_at(login, dir.join(name))?;
     }
     let mut args = namespaces(bwrap.features, room.user);
+    args.extend(room.way_out.map(|_| OWN_NETWORK.into()));
     args.extend(mounts.args(bwrap.features));
     args.push("--chdir".into());
     args.push(launch.cwd.clone().into());
@@ -256,6 +283,9 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
     args.push(limits.to_string().into());
     args.extend(places.iter().flat_map(Identity::words));
     args.push("--".into());
+    if room.way_out.is_some() {
+        args.extend([ENTRY, "forward", "--"].map(OsString::from));
+    }
     args.push(program.into());
     args.extend(launch.args);
     Ok(Launch {
@@ -263,7 +293,7 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
         args,
         env: environment(launch.env, room),
         cwd: "/".into(),
-        wrapped_in: OWN_PROCESSES,
+        wrapped_in: OWN_PROCESSES + usize::from(room.way_out.is_some()),
         limits: launch.limits,
     })
 }
@@ -348,6 +378,9 @@ fn environment(mut env: Vec<(OsString, OsString)>, room: &Room<'_>) -> Vec<(OsSt
     env.retain(|(name, _)| name != "TMPDIR" && name != "HOME" && name != "CLAUDE_CONFIG_DIR");
     if room.relay.is_some() {
         relay::into_environment(&mut env, (Path::new(RELAY), Path::new(COMMANDS)));
+    }
+    if let Some((_, policy)) = room.way_out {
+        egress::into_environment(&mut env, policy);
     }
     env.push(("HOME".into(), room.home.into()));
     env.push(("CLAUDE_CONFIG_DIR".into(), room.config.dir.clone().into()));

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Bwrap, ENTRY, Features,
+    Bwrap, ENTRY, Features, OWN_NETWORK,
     enter::Limits,
     etc::{self, Etc},
     mounts::{self, Mounts},
@@ -54,7 +54,7 @@ pub(super) fn find(path: Option<&OsStr>, entry: &Path) -> Result<Bwrap, String> 
             etc: Arc::clone(&etc),
             system: system.clone(),
         };
-        match try_it(&bwrap) {
+        match try_it(&bwrap, None) {
             Ok(()) => return Ok(bwrap),
             // The newest way's trouble says most.
             Err(error) if why.is_empty() => why = error,
@@ -102,7 +102,20 @@ fn copy_of_this_binary(entry: &Path) -> io::Result<()> {
     }
 }
 
-fn try_it(bwrap: &Bwrap) -> Result<(), String> {
+/// Whether sandboxes can have a network of their own, in which loopback works.
+///
+/// # Errors
+/// Why not, as a part of a sentence.
+pub(super) fn try_network(bwrap: &Bwrap) -> Result<(), String> {
+    try_it(bwrap, Some(OWN_NETWORK)).map_err(|why| {
+        format!(
+            "{} can make no network here: {why}",
+            bwrap.program.display()
+        )
+    })
+}
+
+fn try_it(bwrap: &Bwrap, more: Option<&str>) -> Result<(), String> {
     let root = rustix::process::geteuid().is_root();
     // As a user that no run is: it owns nothing here.
     let user = root.then_some(super::RunUser {
@@ -113,6 +126,7 @@ fn try_it(bwrap: &Bwrap) -> Result<(), String> {
     mounts.read_only_at(&bwrap.etc.current(), etc::INSIDE.into())?;
     mounts.read_only_at(&bwrap.entry, ENTRY.into())?;
     let mut args = namespaces(bwrap.features, user);
+    args.extend(more.map(Into::into));
     args.extend(mounts.args(bwrap.features));
     let limits = Limits {
         processes: 100_000,

@@ -41,6 +41,7 @@ pub(super) fn this_machine(options: &Options, loaded: &Loaded, report: &mut Repo
     for finding in isolation(config, &options.config) {
         report.all("isolation", finding);
     }
+    super::network::network(config, report);
     if let Some(finding) = limits() {
         report.all("limits", finding);
     }
@@ -134,7 +135,7 @@ fn limits() -> Option<Finding> {
     })
 }
 
-fn names(tenants: &[&Tenant]) -> String {
+pub(super) fn names(tenants: &[&Tenant]) -> String {
     let names: Vec<&str> = tenants.iter().map(|it| it.name.as_str()).collect();
     names.join(", ")
 }
