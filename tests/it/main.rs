@@ -12,6 +12,7 @@ mod api;
 mod cli;
 mod client;
 mod docker;
+mod exchanged;
 mod fake_cli;
 mod gateway;
 mod process;
