@@ -232,7 +232,7 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
         projects,
         login,
     } = &room.config;
-    mounts.empty(dir)?;
+    mounts.config_dir(dir)?;
     let (projects, found) = projects;
     mounts.writable(projects)?;
     places.push((*found, projects));
