@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod attempts;
 mod cli;
 mod client;
 mod docker;
