@@ -7,10 +7,11 @@
 mod greeting;
 pub(crate) mod parts;
 mod waiting;
+mod watchdog;
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::Path,
     process::ExitCode,
     sync::Arc,
@@ -20,7 +21,10 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use signal_hook::consts::SIGHUP;
 
-use self::waiting::{IDLE, closed_when_idle, signal_name, wait_for_end};
+use self::{
+    waiting::{IDLE, closed_when_idle, signal_name, wait_for_end},
+    watchdog::Watchdog,
+};
 use crate::{
     args::Demo,
     claude::{keeper, pool::Minder},
@@ -35,7 +39,7 @@ use crate::{
     manage::drift,
     reload::Reload,
     scheduler::Scheduler,
-    watch,
+    systemd, watch,
 };
 
 /// File descriptors of the process beside connections and runs: standard streams, listener, epoll,
@@ -47,6 +51,12 @@ pub(crate) const FDS_PER_RUN: usize = 12;
 
 /// How long what is left may take to end after the drain: interrupt, kill and reap.
 const END_WAIT: Duration = Duration::from_secs(5);
+
+/// How long requests may still be on their way when no more connections are taken.
+const ARRIVAL_WAIT: Duration = Duration::from_secs(1);
+
+/// What the supervisor waits on top of all this before it kills.
+const MARGIN: Duration = Duration::from_secs(5);
 
 /// How long the last bytes may take to leave once everything is answered.
 const FLUSH_WAIT: Duration = Duration::from_secs(2);
@@ -63,13 +73,16 @@ pub(crate) fn serve(
     source: &str,
     demo: Demo,
 ) -> Result<ExitCode, String> {
+    let passed = systemd::Passed::take()?;
     let signals = waiting::signals().map_err(|it| format!("cannot watch signals: {it}"))?;
     // Its memory and its environment are nobody's business, and no core is written.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     keeper::adopt_orphans().map_err(|it| format!("cannot become a subreaper: {it}"))?;
-    let parts = Threads::start((config, file), source, demo)?;
+    let address = SocketAddr::new(config.bind_address(), config.server.port);
+    let socket = passed.listener(address)?;
+    let threads = Threads::start((config, file), socket, (source, demo))?;
     let changes = watch::start(file, read_at);
-    Ok(parts.run(&signals, &changes))
+    Ok(threads.run(&signals, &changes))
 }
 
 /// A trial of the sandbox takes longer than all of the start.
@@ -95,15 +108,16 @@ struct Threads {
 }
 
 impl Threads {
-    fn start((config, file): (Config, &Path), source: &str, demo: Demo) -> Result<Self, String> {
+    fn start(
+        (config, file): (Config, &Path),
+        socket: TcpListener,
+        (source, demo): (&str, Demo),
+    ) -> Result<Self, String> {
         let config = Arc::new(config);
         let (runs_in, runs) = bounded(config::CONCURRENT_MAX);
         let (refusals_in, refusals) = bounded(config.server.max_connections);
         let (requests_in, requests) = bounded(config.server.max_connections);
-        let without = match config.bind_address().to_canonical().is_loopback() {
-            true => WithoutTenants::ThisMachine,
-            false => WithoutTenants::Nobody,
-        };
+        let without = who_without_tenants(&socket);
         let skill_text = parts::skill_text(&config.cli.skill_file)?;
         let state = parts::state()?;
         // Before the first keeper, which asks the CLI for its version.
@@ -136,7 +150,7 @@ impl Threads {
             .map_err(failed("the CLI workers"))?;
         let http = HttpWorkers::start(&gateway, &requests, &refusals)
             .map_err(failed("the http workers"))?;
-        let listener = listen(&gateway, requests_in)?;
+        let listener = listen(&gateway, socket, requests_in)?;
         greeting::announce(&gateway, source, listener.local_addr());
         announce_isolation(&gateway).map_err(failed("the thread that tries the sandbox"))?;
         let connections_max = listener.max_connections();
@@ -170,6 +184,11 @@ impl Threads {
 
     fn run(mut self, signals: &Receiver<i32>, changes: &Receiver<()>) -> ExitCode {
         let (_control, mut orders) = self.control();
+        let watchdog = watchdog::start(self.listener.pulse(), self.scheduler.handle());
+        if let Err(error) = &watchdog {
+            log::error("no signs of life for systemd", &[("why", error)]);
+        }
+        systemd::ready(&self.status());
         let first = loop {
             select! {
                 recv(signals) -> signal => match signal {
@@ -191,7 +210,7 @@ impl Threads {
         };
         // Who orders now is told at once that it is too late.
         drop(orders);
-        self.stop(first, signals)
+        self.stop(first, signals, watchdog.ok().flatten())
     }
 
     /// The operator's socket; without it the gateway serves all the same.
@@ -217,10 +236,33 @@ impl Threads {
     }
 
     fn reload(&mut self) -> Result<String, String> {
-        self.reload.again(&self.gateway, &mut self.cli)
+        systemd::reloading();
+        let done = self.reload.again(&self.gateway, &mut self.cli);
+        match &done {
+            Ok(_) => systemd::ready(&self.status()),
+            Err(why) => systemd::ready(&format!(
+                "{}; config.yaml is not valid, the old one stays in force: {why}",
+                self.status()
+            )),
+        }
+        done
     }
 
-    fn stop(self, first: Option<i32>, signals: &Receiver<i32>) -> ExitCode {
+    /// One line for `systemctl status`.
+    fn status(&self) -> String {
+        let tenants = self.gateway.served().config.tenants.len();
+        format!(
+            "serving {tenants} tenants on http://{}",
+            self.listener.local_addr()
+        )
+    }
+
+    fn stop(
+        self,
+        first: Option<i32>,
+        signals: &Receiver<i32>,
+        watchdog: Option<Watchdog>,
+    ) -> ExitCode {
         let Threads {
             gateway,
             listener,
@@ -230,10 +272,16 @@ impl Threads {
             minder,
             reload: _,
         } = self;
+        let served = gateway.served();
+        let drain = served.config.cli.drain_timeout;
+        let leave = served.config.server.drain_delay.unwrap_or_default();
+        drop(served);
+        systemd::stopping(leave + ARRIVAL_WAIT + drain + END_WAIT + FLUSH_WAIT + MARGIN);
         take_leave(&gateway, signals);
-        listener.stop_accepting();
+        // Requests on their way are served like those before them; only those that take their time are refused.
+        let arrived = listener.stop_accepting();
+        let _ = arrived.recv_timeout(ARRIVAL_WAIT);
         gateway.start_draining();
-        let drain = gateway.served().config.cli.drain_timeout;
         log::info(
             "stopping: no new connections, runs may finish",
             &[
@@ -251,6 +299,8 @@ impl Threads {
                 return ExitCode::SUCCESS;
             }
         }
+        // What is left is quick, and the scheduler answers no more.
+        drop(watchdog);
         cli.join();
         minder.close();
         if let Some(relay) = &gateway.relay {
@@ -279,13 +329,16 @@ fn take_leave(gateway: &Gateway, signals: &Receiver<i32>) {
 }
 
 /// The public listener, which gives every whole request to `requests`.
-fn listen(gateway: &Arc<Gateway>, requests: Sender<Box<Request>>) -> Result<Listener, String> {
+fn listen(
+    gateway: &Arc<Gateway>,
+    socket: TcpListener,
+    requests: Sender<Box<Request>>,
+) -> Result<Listener, String> {
     let config = &gateway.served().config;
-    let address = SocketAddr::new(config.bind_address(), config.server.port);
     let (admitting, heading) = (Arc::clone(gateway), Arc::clone(gateway));
     let waiting = config.cli.warm.map_or(0, |it| it.max_processes);
     let listening = ListenerConfig {
-        addr: address,
+        socket,
         limits: parts::limits_of(&config.server),
         error_body: Gateway::listener_error,
         answer_headers: Box::new(move |head| heading.answer_headers(head)),
@@ -293,7 +346,14 @@ fn listen(gateway: &Arc<Gateway>, requests: Sender<Box<Request>>) -> Result<List
         reserved_fds: OTHER_FDS + FDS_PER_RUN * (config.cli.max_concurrent + waiting),
     };
     let admit = move |head: &_, peer| admitting.admit(head, peer);
-    Listener::start(listening, admit, requests).map_err(|error| {
-        format!("cannot listen on {address}: {error}; choose another server.port (or PORT) or server.host")
-    })
+    Listener::start(listening, admit, requests)
+        .map_err(|error| format!("cannot start the listener: {error}"))
+}
+
+/// An address that others can reach is not served without keys, whoever opened the socket there.
+fn who_without_tenants(socket: &TcpListener) -> WithoutTenants {
+    match socket.local_addr() {
+        Ok(it) if it.ip().to_canonical().is_loopback() => WithoutTenants::ThisMachine,
+        _ => WithoutTenants::Nobody,
+    }
 }

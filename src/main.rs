@@ -25,6 +25,7 @@ mod replace;
 mod scheduler;
 mod session;
 mod state;
+mod systemd;
 mod turn;
 mod watch;
 

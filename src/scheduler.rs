@@ -139,6 +139,15 @@ impl Handle {
         }
     }
 
+    /// Whether the thread answers in this time; one that has ended does not.
+    pub(crate) fn answers_within(&self, time: Duration) -> bool {
+        let (answer, counts) = bounded(1);
+        self.requests
+            .send_timeout(Request::Count(answer), time)
+            .is_ok()
+            && counts.recv_timeout(time).is_ok()
+    }
+
     /// Keeps to other limits from now on; what runs or waits beyond them is left to go on.
     pub(crate) fn limit(&self, limits: Limits) {
         // A scheduler that is gone limits nothing any more.

@@ -121,7 +121,8 @@ fn host(
 }
 
 fn docker_host(text: &str) -> Result<DockerHostIp, String> {
-    if text == "auto" {
+    // Docker Desktop's name for it, which is found by trying as well.
+    if text == "auto" || text == "host.docker.internal" {
         return Ok(DockerHostIp::Auto);
     }
     ip(text)

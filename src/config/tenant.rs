@@ -293,9 +293,20 @@ fn read_env(s: &mut Section<'_, '_>) -> Result<Vec<(String, Secret)>, Reported> 
     let variables: Vec<_> = s
         .map("env")
         .iter()
+        .flat_map(variables_in)
         .map(|entry| read_variable(s, entry))
         .collect();
     variables.into_iter().collect()
+}
+
+/// `env` of openclaw.json has two maps among its variables, and files that were made by copying it have them too:
+/// `vars`, with more variables, and `shellEnv`, which says something to OpenClaw alone.
+fn variables_in(entry: &Entry) -> &[Entry] {
+    match (entry.key.as_str(), &entry.node.value) {
+        ("vars", Value::Map(entries)) => entries,
+        ("shellEnv", Value::Map(_)) => &[],
+        _ => std::slice::from_ref(entry),
+    }
 }
 
 fn read_variable(s: &mut Section<'_, '_>, entry: &Entry) -> Result<(String, Secret), Reported> {

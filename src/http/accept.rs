@@ -20,6 +20,9 @@ const KEEPALIVE_PROBES: u32 = 4;
 /// Connections over a limit that get to read why, at the same time; others are just closed.
 pub(super) const MAX_TURNED_AWAY: usize = 64;
 
+/// Connections that wait in the kernel to be taken; it keeps no more than net.core.somaxconn.
+const BACKLOG: i32 = 4096;
+
 /// A listening socket whose connections are non-blocking, and closed on exec.
 pub(super) struct Acceptor(TcpListener);
 
@@ -35,9 +38,11 @@ pub(super) enum Accepted {
 }
 
 impl Acceptor {
-    pub(super) fn bind(addr: SocketAddr, limits: &Limits) -> io::Result<Acceptor> {
-        let socket = TcpListener::bind(addr)?;
+    /// Takes a socket that listens already.
+    pub(super) fn new(socket: TcpListener, limits: &Limits) -> io::Result<Acceptor> {
         socket.set_nonblocking(true)?;
+        // std asks for fewer, and while a restart takes its time nobody takes any.
+        rustix::net::listen(&socket, BACKLOG)?;
         // On Linux an accepted socket inherits all of these, which saves four calls for each.
         sockopt::set_tcp_nodelay(&socket, true)?;
         sockopt::set_socket_keepalive(&socket, true)?;

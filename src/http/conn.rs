@@ -27,6 +27,8 @@ const HEAD_READ_BYTES: usize = 16 * 1024;
 /// answer, because closing a socket with unread bytes is a reset that can overtake it.
 const LINGER_BYTES: usize = 256 * 1024;
 const LINGER_TIME: Duration = Duration::from_secs(2);
+/// How long a new connection is kept for its first request once no more are taken.
+pub(super) const ARRIVAL_TIME: Duration = Duration::from_secs(1);
 /// A slow reader must take this much of a whole answer in each write timeout.
 const WRITE_QUOTA_BYTES: usize = 64 * 1024;
 /// An output buffer larger than this is not kept for the next answer.
@@ -44,6 +46,8 @@ pub(super) struct Service {
     pub(super) seats: Seats,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) bodies: Budget,
+    /// Each request that workers have holds it, too.
+    pub(super) in_hand: Arc<()>,
     /// The time of the current round of the loop.
     pub(super) now: Instant,
     /// Where answers of the loop's own are put together.
@@ -217,15 +221,22 @@ impl Conn {
         self.use_input(cx);
     }
 
-    /// No more requests will be taken on this connection.
-    pub(super) fn on_drain(&mut self) {
+    /// No more requests will be taken on this connection than the one that has begun to come.
+    pub(super) fn on_drain(&mut self, now: Instant) {
         match self.phase {
             Phase::Idle => self.phase = Phase::Closed,
+            // Its client connected to send one, which may be on its way.
             Phase::Head(_) | Phase::Introduction if self.input.is_empty() => {
-                self.phase = Phase::Closed
+                let soon = now + ARRIVAL_TIME;
+                self.deadline = Some(self.deadline.map_or(soon, |it| it.min(soon)));
             }
             _ => {}
         }
+    }
+
+    /// Whether a request is on its way, or is to be expected.
+    pub(super) fn is_sending(&self) -> bool {
+        matches!(self.phase, Phase::Head(_) | Phase::Body(_))
     }
 
     /// The loop cannot serve this connection any longer.

@@ -4,8 +4,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Sender;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
@@ -27,6 +29,8 @@ const MAX_ACCEPTS: usize = 64;
 /// Deadlines are looked at no more often than this, which bounds the cost of walking through all
 /// connections; a deadline is met that much late at worst.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+/// How often to look whether the last requests have arrived, once no more connections are taken.
+const ARRIVAL_LOOK: Duration = Duration::from_millis(5);
 /// How long accepting rests when there is no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -42,6 +46,8 @@ pub(super) struct EventLoop {
     /// No deadline comes before this.
     next_deadline: Option<Instant>,
     last_sweep: Instant,
+    /// Goes when no request is on its way, or with a worker that has not passed it on.
+    arriving: Option<Sender<()>>,
     /// When to end, whatever is left.
     end: Option<Instant>,
 }
@@ -76,6 +82,7 @@ impl EventLoop {
             inbox,
             buffer: vec![0; BUFFER_BYTES],
             next_deadline: None,
+            arriving: None,
             end: None,
         })
     }
@@ -95,6 +102,7 @@ impl EventLoop {
             self.take_orders();
             self.sweep();
             self.resume_accepting();
+            self.tell_of_arrival();
             if self.is_over() {
                 break Ok(());
             }
@@ -108,7 +116,12 @@ impl EventLoop {
         let sweep = self
             .next_deadline
             .map(|next| next.max(self.last_sweep + SWEEP_INTERVAL));
-        let wake = [sweep, self.accept_again, self.end]
+        // Workers tell nobody that they have passed a request on.
+        let arrival = self
+            .arriving
+            .as_ref()
+            .map(|_| Instant::now() + ARRIVAL_LOOK);
+        let wake = [sweep, self.accept_again, self.end, arrival]
             .into_iter()
             .flatten()
             .min();
@@ -229,8 +242,12 @@ impl EventLoop {
                     self.service.seats.tune(limits);
                     continue;
                 }
+                Order::Ping(sender) => {
+                    drop(sender);
+                    continue;
+                }
                 Order::Close(end) => self.end = Some(end),
-                Order::StopAccepting => {}
+                Order::StopAccepting(sender) => self.arriving = Some(sender),
             }
             self.drain();
         }
@@ -243,9 +260,16 @@ impl EventLoop {
         self.service.mailbox.start_draining();
         for key in self.keys(|_| true) {
             if let Some(conn) = self.conns.get_mut(key) {
-                conn.on_drain();
+                conn.on_drain(self.service.now);
                 self.settle(key);
             }
+        }
+    }
+
+    fn tell_of_arrival(&mut self) {
+        let in_hand = Arc::strong_count(&self.service.in_hand) > 1;
+        if !in_hand && !self.conns.iter().any(|(_, conn)| conn.is_sending()) {
+            self.arriving = None;
         }
     }
 

@@ -4,9 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::accept::{Acceptor, MAX_TURNED_AWAY, Seats};
@@ -46,7 +46,7 @@ impl Listener {
         // The same part of the places as with plenty of them goes to those turned away.
         let turned_away = MAX_TURNED_AWAY.min(places / 8);
         limits.max_connections = limits.max_connections.min(places - turned_away);
-        let acceptor = Acceptor::bind(config.addr, &limits)?;
+        let acceptor = Acceptor::new(config.socket, &limits)?;
         let local_addr = acceptor.local_addr()?;
         let (mailbox, inbox) = Mailbox::new(max_places(limits.max_connections))?;
         let mailbox = Arc::new(mailbox);
@@ -61,6 +61,7 @@ impl Listener {
             seats,
             mailbox: Arc::clone(&mailbox),
             bodies: Budget::new(limits.max_body_bytes.saturating_mul(BODIES_AT_ONCE)),
+            in_hand: Arc::new(()),
             now: Instant::now(),
             output: Vec::new(),
         };
@@ -92,10 +93,18 @@ impl Listener {
         Tuner(Arc::clone(&self.mailbox))
     }
 
+    /// What tells whether it still works.
+    pub(crate) fn pulse(&self) -> Pulse {
+        Pulse(Arc::clone(&self.mailbox))
+    }
+
     /// Takes no more connections and closes idle ones. Requests under way are answered, and then
-    /// their connections are closed.
-    pub(crate) fn stop_accepting(&self) {
-        self.mailbox.order(Order::StopAccepting);
+    /// their connections are closed. A new connection has a second to send its request. The channel
+    /// closes when no request is on its way any more, and the workers have passed on what they had.
+    pub(crate) fn stop_accepting(&self) -> Receiver<()> {
+        let (arriving, arrived) = bounded(0);
+        self.mailbox.order(Order::StopAccepting(arriving));
+        arrived
     }
 
     /// Ends as soon as everything under way is answered, and at `deadline` in any case; requests
@@ -123,6 +132,18 @@ pub(crate) struct Tuner(Arc<Mailbox>);
 impl Tuner {
     pub(crate) fn tune(&self, limits: Tunable) {
         self.0.order(Order::Limits(limits));
+    }
+}
+
+/// Feels whether a listener still works.
+pub(crate) struct Pulse(Arc<Mailbox>);
+
+impl Pulse {
+    /// Whether the loop goes round in this time.
+    pub(crate) fn beats_within(&self, time: Duration) -> bool {
+        let (ping, gone) = bounded(0);
+        self.0.offer(Order::Ping(ping))
+            && gone.recv_timeout(time) == Err(RecvTimeoutError::Disconnected)
     }
 }
 

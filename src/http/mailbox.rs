@@ -47,7 +47,10 @@ pub(super) enum End {
 pub(super) enum Order {
     /// For what comes from now on.
     Limits(Tunable),
-    StopAccepting,
+    /// Take no more connections; the sender goes when no request is on its way any more.
+    StopAccepting(Sender<()>),
+    /// Show that the loop still goes round, by letting the sender go.
+    Ping(Sender<()>),
     /// Stop accepting, and end when all is answered or at this time.
     Close(Instant),
 }
@@ -88,6 +91,13 @@ impl Mailbox {
         // Closed: the loop has ended, which is all that any order asks for.
         let _ = self.orders.send(order);
         self.wake();
+    }
+
+    /// As [`Mailbox::order`], for who must not wait; false when there is no room, or no loop.
+    pub(super) fn offer(&self, order: Order) -> bool {
+        let taken = self.orders.try_send(order).is_ok();
+        self.wake();
+        taken
     }
 
     pub(super) fn is_draining(&self) -> bool {

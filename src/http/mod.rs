@@ -28,19 +28,19 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 pub(crate) use hangup::HangUp;
 pub(crate) use head::{AnswerHeader, Head};
-pub(crate) use listener::{Listener, Tuner, make_room_for_files};
+pub(crate) use listener::{Listener, Pulse, Tuner, make_room_for_files};
 pub(crate) use reply::{Reply, Request};
 pub(crate) use response::Response;
 pub(crate) use stream::{Limit, Stream};
 
 /// Where to listen, and what to bear from peers.
 pub(crate) struct ListenerConfig {
-    pub(crate) addr: SocketAddr,
+    pub(crate) socket: TcpListener,
     pub(crate) limits: Limits,
     /// Makes the answers that the listener gives on its own.
     pub(crate) error_body: ErrorBody,

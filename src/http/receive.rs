@@ -247,6 +247,7 @@ impl Conn {
             body,
             peer: self.peer,
             reply,
+            _in_hand: Arc::clone(&cx.in_hand),
         };
         if let Err(TrySendError::Full(request) | TrySendError::Disconnected(request)) =
             cx.requests.try_send(Box::new(request))

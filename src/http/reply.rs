@@ -20,6 +20,8 @@ pub(crate) struct Request {
     pub(crate) body: Body,
     pub(crate) peer: SocketAddr,
     pub(crate) reply: Reply,
+    /// Held until a worker is done with the request: the answer is out, or somebody else sees to it.
+    pub(super) _in_hand: Arc<()>,
 }
 
 /// The one answer to one request. Dropped unanswered, as by a panic, it answers 500.

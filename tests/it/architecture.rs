@@ -164,7 +164,10 @@ fn architecture_one_way_to_stderr_and_no_unsafe() {
             "manage/say.rs",
         ],
     );
-    only_in("unsafe {", &["claude/keeper/inherited.rs", "memory.rs"]);
+    only_in(
+        "unsafe {",
+        &["claude/keeper/inherited.rs", "memory.rs", "systemd.rs"],
+    );
     only_in("allow(dead_code", &[]);
 }
 

@@ -51,9 +51,20 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts the daemon and learns its address from its log.
     #[track_caller]
-    pub(crate) fn start(mut command: Command, dir: TempDir, mark: String) -> Gateway {
+    pub(crate) fn start(command: Command, dir: TempDir, mark: String) -> Gateway {
+        Gateway::start_on(Stdio::null(), command, dir, mark)
+    }
+
+    /// The same, with something on its standard input.
+    #[track_caller]
+    pub(crate) fn start_on(
+        stdin: Stdio,
+        mut command: Command,
+        dir: TempDir,
+        mark: String,
+    ) -> Gateway {
         command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -216,8 +227,14 @@ impl Drop for Gateway {
 /// Runs a program that is expected to end by itself, and kills it when it does not.
 #[track_caller]
 pub(crate) fn run_to_end(command: &mut Command) -> Output {
+    run_to_end_on(Stdio::null(), command)
+}
+
+/// The same, with something on its standard input.
+#[track_caller]
+pub(crate) fn run_to_end_on(stdin: Stdio, command: &mut Command) -> Output {
     command
-        .stdin(Stdio::null())
+        .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let child = command.spawn().unwrap();

@@ -2,8 +2,9 @@
 
 use std::{
     fs,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use serde_json::json;
@@ -298,6 +299,34 @@ impl Setup {
     #[track_caller]
     pub(crate) fn start(self) -> Gateway {
         Gateway::start(self.command(), self.dir, self.mark)
+    }
+    /// Starts the daemon as systemd does that passes it a socket of this name.
+    #[track_caller]
+    pub(crate) fn start_on(self, socket: OwnedFd, name: &str) -> Gateway {
+        let command = self.listening_on(name);
+        Gateway::start_on(Stdio::from(socket), command, self.dir, self.mark)
+    }
+
+    /// The daemon's command, which takes its standard input for a socket that systemd passes.
+    pub(crate) fn listening_on(&self, name: &str) -> Command {
+        let command = self.command();
+        let mut shell = Command::new("sh");
+        shell
+            .arg("-c")
+            .arg("exec 3<&0 </dev/null; LISTEN_PID=$$; export LISTEN_PID; exec \"$@\"")
+            .arg("sh")
+            .arg(command.get_program())
+            .args(command.get_args())
+            .current_dir(self.dir.path())
+            .env_clear()
+            .envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .env("LISTEN_FDS", name.split(':').count().to_string())
+            .env("LISTEN_FDNAMES", name);
+        shell
     }
 }
 

@@ -1,5 +1,7 @@
 //! How the listener ends.
 
+use crossbeam_channel::RecvTimeoutError;
+
 use super::*;
 
 fn soon() -> Instant {
@@ -30,13 +32,47 @@ fn no_connection_is_taken_and_idle_ones_end_after_stop_accepting() {
     request.reply.send(Response::new(204));
     idle.head();
     let (mut busy, request) = server.ask(&get("/b"));
-    server.listener.stop_accepting();
+    let _arrived = server.listener.stop_accepting();
     fresh.expect_end();
     idle.expect_end();
     assert!(TcpStream::connect(addr).is_err());
     request.reply.send(Response::new(204));
     assert!(busy.head().contains("\r\nConnection: close"));
     busy.expect_end();
+}
+
+#[test]
+fn request_of_a_connection_that_was_taken_is_served_after_stop_accepting() {
+    let server = start(Limits::default());
+    let mut fresh = server.connect();
+    // An answer on another connection proves that this one was taken before.
+    let (_other, request) = server.ask(&get("/a"));
+    answer(request);
+    let arrived = server.listener.stop_accepting();
+    fresh.send(get("/b"));
+    let request = server.next_request();
+    // It is not passed on yet, however long that takes.
+    assert_eq!(arrived.recv_timeout(SHORT), Err(RecvTimeoutError::Timeout));
+    answer(request);
+    assert_eq!(
+        arrived.recv_timeout(PATIENCE),
+        Err(RecvTimeoutError::Disconnected)
+    );
+    assert!(fresh.head().contains("\r\nConnection: close"));
+}
+
+/// As a worker that is done with it.
+fn answer(request: Request) {
+    request.reply.send(Response::new(204));
+}
+
+#[test]
+fn loop_that_works_has_a_pulse_and_one_that_has_ended_has_none() {
+    let server = start(Limits::default());
+    let pulse = server.listener.pulse();
+    assert!(pulse.beats_within(PATIENCE));
+    drop(server);
+    assert!(!pulse.beats_within(SHORT));
 }
 
 #[test]

@@ -32,7 +32,7 @@ struct Server {
 fn start_with(limits: Limits, queue: usize) -> Server {
     let addr = SocketAddr::from(([127, 0, 0, 1], 0));
     let config = ListenerConfig {
-        addr,
+        socket: TcpListener::bind(addr).unwrap(),
         limits,
         error_body: plain_error,
         answer_headers: Box::new(|head| match head.header("x-mark") {

@@ -26,10 +26,11 @@ enum How {
 use How::{Not, Says, Serves};
 
 const NO_INSTANCE: &str = "none found: start your OpenClaw containers";
+const SERVICE: &str = "is the machine's; packaging/test.sh tries the service";
 const CLUSTER: &str = "needs a cluster; the manifest is checked against its schema";
 
 /// Every command that is not here is run, and must end with success.
-const SPECIAL: [(&str, How); 16] = [
+const SPECIAL: [(&str, How); 20] = [
     ("make run", Serves),
     ("ccgw config.yaml", Serves),
     // Real instances are set up by tests of their own.
@@ -40,6 +41,13 @@ const SPECIAL: [(&str, How); 16] = [
         Not("installs for the whole machine"),
     ),
     ("claude", Not("asks a person to sign in")),
+    ("sudo usermod -aG docker ccgw", Not(SERVICE)),
+    (
+        "sudo -u ccgw -H ccgw --setup /etc/ccgw/config.yaml",
+        Not(SERVICE),
+    ),
+    ("sudo -u ccgw -H claude", Not("asks a person to sign in")),
+    ("sudo systemctl enable --now ccgw", Not(SERVICE)),
     (
         "apt-get install haproxy",
         Not("installs for the whole machine"),

@@ -1,0 +1,216 @@
+#!/bin/sh
+# Proves the packages in a clean Debian that debootstrap makes: installs from the .deb and from `make install-files`,
+# serves runs of the real Claude Code CLI against a scripted API on loopback, reloads, upgrades while it serves, and
+# does the same as a service of a systemd that it boots, with restarts under load, crashes and hangs; uninstalls without touching what is the operator's. BINARY is packed instead of one that is built. Needs root; says SKIPPED, and fails in CI, where a part is missing.
+set -eu
+cd "$(dirname "$0")/.."
+for tool in bwrap debootstrap dpkg-deb lintian mandoc python3 curl npm; do
+    command -v $tool >/dev/null 2>&1 || { echo "SKIPPED: packaging: $tool is not installed"; exit 0; }
+done
+test "$(id -u)" = 0 || { echo 'SKIPPED: packaging: a clean root needs root'; exit 0; }
+
+base=target/debian
+work=$(mktemp -d /tmp/ccgw-packaging.XXXXXX)
+root=$work/root
+pids=
+cleanup() {
+    for pid in $pids; do kill "$pid" 2>/dev/null || true; done
+    umount -l "$root" 2>/dev/null || true
+    find /sys/fs/cgroup -depth -type d -path "*/${work##*/}*" -exec rmdir {} + 2>/dev/null || true
+    rm -rf "$work"
+}
+trap cleanup EXIT
+fail() { echo "packaging: FAILED: $1" >&2; test ! -e "$work/log" || tail -n 30 "$work/log" >&2; exit 1; }
+step() { echo "packaging: $1"; }
+
+# Waits until a command succeeds.
+until_true() {
+    for _ in $(seq 300); do
+        if "$@" >/dev/null 2>&1; then return 0; fi
+        sleep 0.1
+    done
+    fail "this never came true: $*"
+}
+
+fresh_root() {
+    umount -l "$root" 2>/dev/null || true
+    rm -rf "$work/upper" "$work/overlay"
+    mkdir -p "$work/upper" "$work/overlay" "$root"
+    mount -t overlay overlay -o "lowerdir=$PWD/$base,upperdir=$work/upper,workdir=$work/overlay" "$root"
+    install -D -m 0755 "$cli" "$root/usr/local/bin/claude"
+}
+# By bwrap, since no user namespace can be made in a chroot; with all of /proc, which a sandbox in there mounts anew.
+inside() { bwrap --bind "$root" / --dev-bind /dev /dev --dev-bind /proc /proc --cap-add ALL /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive "$@"; }
+# As the service's unit does: that user, and no new privileges.
+as_ccgw() { inside setpriv --reuid=ccgw --regid=ccgw --init-groups --no-new-privs env HOME=/var/lib/ccgw STATE_DIRECTORY=/var/lib/ccgw/.local/state/ccgw RUNTIME_DIRECTORY=/run/ccgw "$@"; }
+
+start() {
+    install -d -m 0700 "$root/run/ccgw" "$root/var/lib/ccgw/.local/state/ccgw"
+    inside chown ccgw: /run/ccgw /var/lib/ccgw/.local/state/ccgw
+    as_ccgw "$1/ccgw" /etc/ccgw/config.yaml >"$work/log" 2>&1 &
+    pids="$pids $!"
+    until_true grep -q 'listening on' "$work/log"
+    daemon=$(sed -n 's/.*listening on http:\/\/[^ ]*:\([0-9]*\).*/\1/p' "$work/log" | head -n 1)
+}
+configure() {
+    cat >"$root/etc/ccgw/config.yaml" <<C
+server: {port: 0, host: 127.0.0.1}
+isolation: ${isolation}
+tenants:
+  - name: alpha
+    api_key: key-of-alpha-0123456789
+    env: {ANTHROPIC_BASE_URL: "http://127.0.0.1:$api", ANTHROPIC_API_KEY: test-key}
+C
+    chmod 600 "$root/etc/ccgw/config.yaml"
+    inside chown ccgw: /etc/ccgw/config.yaml
+}
+ask() {
+    curl -sS --max-time 120 "http://127.0.0.1:$daemon/v1/messages" -H "x-api-key: ${1:-key-of-alpha-0123456789}" -H 'content-type: application/json' \
+        -d '{"model":"claude-sonnet-4-6","max_tokens":100,"messages":[{"role":"user","content":"say hello"}]}'
+}
+served() { ask "$@" >"$work/answer" && grep -q 'hello from the scripted API' "$work/answer" || { cat "$work/answer" >&2; fail 'no answer'; }; }
+stop() {
+    as_ccgw "$1/ccgw-manage" drain >/dev/null
+    until_true grep -q ' stopped$' "$work/log"
+}
+
+step 'building'
+binary=${BINARY:-$(packaging/static.sh)}
+deb=$(packaging/deb.sh "$binary")
+step 'lintian'
+lintian --fail-on error,warning --tag-display-limit 0 --allow-root "$deb" || fail lintian
+
+if ! test -e "$base/.complete"; then
+    step 'debootstrap'
+    rm -rf "$base"
+    debootstrap --variant=minbase --include=systemd,systemd-sysv,bubblewrap,ca-certificates,procps bookworm "$base" ${MIRROR:+"$MIRROR"} >"$work/debootstrap.log" 2>&1 ||
+        { tail "$work/debootstrap.log"; echo 'SKIPPED: packaging: debootstrap cannot make a root here'; exit 0; }
+    touch "$base/.complete"
+fi
+test -e tests/real-cli/node_modules/.complete || (cd tests/real-cli && npm ci --ignore-scripts --no-audit --no-fund >/dev/null)
+cli=$(ls -d tests/real-cli/node_modules/@anthropic-ai/claude-code-linux-*/claude | head -n 1)
+python3 packaging/test_api.py "$work/port" &
+pids="$pids $!"
+until_true test -e "$work/port"
+api=$(cat "$work/port")
+# In the sandbox where this kernel lets an ordinary user have one.
+fresh_root
+isolation=none
+if inside setpriv --reuid=1234 --clear-groups --no-new-privs bwrap --unshare-user --unshare-pid --ro-bind / / --proc /proc true 2>/dev/null; then isolation=bwrap; fi
+step "isolation: $isolation"
+
+step 'the .deb: installed, serves'
+cp "$deb" "$root/root/ccgw.deb"
+inside dpkg -i --force-depends /root/ccgw.deb >"$work/dpkg" 2>&1 || { cat "$work/dpkg"; fail 'dpkg -i'; }
+inside id ccgw >/dev/null || fail 'no user ccgw'
+test "$(inside stat -c '%U %a' /etc/ccgw)" = 'ccgw 750' || fail '/etc/ccgw is not the gateway user own'
+configure
+start /usr/bin
+served
+step 'reload'
+cat >>"$root/etc/ccgw/config.yaml" <<C
+  - name: beta
+    api_key: key-of-beta-0123456789
+    env: {ANTHROPIC_BASE_URL: "http://127.0.0.1:$api", ANTHROPIC_API_KEY: test-key}
+C
+as_ccgw /usr/bin/ccgw-manage reload >/dev/null || fail reload
+served key-of-beta-0123456789
+step 'upgrade while it serves'
+echo '# mine' >>"$root/etc/default/ccgw"
+old=$(cat "$root/etc/ccgw/config.yaml")
+inside dpkg -i --force-depends --force-confold /root/ccgw.deb >"$work/dpkg" 2>&1 || { cat "$work/dpkg"; fail 'upgrade'; }
+served
+grep -q '^# mine' "$root/etc/default/ccgw" || fail 'the operator edited /etc/default/ccgw in vain'
+test "$old" = "$(cat "$root/etc/ccgw/config.yaml")" || fail 'config.yaml has changed'
+stop /usr/bin
+step 'removed: config.yaml and state stay; purged: they go'
+inside dpkg -r ccgw >"$work/dpkg" 2>&1 || { cat "$work/dpkg"; fail 'dpkg -r'; }
+test ! -e "$root/usr/bin/ccgw" || fail 'the program is still there'
+test -s "$root/etc/ccgw/config.yaml" || fail 'config.yaml is gone'
+test -s "$root/var/lib/ccgw/.local/state/ccgw/sessions.jsonl" || fail 'the state is gone'
+inside dpkg -P ccgw >"$work/dpkg" 2>&1 || { cat "$work/dpkg"; fail 'dpkg -P'; }
+test ! -e "$root/etc/ccgw" -a ! -e "$root/var/lib/ccgw" -a ! -e "$root/etc/default/ccgw" || fail 'purge left something'
+
+step 'make install: installed, serves, uninstalled'
+fresh_root
+make --no-print-directory install-files BINARY="$binary" DESTDIR="$root" >"$work/make" 2>&1 || { cat "$work/make"; fail 'make install-files'; }
+inside systemd-sysusers /usr/local/lib/sysusers.d/ccgw.conf 2>/dev/null
+inside systemd-tmpfiles --create /usr/local/lib/tmpfiles.d/ccgw.conf 2>/dev/null
+inside systemd-analyze verify --man=no /usr/local/lib/systemd/system/ccgw.service || fail 'the unit is not valid'
+configure
+start /usr/local/bin
+served
+as_ccgw /usr/local/bin/ccgw-manage status >/dev/null || fail status
+stop /usr/local/bin
+make --no-print-directory uninstall DESTDIR="$root" >/dev/null
+test ! -e "$root/usr/local/bin/ccgw" -a -s "$root/etc/ccgw/config.yaml" || fail 'uninstall'
+step 'systemd: booted as the first process'
+fresh_root
+cp "$deb" "$root/root/ccgw.deb"
+# In control groups of its own, which are the root of what it sees of them.
+sh -c '
+    for procs in /sys/fs/cgroup/cgroup.procs /sys/fs/cgroup/*/cgroup.procs; do
+        group=$(dirname "$procs")/$1
+        test -e "$procs" -a ! -e "$(dirname "$procs")/cpuset.cpus" && mkdir -p "$group" && echo $$ >"$group/cgroup.procs" || true
+    done
+    exec unshare --mount --pid --fork --kill-child --uts --ipc --cgroup packaging/boot.sh "$2"
+' sh "${work##*/}" "$root" >"$work/boot" 2>&1 </dev/null &
+unshare=$!
+pids="$pids $unshare"
+booted() { init=$(cat "/proc/$unshare/task/$unshare/children") && init=${init% } && systemd is-system-running | grep -q 'running\|degraded'; }
+within() { nsenter -t "$init" -m -p -u -i -C -- env -i PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
+systemd() { within systemctl "$@"; }
+property() { systemd show ccgw --value -p "$1"; }
+until_true booted
+within dpkg -i --force-depends /root/ccgw.deb >"$work/dpkg" 2>&1 || { cat "$work/dpkg"; fail 'dpkg -i'; }
+test "$(property ActiveState)" = inactive || fail 'it runs without a configuration'
+daemon=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+isolation=bwrap
+configure
+sed -i "s/port: 0/port: $daemon/" "$root/etc/ccgw/config.yaml"
+systemd start ccgw || { within journalctl -u ccgw --no-pager | tail; fail 'systemctl start'; }
+served
+step 'systemd: reload, also of what is not valid'
+systemd reload ccgw || fail 'systemctl reload'
+cp "$root/etc/ccgw/config.yaml" "$work/good"
+echo 'nonsense: 1' >>"$root/etc/ccgw/config.yaml"
+if systemd reload ccgw 2>/dev/null; then fail 'a reload of what is not valid succeeds'; fi
+property StatusText | grep -q 'is not valid' || fail 'the status does not tell of it'
+cat "$work/good" >"$root/etc/ccgw/config.yaml"
+systemd reload ccgw || fail 'systemctl reload, after it was mended'
+step 'systemd: a restart under load loses nothing'
+for client in 1 2 3; do
+    for request in $(seq 20); do
+        curl -s -o /dev/null -w '%{http_code}\n' --max-time 60 "http://127.0.0.1:$daemon/health" || echo refused
+    done >"$work/codes-$client" &
+    clients="${clients:-} $!"
+done
+until_true test -s "$work/codes-3"
+served & clients="$clients $!"
+systemd restart ccgw
+wait $clients || fail 'a client lost its answer'
+test "$(cat "$work"/codes-* | sort | uniq -c | tr -s ' ')" = ' 60 200' || { cat "$work"/codes-*; fail 'requests were lost'; }
+served
+step 'systemd: a gateway that is killed or hangs is started anew, and an upgrade serves on'
+within kill -9 "$(property MainPID)"
+served
+mkdir -p "$root/etc/systemd/system/ccgw.service.d"
+printf '[Service]\nWatchdogSec=3\n' >"$root/etc/systemd/system/ccgw.service.d/watchdog.conf"
+systemd daemon-reload && systemd restart ccgw
+hanging=$(property MainPID)
+within kill -STOP "$hanging"
+anew() { main=$(property MainPID) && test "$main" != 0 -a "$main" != "$hanging"; }
+until_true anew
+served
+within dpkg -i --force-depends /root/ccgw.deb >"$work/dpkg" 2>&1 || fail 'upgrade'
+test "$(property MainPID)" != "$main" || fail 'the upgrade does not run'
+served
+step 'systemd: as root by root.conf'
+cp "$root/usr/share/doc/ccgw/examples/root.conf" "$root/etc/systemd/system/ccgw.service.d/"
+within chown -R root: /etc/ccgw /var/lib/ccgw
+systemd daemon-reload && systemd restart ccgw
+served
+within dpkg -P ccgw >"$work/dpkg" 2>&1 || fail 'dpkg -P'
+test "$(systemd is-active ccgw || true)" = inactive || fail 'it still runs'
+kill -9 "$init"
+step 'ok'
