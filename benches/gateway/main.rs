@@ -11,6 +11,7 @@
 )]
 
 mod pass;
+mod relay;
 mod sessions;
 
 use std::{
@@ -31,16 +32,29 @@ const COLD: &str = "cli:\n  warm: off";
 
 fn main() {
     println!("{:48} {:>12} {:>12}   target", "", "p50", "p99");
-    start_to_listening();
-    added_latency();
-    large_history();
-    passes_deltas_as_they_come();
-    pass::pass_through();
-    rejections();
-    memory();
-    sessions::store();
-    sessions::look_up();
-    sessions::sessions();
+    // `cargo bench --bench gateway -- relay` takes one alone.
+    let wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|it| !it.starts_with('-'))
+        .collect();
+    let all: [(&str, fn()); 11] = [
+        ("start", start_to_listening),
+        ("latency", added_latency),
+        ("history", large_history),
+        ("deltas", passes_deltas_as_they_come),
+        ("pass", pass::pass_through),
+        ("rejections", rejections),
+        ("memory", memory),
+        ("relay", relay::relay),
+        ("store", sessions::store),
+        ("look-up", sessions::look_up),
+        ("sessions", sessions::sessions),
+    ];
+    for (name, bench) in all {
+        if wanted.is_empty() || wanted.iter().any(|it| it == name) {
+            bench();
+        }
+    }
 }
 
 /// From exec to the first accepted connection.
@@ -398,11 +412,18 @@ impl Gateway {
         } else {
             &[]
         };
-        let mut child = Command::new(CCGW)
+        let mut command = Command::new(CCGW);
+        command
             .args(demo)
             .arg(&config)
             .env_clear()
-            .env("PATH", "/usr/bin:/bin")
+            .env("PATH", "/usr/bin:/bin");
+        Gateway::listening(dir, command)
+    }
+
+    /// Once it listens.
+    fn listening(dir: PathBuf, mut command: Command) -> Self {
+        let mut child = command
             .env("HOME", &dir)
             .env("STATE_DIRECTORY", dir.join("state"))
             .stderr(Stdio::piped())

@@ -3,10 +3,14 @@
 use std::{
     io::{self, Read, Write},
     net::{Shutdown, TcpStream, ToSocketAddrs},
-    os::unix::net::UnixStream,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
     time::{Duration, Instant},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Deserialize;
 use serde_json::json;
 
@@ -24,6 +28,8 @@ pub(crate) struct Command<'a> {
     /// At most [`STDIN_MAX`] bytes, so that it fits the socket before anything is read.
     pub(crate) stdin: &'a [u8],
     pub(crate) timeout: Duration,
+    /// The other end of who asked for it; when that hangs up nobody waits any more.
+    pub(crate) caller: Option<BorrowedFd<'a>>,
 }
 
 /// How a command ended.
@@ -118,7 +124,7 @@ impl Engine {
         });
         let path = format!("/containers/{}/exec", encoded(container));
         let Created { id } = self.post(what, &path, &body)?;
-        let mut taken = Taken::over(self, &id, command.timeout)?;
+        let mut taken = Taken::over(self, &id, command)?;
         taken.send(command.stdin)?;
         taken.outputs(sink)?;
         let path = format!("/exec/{}/json", encoded(&id));
@@ -136,8 +142,9 @@ impl Engine {
 }
 
 /// The connection, once it belongs to the command.
-struct Taken {
+struct Taken<'a> {
     stream: Stream,
+    caller: Option<BorrowedFd<'a>>,
     /// What came together with the head.
     early: Vec<u8>,
     deadline: Instant,
@@ -149,8 +156,8 @@ enum Stream {
     Tcp(TcpStream),
 }
 
-impl Taken {
-    fn over(engine: &Engine, exec: &str, timeout: Duration) -> Result<Taken, DockerError> {
+impl<'a> Taken<'a> {
+    fn over(engine: &Engine, exec: &str, command: &Command<'a>) -> Result<Self, DockerError> {
         let address = &engine.address;
         let stream = Stream::connect(address).map_err(|error| DockerError::Unreachable {
             address: address.to_string(),
@@ -158,9 +165,10 @@ impl Taken {
         })?;
         let mut taken = Taken {
             stream,
+            caller: command.caller,
             early: Vec::new(),
-            deadline: Instant::now() + timeout,
-            timeout,
+            deadline: Instant::now() + command.timeout,
+            timeout: command.timeout,
         };
         let host = match address {
             Address::Unix(_) => "docker",
@@ -285,6 +293,7 @@ impl Taken {
         let mut piece = [0; 16 << 10];
         let left = self.left()?;
         let read = loop {
+            self.ensure_heard()?;
             let read = match &mut self.stream {
                 Stream::Unix(stream) => {
                     let set = stream.set_read_timeout(Some(left));
@@ -302,6 +311,27 @@ impl Taken {
         };
         into.extend_from_slice(&piece[..read]);
         Ok(read)
+    }
+
+    /// Waits for something to read, for as long as there is somebody to hear it.
+    fn ensure_heard(&self) -> Result<(), DockerError> {
+        let Some(caller) = self.caller else {
+            return Ok(());
+        };
+        let mut fds = [
+            PollFd::new(&self.stream, PollFlags::IN),
+            // A hang-up is always told.
+            PollFd::from_borrowed_fd(caller, PollFlags::empty()),
+        ];
+        let left = Timespec::try_from(self.left()?).ok();
+        match poll(&mut fds, left.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(odd(&error.to_string())),
+        }
+        match fds[1].revents().is_empty() {
+            true => Ok(()),
+            false => Err(odd("whoever asked for it has left")),
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), DockerError> {
@@ -338,6 +368,15 @@ impl Taken {
         DockerError::Timeout {
             what: "finish a command in a container".to_owned(),
             after: self.timeout,
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Stream::Unix(stream) => stream.as_fd(),
+            Stream::Tcp(stream) => stream.as_fd(),
         }
     }
 }

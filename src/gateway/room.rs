@@ -18,7 +18,7 @@ use crate::{
         command::{Place, User},
         keeper::{self, Launch},
         program::Kind,
-        sandbox::{self, Bwrap, ConfigRoom, Room, RunUser},
+        sandbox::{self, Bwrap, ConfigRoom, Pinned, Room, RunUser},
     },
     config::{self, CREDENTIALS, ConfigDir, Isolation},
     log, relay,
@@ -120,12 +120,6 @@ impl Gateway {
             let text = format!("the sandbox of tenant {name} cannot be made: {why}");
             ApiError::new(ErrorKind::Unavailable, text)
         };
-        let configured = tenant.working_dir.iter();
-        let hosts = tenant
-            .mounts
-            .iter()
-            .map(|it| &it.host)
-            .filter(|it| it.exists());
         let not_made = |why: String| {
             SPARING.info("no sandbox", &[("tenant", name), ("why", &why)]);
             refused(why)
@@ -144,9 +138,16 @@ impl Gateway {
                 return Ok(launch);
             }
         };
-        for path in configured.chain(hosts) {
-            sandbox::ensure_no_link(path).map_err(refused)?;
-        }
+        let working_dir = match &tenant.working_dir {
+            Some(dir) => Pinned::at(dir),
+            None => Pinned::ours(&place.working_dir),
+        };
+        let working_dir = (&*place.working_dir, working_dir.map_err(refused)?);
+        let mounts = tenant.mounts.iter();
+        let mounts =
+            mounts.map(|it| Pinned::found(&it.host).map(|found| found.map(|found| (it, found))));
+        let mounts: Result<Vec<_>, String> = mounts.filter_map(Result::transpose).collect();
+        let mounts = mounts.map_err(refused)?;
         let unwritable = |it: io::Error| refused(it.to_string());
         let home = self.state.home(name).map_err(unwritable)?;
         let seeds = self.state.seeds(name).map_err(unwritable)?;
@@ -155,7 +156,7 @@ impl Gateway {
             let skills = crate::state::skills_of(&served.config.skills.dir, name);
             [plugin.clone()].into_iter().chain(skills)
         });
-        let user = (self.user == User::Root).then(|| RunUser::of(name, &place.working_dir));
+        let user = (self.user == User::Root).then(|| RunUser::of(name, Some(working_dir.1)));
         if let (Some(socket), Some(user)) = (&socket, user) {
             give(socket, user).map_err(unwritable)?;
         }
@@ -164,11 +165,11 @@ impl Gateway {
             give(socket, user).map_err(unwritable)?;
         }
         let room = Room {
-            working_dir: &place.working_dir,
-            config: self.config_room(tenant, &launch).map_err(unwritable)?,
+            working_dir,
+            config: self.config_room(tenant, &launch).map_err(refused)?,
             home: &home,
             read_only: plugin.chain([seeds]).collect(),
-            mounts: &tenant.mounts,
+            mounts,
             hidden: &hidden,
             sandbox: &served.config.sandbox,
             relay: socket.as_deref(),
@@ -193,43 +194,44 @@ impl Gateway {
         shares && is_confined && age.is_some_and(|it| it > RENEWED)
     }
 
-    fn config_room(&self, tenant: &Tenant, launch: &Launch) -> io::Result<ConfigRoom> {
+    fn config_room(&self, tenant: &Tenant, launch: &Launch) -> Result<ConfigRoom, String> {
         let named = tenant.env.iter().rfind(|it| it.0 == "CLAUDE_CONFIG_DIR");
         let named = named.map(|(_, value)| PathBuf::from(value));
         let named = named.or_else(|| tenant.config_dir.path().map(Path::to_owned));
         if let Some(dir) = named {
-            let projects = dir.join("projects");
-            match fs::create_dir(&projects) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
-            // An earlier run in no sandbox may have been here.
-            sandbox::ensure_no_link(&projects).map_err(io::Error::other)?;
-            let login = Some(dir.join(LOGIN)).filter(|it| is_file(it));
+            // A run in no sandbox may have been here, or be.
+            let projects = (dir.join("projects"), Pinned::made_in(&dir, "projects")?);
+            let login = pinned_file(dir.join(LOGIN))?;
             return Ok(ConfigRoom {
                 dir,
                 projects,
                 login,
             });
         }
-        let projects = self.state.projects(&tenant.name)?;
+        let projects = self.state.projects(&tenant.name);
+        let projects = projects.map_err(|it| it.to_string())?;
         let dir = projects.parent().unwrap_or(&projects).to_owned();
         let has_own = tenant
             .env
             .iter()
             .any(|(name, _)| CREDENTIALS.iter().any(|it| name == it));
         let login = match tenant.config_dir {
-            ConfigDir::Private => Some(dir.join(LOGIN)).filter(|it| is_file(it)),
+            ConfigDir::Private => {
+                let real = fs::canonicalize(&dir).map_err(|it| it.to_string())?;
+                pinned_file(real.join(LOGIN))?
+            }
             _ if has_own => None,
             // No run writes there, and links in it are its owner's.
             _ => home_of(&launch.env)
                 .map(|it| it.join(".claude").join(LOGIN))
-                .filter(|it| it.is_file()),
+                .filter(|it| it.is_file())
+                .map(|it| (it, None)),
         };
+        let found = Pinned::ours(&projects)?;
         Ok(ConfigRoom {
             login,
             dir,
-            projects,
+            projects: (projects, found),
         })
     }
 
@@ -270,9 +272,13 @@ impl Gateway {
 
 static SPARING: log::Sparing = log::Sparing::new();
 
-/// Not what a link leads to.
-fn is_file(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|it| it.is_file())
+/// A file, and not what a link leads to.
+fn pinned_file(path: PathBuf) -> Result<Option<(PathBuf, Option<Pinned>)>, String> {
+    if !fs::symlink_metadata(&path).is_ok_and(|it| it.is_file()) {
+        return Ok(None);
+    }
+    let found = Pinned::found(&path)?;
+    Ok(found.map(|it| (path, Some(it))))
 }
 
 fn home_of(env: &[(OsString, OsString)]) -> Option<PathBuf> {

@@ -36,7 +36,11 @@ fn run(argv: &[OsString]) -> Result<i32, String> {
     let words = argv.iter().map(word).collect::<Result<_, _>>()?;
     let failed = |it: io::Error| format!("the gateway does not answer: {it}");
     let mut stream = UnixStream::connect(&socket).map_err(failed)?;
-    Call { words }.write(&mut stream).map_err(failed)?;
+    match (Call { words }).write(&mut stream) {
+        // It may have been refused before it was heard: why is there to be read.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(failed(error)),
+        _ => {}
+    }
     let (mut stdout, mut stderr) = (io::stdout(), io::stderr());
     loop {
         let said = match Piece::read(&mut stream).map_err(failed)? {

@@ -2,7 +2,10 @@
 
 use std::{
     io::{self, Read},
-    os::fd::{AsFd, BorrowedFd},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -59,8 +62,34 @@ impl From<TookTooLong> for io::Error {
 /// Of each output; what is longer is cut off, and the command ended.
 const OUTPUT_MAX: usize = 4 << 20;
 
-/// A command's piece goes to its run, which may have left.
-pub(super) type Sink<'a> = dyn FnMut(Piece) -> io::Result<()> + 'a;
+/// A run that has asked for a command, and takes what that says until it leaves.
+pub(super) struct Caller<'a> {
+    stream: &'a UnixStream,
+    /// Whether it has taken anything, so that the command must not be done twice.
+    pub(super) has_heard: bool,
+}
+
+impl<'a> Caller<'a> {
+    pub(super) fn new(stream: &'a UnixStream) -> Self {
+        Caller {
+            stream,
+            has_heard: false,
+        }
+    }
+
+    fn hear(&mut self, piece: &Piece) -> io::Result<()> {
+        self.has_heard = true;
+        piece.write(&mut &*self.stream)
+    }
+}
+
+struct HasLeft;
+
+impl From<HasLeft> for io::Error {
+    fn from(_: HasLeft) -> io::Error {
+        io::Error::new(io::ErrorKind::BrokenPipe, "its run has ended")
+    }
+}
 
 impl Whereabouts {
     /// Looks for the tenant's instance.
@@ -130,7 +159,7 @@ impl Whereabouts {
         }
     }
 
-    /// Runs `openclaw` with these words. What it says goes to `sink` as it comes.
+    /// Runs `openclaw` with these words. What it says goes to `caller` as it comes, and no longer than that is there.
     ///
     /// # Errors
     /// When it cannot be run, or not to its end.
@@ -138,7 +167,7 @@ impl Whereabouts {
         &self,
         words: &[String],
         limit: Duration,
-        sink: &mut Sink<'_>,
+        caller: &mut Caller<'_>,
     ) -> Result<i32, String> {
         match self {
             Whereabouts::Container {
@@ -159,8 +188,10 @@ impl Whereabouts {
                     user: user.as_deref(),
                     stdin: b"",
                     timeout: limit + timer.map_or(Duration::ZERO, |_| ENDS_BY_ITSELF),
+                    // What runs in the container goes on to its end or to its time.
+                    caller: Some(caller.stream.as_fd()),
                 };
-                let mut bounded = Bounded::new(sink);
+                let mut bounded = Bounded::new(caller);
                 let code = engine.exec_to(id, &command, &mut |channel, bytes| {
                     bounded.pass(channel, bytes.to_vec())
                 });
@@ -190,7 +221,7 @@ impl Whereabouts {
                     wrapped_in: 0,
                     limits: keeper::Limits::default(),
                 };
-                run_here(&launch, limit, &mut Bounded::new(sink))
+                run_here(&launch, limit, &mut Bounded::new(caller))
             }
         }
     }
@@ -246,13 +277,13 @@ fn is_plain_file(folder: &Path, below: &Path) -> bool {
 
 /// Passes on no more than there may be.
 struct Bounded<'s, 'a> {
-    sink: &'s mut Sink<'a>,
+    caller: &'s mut Caller<'a>,
     passed: usize,
 }
 
 impl<'s, 'a> Bounded<'s, 'a> {
-    fn new(sink: &'s mut Sink<'a>) -> Self {
-        Bounded { sink, passed: 0 }
+    fn new(caller: &'s mut Caller<'a>) -> Self {
+        Bounded { caller, passed: 0 }
     }
 
     fn pass(&mut self, channel: docker::Channel, bytes: Vec<u8>) -> io::Result<()> {
@@ -260,7 +291,7 @@ impl<'s, 'a> Bounded<'s, 'a> {
         if self.passed > OUTPUT_MAX {
             return Err(io::Error::other("it says more than 4 MiB"));
         }
-        (self.sink)(match channel {
+        self.caller.hear(&match channel {
             docker::Channel::Stdout => Piece::Stdout(bytes),
             docker::Channel::Stderr => Piece::Stderr(bytes),
         })
@@ -311,20 +342,33 @@ fn pass_on(running: &mut Running, until: Instant, out: &mut Bounded<'_, '_>) -> 
         if left.is_zero() {
             return Err(TookTooLong.into());
         }
-        if is_quiet {
-            wait(running, open, left)?;
+        if is_quiet && wait(running, open, (out.caller.stream, left))? == Caught::HangUp {
+            return Err(HasLeft.into());
         }
     }
 }
 
-fn wait(running: &Running, open: [bool; 2], left: Duration) -> io::Result<()> {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Caught {
+    Anything,
+    HangUp,
+}
+
+fn wait(
+    running: &Running,
+    open: [bool; 2],
+    (caller, left): (&UnixStream, Duration),
+) -> io::Result<Caught> {
     let outputs: [BorrowedFd<'_>; 2] = [running.stdout.as_fd(), running.stderr.as_fd()];
-    let mut fds = vec![PollFd::from_borrowed_fd(running.fd(), PollFlags::IN)];
+    // A hang-up is always told.
+    let mut fds = vec![PollFd::new(caller, PollFlags::empty())];
+    fds.push(PollFd::from_borrowed_fd(running.fd(), PollFlags::IN));
     let open = outputs.into_iter().zip(open).filter(|(_, open)| *open);
     fds.extend(open.map(|(fd, _)| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
     let left = Timespec::try_from(left).ok();
     match poll(&mut fds, left.as_ref()) {
-        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+        Ok(_) if !fds[0].revents().is_empty() => Ok(Caught::HangUp),
+        Ok(_) | Err(rustix::io::Errno::INTR) => Ok(Caught::Anything),
         Err(error) => Err(error.into()),
     }
 }

@@ -2,7 +2,6 @@
 //! command that runs.
 
 use std::{
-    cell::Cell,
     collections::HashMap,
     fs, io,
     os::{
@@ -29,7 +28,7 @@ use rustix::{
 
 use super::{
     frame::{Call, Piece},
-    instance::Whereabouts,
+    instance::{Caller, Whereabouts},
     policy,
 };
 use crate::{config::Config, ids, log};
@@ -148,7 +147,7 @@ impl Relay {
         }
     }
 
-    /// Takes no more commands. Those that run end with their runs.
+    /// Takes no more commands. Those that run end with their runs, and at the latest with the daemon.
     pub(crate) fn close(&self) {
         self.shared.over.store(true, Ordering::Release);
         self.shared.wake();
@@ -293,8 +292,8 @@ impl Shared {
                 return refuse(stream, &why);
             }
         };
-        let mut sink = |piece: Piece| piece.write(&mut &*stream);
-        let ran = self.run((&config, tenant), (&words, &allowed.files), &mut sink);
+        let mut caller = Caller::new(stream);
+        let ran = self.run((&config, tenant), (&words, &allowed.files), &mut caller);
         let (took, code) = (
             started.elapsed().as_millis(),
             ran.as_ref().copied().unwrap_or(1),
@@ -322,30 +321,25 @@ impl Shared {
         &self,
         (config, name): (&Config, &str),
         (words, files): (&[String], &[policy::File<'_>]),
-        sink: &mut super::instance::Sink<'_>,
+        caller: &mut Caller<'_>,
     ) -> Result<i32, String> {
         let tenant = config.tenant(name)?;
         let limit = config.relay.as_ref().map_or(PATIENCE, |it| it.timeout);
         let known = lock(&self.known).get(name).cloned();
-        let has_said = Cell::new(false);
-        let mut sink = |piece: Piece| {
-            has_said.set(true);
-            sink(piece)
-        };
         if let Some((at, place)) = known
             && at.elapsed() < KNOWN_FOR
         {
             place.check_files(tenant, files)?;
-            let ran = place.run(words, limit, &mut sink);
+            let ran = place.run(words, limit, caller);
             // It may have been made anew; but what has begun must not be done twice.
-            if ran.is_ok() || has_said.get() || !place.is_gone() {
+            if ran.is_ok() || caller.has_heard || !place.is_gone() {
                 return ran;
             }
         }
         let place = Arc::new(Whereabouts::find(&config.tenants, name)?);
         lock(&self.known).insert(name.to_owned(), (Instant::now(), Arc::clone(&place)));
         place.check_files(tenant, files)?;
-        place.run(words, limit, &mut sink)
+        place.run(words, limit, caller)
     }
 }
 

@@ -197,6 +197,63 @@ fn tenant_may_have_limits_of_its_own_and_a_reload_changes_them() {
     check("alpha", "805306368", ["1024", "100"]);
 }
 
+/// The directories of the groups that a daemon has made here.
+pub(crate) fn groups_made_by(pid: u32) -> Vec<PathBuf> {
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let bases = own.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (names, path) = (fields.next()?, fields.next()?);
+        let base = Path::new("/sys/fs/cgroup").join(names);
+        Some(base.join(path.trim_start_matches('/')))
+    });
+    let is_its = |it: &fs::DirEntry| {
+        let name = it.file_name().display().to_string();
+        name.starts_with("ccgw-") && name.contains(&format!(".{pid}."))
+    };
+    let entries = bases.flat_map(|it| fs::read_dir(it).into_iter().flatten().flatten());
+    entries.filter(is_its).map(|it| it.path()).collect()
+}
+
+/// What a daemon that was killed left, where nobody starts it again.
+pub(crate) fn remove_groups_of(pid: u32) {
+    wait_until(DEAD_WITHIN, "groups with nobody in them", || {
+        let groups = groups_made_by(pid);
+        groups
+            .iter()
+            .all(|it| fs::remove_dir(it).is_ok() || !it.exists())
+    });
+}
+
+#[test]
+fn empty_groups_of_a_dead_daemon_are_removed_by_any_other() {
+    let start = |dir: TempDir| {
+        let fake = FakeCli::script(&dir, "sleep 63");
+        with_groups(Setup::with_cli(dir, fake.path()).isolation("none"))
+    };
+    let Some(mut killed) = start(TempDir::new()) else {
+        return;
+    };
+    let Some(living) = start(TempDir::new()) else {
+        return;
+    };
+    let runs = [&killed, &living].map(|it| it.send("alpha", &prompt("hi")));
+    groups_of_a_run(&killed, "alpha");
+    let of_the_living = groups_of_a_run(&living, "alpha");
+    let pid = killed.pid();
+    let tree = descendants(pid);
+    killed.kill();
+    wait_until(DEAD_WITHIN, "the end of all", || {
+        !tree.iter().any(|it| is_alive(*it))
+    });
+    assert!(!groups_made_by(pid).is_empty());
+    let _other = start(TempDir::new());
+    wait_until(DEAD_WITHIN, "the end of the groups", || {
+        groups_made_by(pid).is_empty()
+    });
+    assert!(of_the_living.iter().all(|it| it.exists()));
+    drop(runs);
+}
+
 #[test]
 fn no_group_stays() {
     let dir = TempDir::new();

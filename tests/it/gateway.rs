@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{Answer, Client, Connection, Response},
+    control_groups::remove_groups_of,
     process::{processes_with_env, signal, wait_until},
     sse::SseReader,
     temp::TempDir,
@@ -216,8 +217,9 @@ impl Drop for Gateway {
                 .args(["-s", "KILL", &pid.to_string()])
                 .status();
         }
-        if thread::panicking() {
-            eprintln!("the daemon's log:\n{}", self.log());
+        match thread::panicking() {
+            true => eprintln!("the daemon's log:\n{}", self.log()),
+            false => remove_groups_of(self.pid()),
         }
     }
 }

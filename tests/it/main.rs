@@ -9,9 +9,11 @@
 )]
 
 mod api;
+mod attempts;
 mod cli;
 mod client;
 mod docker;
+mod exchanged;
 mod fake_cli;
 mod gateway;
 mod process;

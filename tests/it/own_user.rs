@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::{
     api::ScriptedApi,
+    attempts,
     gateway::{Gateway, prompt},
     process::{DEAD_WITHIN, cmdline, descendants, wait_until},
     relay::{LOCAL, with_instance},
@@ -23,12 +24,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
 fn own_user_reads_nothing_of_another_tenant_or_of_the_gateway() {
-    sandbox::try_to_read(Walls::User);
+    attempts::try_to_read(Walls::User);
 }
 
 #[test]
 fn own_user_changes_and_stops_nothing_outside() {
-    sandbox::try_to_change(Walls::User);
+    attempts::try_to_change(Walls::User);
 }
 
 #[test]

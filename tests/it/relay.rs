@@ -214,24 +214,106 @@ fn hostile_peers_cost_nothing_and_hold_up_nobody() {
 
 #[test]
 fn command_ends_with_its_run() {
+    for script in ["while :; do echo more; sleep 0.1; done", SILENT] {
+        let dir = TempDir::new();
+        let fake = FakeCli::script(&dir, "openclaw sessions tail; answer never; idle");
+        let gateway = with_instance(Setup::with_cli(dir, fake.path()), script).start();
+        let connection = gateway.send(LOCAL, &crate::gateway::streaming(&prompt("hi")));
+        let commands = || processes_with_env(&of_instance(&gateway));
+        wait_until(PATIENCE, "the command", || !commands().is_empty());
+        drop(connection);
+        wait_until(DEAD_WITHIN, "its end", || commands().is_empty());
+    }
+}
+
+/// The mark of what runs for the instance of this machine.
+fn of_instance(gateway: &Gateway) -> String {
+    let dir = gateway.dir.path().display();
+    format!("OPENCLAW_STATE_DIR={dir}/home/.openclaw")
+}
+
+/// It says nothing, and ends long after everybody has lost patience.
+const SILENT: &str = "exec sleep 600";
+
+#[test]
+fn command_ends_with_the_daemon() {
     let dir = TempDir::new();
     let fake = FakeCli::script(&dir, "openclaw sessions tail; answer never; idle");
-    let gateway = with_instance(
-        Setup::with_cli(dir, fake.path()),
-        "echo begun; while :; do echo more; sleep 0.1; done",
-    )
-    .start();
-    let connection = gateway.send(LOCAL, &crate::gateway::streaming(&prompt("hi")));
-    let home = format!(
-        "OPENCLAW_STATE_DIR={}/home/.openclaw",
-        gateway.dir.path().display()
-    );
+    let setup = with_instance(Setup::with_cli(dir, fake.path()), SILENT);
+    let gateway = setup.set("cli", "drain_timeout: 100").start();
+    let _run = gateway.send(LOCAL, &prompt("hi"));
+    let mark = of_instance(&gateway);
     wait_until(PATIENCE, "the command", || {
-        !processes_with_env(&home).is_empty()
+        !processes_with_env(&mark).is_empty()
     });
-    drop(connection);
+    gateway.stop();
     wait_until(DEAD_WITHIN, "its end", || {
-        processes_with_env(&home).is_empty()
+        processes_with_env(&mark).is_empty()
+    });
+}
+
+/// A CLI that asks its instance for something that takes long, or at once for something else.
+const SLOW_OR_FAST: &str = "case $line in *slow*) openclaw status;; esac; said=$(openclaw health 2>&1); answer \"$said\"; idle";
+
+/// As many runs as a tenant may have commands leave while these are silent; then there is a place at once.
+#[track_caller]
+fn check_places(setup: Setup, tenant: &str, commands: impl Fn(&Gateway) -> usize) {
+    let gateway = setup
+        .set("cli", "max_concurrent: 5")
+        .set("cli", "max_per_tenant: 5")
+        .start();
+    let slow = || gateway.send(tenant, &crate::gateway::streaming(&prompt("slow")));
+    let runs: Vec<_> = (0..4).map(|_| slow()).collect();
+    wait_until(PATIENCE, "the commands", || commands(&gateway) >= 4);
+    drop(runs);
+    let fast = || gateway.ask(tenant, &prompt("fast")).answer_text();
+    let mut said = String::new();
+    wait_until(DEAD_WITHIN, "a place", || {
+        said = fast();
+        said == "fine" || !said.contains("too many commands")
+    });
+    assert_eq!(said, "fine");
+}
+
+const SILENT_AT_FIRST: &str = "[ \"$1\" = health ] && { echo fine; exit; }; exec sleep 600";
+
+#[test]
+fn silent_commands_of_ended_runs_leave_their_places_here() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, SLOW_OR_FAST);
+    let setup = with_instance(Setup::with_cli(dir, fake.path()), SILENT_AT_FIRST);
+    check_places(setup, LOCAL, |gateway| {
+        processes_with_env(&of_instance(gateway)).len()
+    });
+}
+
+#[test]
+fn silent_commands_of_ended_runs_leave_their_places_for_a_container() {
+    let Some(engine) = Engine::own() else { return };
+    let instances = TempDir::new();
+    let program = instances.write("openclaw", format!("#!/bin/sh\n{SILENT_AT_FIRST}\n"));
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    instances.write("alpha/openclaw.json", "{}");
+    let state = instances.path().join("alpha");
+    for path in [&state, &state.join("openclaw.json")] {
+        std::os::unix::fs::chown(path, Some(1000), Some(1000)).unwrap();
+    }
+    let container = engine.container(
+        Spec::new(Image::Busybox, "alpha-openclaw-gateway-1".to_owned())
+            .bind(&state, "/home/node/.openclaw")
+            .bind(&program, "/usr/local/bin/openclaw"),
+    );
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, SLOW_OR_FAST);
+    let socket = format!("unix://{}", engine.socket().display());
+    let setup = Setup::with_cli(dir, fake.path()).daemon_env("DOCKER_HOST", &socket);
+    check_places(setup, "alpha", |_| {
+        let listed = container.exec(&["ps"]).stdout;
+        // The container's own `timeout` is another line of each.
+        listed
+            .lines()
+            .filter(|it| it.ends_with(" sleep 600"))
+            .count()
     });
 }
 

@@ -16,9 +16,10 @@ use serde_json::json;
 
 use crate::{
     api::ScriptedApi,
+    attempts,
     client::Response,
     fake_cli::FakeCli,
-    gateway::{Gateway, MODEL, key_of, prompt},
+    gateway::{Gateway, MODEL, prompt},
     process::{
         DEAD_WITHIN, cmdline, descendants, is_alive, processes_with_cmdline, say_skipped,
         wait_until,
@@ -27,7 +28,7 @@ use crate::{
     temp::TempDir,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What keeps runs from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,194 +77,14 @@ pub(crate) fn bash(gateway: &Gateway, tenant: &str, command: &str) -> String {
     answer.answer_text()
 }
 
-/// What everything that alpha must not have is marked with.
-const BETA: &str = "SECRET-OF-BETA";
-
-/// Two tenants, the second with something to steal in each place where a tenant has anything.
-fn two(api: &ScriptedApi, walls: Walls) -> Option<Gateway> {
-    let setup = walls.setup(api)?.tenant_env("beta", "BETA_TOKEN", BETA);
-    let setup = setup
-        .skill("alpha", "weather", "tells the weather")
-        .skill("beta", "traffic", BETA);
-    let work = setup.dir.create_dir("beta-work");
-    fs::write(work.join("notes.txt"), BETA).unwrap();
-    walls.folder(&work, 61_011);
-    let gateway = setup.working_dir("beta", &work).start();
-    // A session of its own, a home and a file in it.
-    let said = bash(&gateway, "beta", &format!("echo {BETA} | tee $HOME/file"));
-    assert!(said.contains(BETA), "{said}");
-    Some(gateway)
-}
-
 #[test]
 fn nothing_of_another_tenant_or_of_the_gateway_can_be_read() {
-    try_to_read(Walls::Bwrap);
-}
-
-pub(crate) fn try_to_read(walls: Walls) {
-    let api = ScriptedApi::start();
-    let Some(gateway) = two(&api, walls) else {
-        return;
-    };
-    let dir = gateway.dir.path().display().to_string();
-    let pid = gateway.pid();
-    let attempts = [
-        ("the configuration", format!("cat {dir}/config.yaml")),
-        (
-            "its backups",
-            format!("cat {dir}/config.yaml*; ls -la {dir}"),
-        ),
-        (
-            "the other's folder",
-            format!("cat {dir}/beta-work/notes.txt"),
-        ),
-        (
-            "the other's home",
-            format!("cat {dir}/state/tenants/beta/home/file"),
-        ),
-        (
-            "the other's sessions",
-            format!("grep -rs . {dir}/claude-config-beta"),
-        ),
-        (
-            "the other's skills",
-            format!("cat {dir}/skills/beta/traffic/SKILL.md"),
-        ),
-        (
-            "the gateway's state",
-            format!(
-                "cat {dir}/state/*.jsonl {dir}/state/sessions.jsonl; ls {dir}/state/tenants/beta"
-            ),
-        ),
-        (
-            "what the other's runs leave for a while",
-            format!(
-                "ls {dir}/state/tenants/beta/tmp {dir}/state/tenants/beta/seeds /tmp/claude-61011"
-            ),
-        ),
-        (
-            "everything that can be read",
-            // Without walls of its own the run sees all of this machine's files, which takes too long.
-            match walls {
-                Walls::Bwrap => {
-                    format!("grep -rls {BETA} /tmp /home /root /var /srv /mnt /opt /run /etc")
-                }
-                Walls::User => format!("grep -rls {BETA} {dir} /home /root /etc"),
-            },
-        ),
-        (
-            "a way around by links",
-            format!(
-                "ln -s {dir}/config.yaml l; cat l; ln -s {dir} d; cat d/beta-work/notes.txt; rm -f l d"
-            ),
-        ),
-        ("a second name", format!("ln {dir}/config.yaml h; cat h")),
-        (
-            "up from the own folder",
-            "cat ../../beta/home/file ../../../../config.yaml".to_owned(),
-        ),
-        (
-            "through the first process",
-            format!("cat /proc/1/root{dir}/config.yaml /proc/1/cwd/etc/shadow"),
-        ),
-        (
-            "environments in /proc",
-            "cat /proc/*/environ | tr '\\\\0' '\\\\n' | grep -i beta".to_owned(),
-        ),
-        (
-            "the gateway's environment",
-            format!("cat /proc/{pid}/environ /proc/{pid}/cmdline"),
-        ),
-        (
-            "the gateway's memory",
-            format!("head -c 10 /proc/{pid}/mem /proc/{pid}/maps"),
-        ),
-        ("passwords", "cat /etc/shadow /etc/gshadow".to_owned()),
-        (
-            "private keys of the machine",
-            "ls /etc/ssl/private /etc/ssh /root/.ssh".to_owned(),
-        ),
-        (
-            "disks",
-            "ls /dev | grep -E 'sd|vd|nvme|mem|kmsg|loop|fuse'; head -c 1 /dev/mem".to_owned(),
-        ),
-        (
-            "kernel memory",
-            "head -c 1 /proc/kcore | wc -c | grep -v ^0".to_owned(),
-        ),
-    ];
-    let secrets = [BETA, &key_of("beta"), "api_key", "root:"];
-    for (what, command) in attempts {
-        let said = bash(
-            &gateway,
-            "alpha",
-            &format!("{{ {command}; }} 2>&1; echo done"),
-        );
-        assert!(said.contains("done"), "{what}: {said}");
-        for secret in secrets {
-            // Where it was looked for is told in messages.
-            let found = said
-                .lines()
-                .any(|line| line.contains(secret) && !line.contains("No such file"));
-            assert!(!found, "{what}: {said}");
-        }
-    }
+    attempts::try_to_read(Walls::Bwrap);
 }
 
 #[test]
 fn nothing_outside_can_be_changed_or_stopped() {
-    try_to_change(Walls::Bwrap);
-}
-
-pub(crate) fn try_to_change(walls: Walls) {
-    let api = ScriptedApi::start();
-    let Some(gateway) = two(&api, walls) else {
-        return;
-    };
-    let dir = gateway.dir.path().display().to_string();
-    let pid = gateway.pid();
-    let others = gateway.processes_of("beta");
-    let other = others.first().copied().unwrap_or(pid);
-    // What must be said, because it says that the attempt failed.
-    let attempts = [
-        ("a system file", "touch /usr/bin/x".to_owned(), "Read-only file system|ermission denied"),
-        ("a new system file", "touch /etc/x".to_owned(), "Read-only file system|ermission denied"),
-        ("the root directory", "mkdir /x".to_owned(), "Read-only file system|ermission denied"),
-        ("the own skills", format!("touch {dir}/skills/alpha/x"), "Read-only file system|ermission denied"),
-        ("the own skills' plugin", format!("touch {dir}/state/tenants/alpha/plugin/x"), "Read-only file system|ermission denied"),
-        ("the CLI", "chmod 777 $(readlink -f /proc/$PPID/exe)".to_owned(), "ead-only file system|not permitted"),
-        ("a remount", "mount -o remount,rw /usr".to_owned(), "mount:"),
-        ("a mount of its own", "mount -t tmpfs none /mnt".to_owned(), "mount"),
-        ("the gateway's life", format!("kill -9 {pid} || echo failed"), "failed"),
-        ("the host's first process", "kill -9 1; kill -0 1 && echo failed || echo failed".to_owned(), "failed"),
-        ("kernel settings", "echo x > /proc/sys/kernel/core_pattern".to_owned(), "ead-only file system|ermission denied"),
-        ("a halt of the machine", "echo b > /proc/sysrq-trigger".to_owned(), "ead-only file system|ermission denied|o such file"),
-        ("a device", "mknod disk b 8 0".to_owned(), "not permitted"),
-        ("another root", "chroot / true".to_owned(), "not permitted"),
-        ("Docker's socket", "CCGW_RELAY=/var/run/docker.sock openclaw status".to_owned(), "o such file|ermission denied"),
-        ("the operator's socket", format!("CCGW_RELAY={dir}/state/ccgw.sock openclaw status"), "o such file|ermission denied"),
-        ("the other's instance", format!("CCGW_RELAY={dir}/state/relay/f44e64e75f39 openclaw status"), "o such file|ermission denied"),
-        ("the life of the other's run", format!("kill -9 {other} || echo failed"), "failed"),
-        ("the other's priority", format!("renice -n 19 -p {other} || echo failed"), "failed"),
-        ("another user", "chown 0:0 here || setpriv --reuid 0 true".to_owned(), "not permitted"),
-        ("a terminal to type into", "echo x > /dev/tty".to_owned(), "No such device"),
-        ("a set-user-id program", "cp /bin/true t && chmod u+s t && chown 0 t".to_owned(), "not permitted"),
-        (
-            "a debugger on the first process",
-            "python3 -c 'import ctypes; print(ctypes.CDLL(None, use_errno=True).ptrace(16, 1, 0, 0), ctypes.get_errno())'".to_owned(),
-            "-1 1",
-        ),
-    ];
-    bash(&gateway, "alpha", "touch here");
-    for (what, command, expect) in attempts {
-        let said = bash(&gateway, "alpha", &format!("{{ {command}; }} 2>&1; true"));
-        let fails = expect
-            .split('|')
-            .any(|it| said.to_lowercase().contains(&it.to_lowercase()));
-        assert!(fails, "{what}: {said}");
-    }
-    assert_eq!(gateway.health()["status"], "ok");
-    gateway.ask("beta", &prompt("hi")).answer_text();
+    attempts::try_to_change(Walls::Bwrap);
 }
 
 #[test]
@@ -315,10 +136,29 @@ pub(crate) fn try_to_cost(walls: Walls) {
     let said = bash(&gateway, "alpha", "cat /proc/self/oom_score_adj");
     assert!(said.ends_with("800"), "{said}");
     if walls == Walls::Bwrap {
-        // A temporary directory is in memory.
-        let size = "df -B1 --output=size /tmp | tail -n 1";
-        let said = bash(&gateway, "alpha", size);
-        assert!(said.contains("536870912"), "{said}");
+        // All that a run can write to memory as files, and no more than that.
+        let said = bash(&gateway, "alpha", "grep ' tmpfs rw' /proc/mounts");
+        let size = |at: &str| {
+            let mut mounts = said.lines().filter(|it| it.contains(&format!(" {at} ")));
+            let options = mounts.next().unwrap_or_default().split([',', ' ']);
+            options.filter_map(|it| it.strip_prefix("size=")).next()
+        };
+        let config = gateway.dir.path().join("claude-config-alpha");
+        for (at, expect) in [
+            ("/tmp", "262144k"),
+            ("/dev/shm", "65536k"),
+            (config.to_str().unwrap(), "65536k"),
+        ] {
+            assert_eq!(size(at), Some(expect), "{at}: {said}");
+        }
+        assert_eq!(said.lines().count(), 3, "{said}");
+        let fill = "for at in /dev /proc /run /proc/acpi; do touch $at/x && echo written; done; \
+                    touch /var/tmp/x && head -c 70000000 /dev/zero | split -b 1000000 - /dev/shm/ ; du -sm /dev/shm";
+        let said = bash(&gateway, "alpha", &format!("{{ {fill}; }} 2>&1; ls /tmp/x"));
+        assert!(
+            !said.contains("written") && said.contains("No space left") && said.contains("/tmp/x"),
+            "{said}"
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::group::{self, CONTROLLERS, Controller, Group, Limits, Place, Version};
-use crate::ids;
+use super::maker::Maker;
 
 /// Belongs to the whole process, as the keepers do.
 static GROUPS: OnceLock<Result<Groups, String>> = OnceLock::new();
@@ -24,9 +24,9 @@ const ROUND: Duration = Duration::from_millis(20);
 
 struct Groups {
     bases: Vec<Place>,
-    /// `ccgw-`, which daemon's they are, and which life's.
-    prefix: String,
-    life: String,
+    /// Whose they are in all lives; a name is `ccgw-OWNER-MAKER-NUMBER`.
+    owner: String,
+    maker: Maker,
     count: AtomicU64,
 }
 
@@ -66,7 +66,8 @@ pub(super) fn make() -> io::Result<Option<Group>> {
     }
 }
 
-/// Ends what is in the groups of earlier lives of this daemon, and removes them. Returns how many processes that were.
+/// Ends what is in the groups of earlier lives of this daemon, and removes them, and those that other daemons left
+/// empty when they were killed. Returns how many processes were ended.
 pub(crate) fn end_left_over() -> usize {
     match GROUPS.get() {
         Some(Ok(groups)) => groups.end_left_over(),
@@ -76,12 +77,15 @@ pub(crate) fn end_left_over() -> usize {
 
 impl Groups {
     fn find(owner: &Path) -> Result<Groups, String> {
+        let maker = Maker::this_process().map_err(|it| it.to_string())?;
+        let hash = hmac_sha256::Hash::hash(owner.as_os_str().as_encoded_bytes());
+        let owner = crate::ids::hex(&hash[..4]);
         let own = fs::read_to_string("/proc/self/cgroup").map_err(|it| it.to_string())?;
         let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|it| it.to_string())?;
         let mut bases = Vec::new();
         let mut why = "this kernel has no control groups mounted".to_owned();
         for place in places(&own, &mounts) {
-            match settled(place) {
+            match settled(place, &named(&owner, &maker, "trial")) {
                 Ok(place) => bases.push(place),
                 Err(error) => why = error,
             }
@@ -89,28 +93,28 @@ impl Groups {
         if bases.is_empty() {
             return Err(why);
         }
-        let hash = hmac_sha256::Hash::hash(owner.as_os_str().as_encoded_bytes());
-        let number = u32::from_be_bytes([hash[0], hash[1], hash[2], hash[3]]);
         Ok(Groups {
             bases,
-            prefix: format!("ccgw-{number:08x}-"),
-            life: ids::random_hex::<4>(),
+            owner,
+            maker,
             count: AtomicU64::new(0),
         })
     }
 
     fn next(&self) -> io::Result<Group> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
-        Group::make(
-            &self.bases,
-            &format!("{}{}-{number}", self.prefix, self.life),
-        )
+        let name = named(&self.owner, &self.maker, &number.to_string());
+        Group::make(&self.bases, &name)
     }
 
     fn end_left_over(&self) -> usize {
         let deadline = Instant::now() + END_LIMIT;
         let mut ended = 0;
-        let mut left = self.left_over();
+        for place in self.all_that(|name| name.left_by_others(self)) {
+            // One that somebody is in stays.
+            let _ = fs::remove_dir(place.dir);
+        }
+        let mut left = self.all_that(|name| name.left_by(self));
         while !left.is_empty() {
             let killed = left.iter().map(group::kill_all).max().unwrap_or(0);
             ended = ended.max(killed);
@@ -123,12 +127,11 @@ impl Groups {
         ended
     }
 
-    fn left_over(&self) -> Vec<Place> {
-        let own = format!("{}{}-", self.prefix, self.life);
-        let is_left = |name: &str| name.starts_with(&self.prefix) && !name.starts_with(&own);
+    fn all_that(&self, is_meant: impl Fn(&Name<'_>) -> bool) -> Vec<Place> {
+        let is_meant = |name: &str| Name::parse(name).is_some_and(|it| is_meant(&it));
         let of_base = |base: &Place| {
             let entries = fs::read_dir(&base.dir).into_iter().flatten().flatten();
-            let dirs = entries.filter(|it| it.file_name().to_str().is_some_and(is_left));
+            let dirs = entries.filter(|it| it.file_name().to_str().is_some_and(is_meant));
             let places = dirs.map(|it| Place {
                 dir: it.path(),
                 ..base.clone()
@@ -144,6 +147,34 @@ impl std::fmt::Display for Groups {
         let controllers = self.bases.iter().flat_map(|it| &it.controllers);
         let names: Vec<&str> = controllers.map(|it| it.name()).collect();
         f.write_str(&names.join(", "))
+    }
+}
+
+fn named(owner: &str, maker: &Maker, number: &str) -> String {
+    format!("ccgw-{owner}-{maker}-{number}")
+}
+
+/// What the name of a group of ours says.
+struct Name<'n> {
+    owner: &'n str,
+    maker: Maker,
+}
+
+impl Name<'_> {
+    fn parse(name: &str) -> Option<Name<'_>> {
+        let mut parts = name.strip_prefix("ccgw-")?.splitn(3, '-');
+        let (owner, maker, _) = (parts.next()?, parts.next()?, parts.next()?);
+        let maker = Maker::parse(maker)?;
+        Some(Name { owner, maker })
+    }
+
+    /// By an earlier life of this daemon: there is only one at a time.
+    fn left_by(&self, groups: &Groups) -> bool {
+        self.owner == groups.owner && self.maker != groups.maker
+    }
+
+    fn left_by_others(&self, groups: &Groups) -> bool {
+        self.owner != groups.owner && self.maker.is_dead(&groups.maker)
     }
 }
 
@@ -201,13 +232,12 @@ fn mounted(line: &str, names: &str, path: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// Why there can be none.
-fn settled(place: Place) -> Result<Place, String> {
+fn settled(place: Place, trial: &str) -> Result<Place, String> {
     let place = match place.version {
         Version::V1 => place,
         Version::V2 => unified(&place.dir)?,
     };
-    let name = format!("ccgw-trial-{}", ids::random_hex::<4>());
-    let trial = Group::make(std::slice::from_ref(&place), &name);
+    let trial = Group::make(std::slice::from_ref(&place), trial);
     let limited = trial.and_then(|mut it| it.limit(&Limits::default()));
     limited.map_err(|it| it.to_string())?;
     Ok(place)

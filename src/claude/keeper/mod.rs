@@ -37,6 +37,7 @@ mod group;
 mod groups;
 mod inherited;
 mod link;
+mod maker;
 mod process;
 mod tree;
 mod wire;

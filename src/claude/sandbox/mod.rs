@@ -13,12 +13,12 @@ mod forward;
 mod mounts;
 mod own_user;
 mod ownership;
+mod pinned;
 mod probe;
 
 use std::{
     ffi::{OsStr, OsString},
     fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
@@ -33,6 +33,7 @@ pub(crate) use self::{
     forward::main as forward,
     own_user::{Surroundings, config_dir, with_backups},
     ownership::{Inside, adopt_all, close, take},
+    pinned::Pinned,
 };
 use super::keeper::{self, Launch};
 use crate::{config, egress, relay};
@@ -72,14 +73,14 @@ enum Features {
 /// What one run finds inside.
 pub(crate) struct Room<'a> {
     /// Where it works, and writes.
-    pub(crate) working_dir: &'a Path,
+    pub(crate) working_dir: (&'a Path, Pinned),
     pub(crate) config: ConfigRoom,
     /// Its `HOME`, written to as well.
     pub(crate) home: &'a Path,
     /// The tenant's own that it only reads.
     pub(crate) read_only: Vec<PathBuf>,
     /// Its instance's folders, by the names that they have there.
-    pub(crate) mounts: &'a [config::Mount],
+    pub(crate) mounts: Vec<(&'a config::Mount, Pinned)>,
     /// What it must not see, wherever that lies.
     pub(crate) hidden: &'a [PathBuf],
     pub(crate) sandbox: &'a config::Sandbox,
@@ -95,9 +96,9 @@ pub(crate) struct Room<'a> {
 /// settings there, for the next one or for whoever signs in there.
 pub(crate) struct ConfigRoom {
     pub(crate) dir: PathBuf,
-    pub(crate) projects: PathBuf,
-    /// A file that appears in `dir`.
-    pub(crate) login: Option<PathBuf>,
+    pub(crate) projects: (PathBuf, Pinned),
+    /// A file that appears in `dir`, and which one where runs could ever have written beside it.
+    pub(crate) login: Option<(PathBuf, Option<Pinned>)>,
 }
 
 /// An ordinary user that a run of root's gateway is.
@@ -196,12 +197,9 @@ impl Sandboxes {
 impl RunUser {
     /// Who a run of root's gateway is that works in this directory: its owner, so that what it writes belongs
     /// there; or where that is root, a user of the tenant's own.
-    pub(crate) fn of(tenant: &str, working_dir: &Path) -> RunUser {
-        match fs::metadata(working_dir) {
-            Ok(it) if it.uid() != 0 => RunUser {
-                uid: it.uid(),
-                gid: it.gid(),
-            },
+    pub(crate) fn of(tenant: &str, working_dir: Option<Pinned>) -> RunUser {
+        match working_dir {
+            Some(Pinned { uid, gid, .. }) if uid != 0 => RunUser { uid, gid },
             _ => {
                 let hash = hmac_sha256::Hash::hash(tenant.as_bytes());
                 let number = u32::from_le_bytes([hash[0], hash[1], hash[2], hash[3]]);
@@ -231,15 +229,14 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
         mounts.read_only_at(socket, WAY_OUT.into())?;
     }
     mounts::program(&mut mounts, &program, value_of(&launch.env, "PATH"))?;
-    mounts.writable(room.working_dir)?;
-    let mut places = vec![Identity::of(room.working_dir, room.working_dir)?];
-    for mount in room.mounts {
-        if fs::symlink_metadata(&mount.host).is_err() {
-            continue;
-        }
-        places.push(Identity::of(&mount.host, &mount.inside)?);
+    let (working_dir, working) = room.working_dir;
+    mounts.writable(working_dir)?;
+    // An instance could put a link in the way of what is mounted, between our look at it and bubblewrap's.
+    let mut places = vec![(working, working_dir)];
+    for (mount, found) in &room.mounts {
+        places.push((*found, &mount.inside));
         // An instance has its own name for the folder that its runs work in.
-        match same(&mount.host, room.working_dir) {
+        match found.is(working) {
             true => mounts.writable_at(&mount.host, mount.inside.clone())?,
             false => mounts.read_only_at(&mount.host, mount.inside.clone())?,
         }
@@ -261,11 +258,15 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
         projects,
         login,
     } = &room.config;
-    mounts.empty(dir)?;
+    mounts.config_dir(dir)?;
+    let (projects, found) = projects;
     mounts.writable(projects)?;
-    places.push(Identity::of(projects, projects)?);
-    if let Some((login, name)) = login.as_ref().and_then(|it| Some((it, it.file_name()?))) {
-        mounts.writable_at(login, dir.join(name))?;
+    places.push((*found, projects));
+    let login = login.as_ref();
+    let login = login.and_then(|(it, found)| Some((it, dir.join(it.file_name()?), found)));
+    if let Some((from, to, found)) = &login {
+        mounts.writable_at(from, to.clone())?;
+        places.extend(found.map(|it| (it, to.as_path())));
     }
     let mut args = namespaces(bwrap.features, room.user);
     args.extend(room.way_out.map(|_| OWN_NETWORK.into()));
@@ -281,7 +282,9 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
         user: room.user,
     };
     args.push(limits.to_string().into());
-    args.extend(places.iter().flat_map(Identity::words));
+    for (found, inside) in places {
+        args.extend([found.word(), inside.into()]);
+    }
     args.push("--".into());
     if room.way_out.is_some() {
         args.extend([ENTRY, "forward", "--"].map(OsString::from));
@@ -296,50 +299,6 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
         wrapped_in: OWN_PROCESSES + usize::from(room.way_out.is_some()),
         limits: launch.limits,
     })
-}
-
-/// Which directory must be at a place: an instance could put a link in the way of what is mounted there, between
-/// our look at it and bubblewrap's.
-struct Identity {
-    inside: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    /// # Errors
-    /// When it is not there.
-    fn of(host: &Path, inside: &Path) -> Result<Identity, String> {
-        let metadata =
-            fs::symlink_metadata(host).map_err(|it| format!("{}: {it}", host.display()))?;
-        Ok(Identity {
-            inside: inside.to_owned(),
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
-    }
-
-    /// As the entry reads it.
-    fn words(&self) -> [OsString; 2] {
-        let numbers = format!("{}:{}", self.device, self.inode);
-        [numbers.into(), self.inside.clone().into()]
-    }
-}
-
-/// Makes sure that a path of the configuration leads over no link: whoever can write there could have put it there.
-///
-/// # Errors
-/// Where it leads to, and what to write.
-pub(crate) fn ensure_no_link(path: &Path) -> Result<(), String> {
-    let shown = path.display();
-    match fs::canonicalize(path) {
-        Ok(real) if real == path => Ok(()),
-        Ok(real) => Err(format!(
-            "{shown} leads over a link to {}; if that is meant, write that path into config.yaml",
-            real.display()
-        )),
-        Err(error) => Err(format!("{shown}: {error}")),
-    }
 }
 
 fn namespaces(features: Features, user: Option<RunUser>) -> Vec<OsString> {
@@ -385,11 +344,6 @@ fn environment(mut env: Vec<(OsString, OsString)>, room: &Room<'_>) -> Vec<(OsSt
     env.push(("HOME".into(), room.home.into()));
     env.push(("CLAUDE_CONFIG_DIR".into(), room.config.dir.clone().into()));
     env
-}
-
-fn same(one: &Path, other: &Path) -> bool {
-    let real = |it: &Path| fs::canonicalize(it).ok();
-    real(one).is_some() && real(one) == real(other)
 }
 
 fn value_of<'e>(env: &'e [(OsString, OsString)], name: &str) -> Option<&'e OsStr> {

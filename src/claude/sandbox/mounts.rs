@@ -32,7 +32,12 @@ pub(super) enum Mount {
         target: PathBuf,
         at: PathBuf,
     },
-    /// An empty directory that is gone with the run.
+    /// An empty directory to write in, of so many bytes of memory, that is gone with the run.
+    Scratch {
+        at: PathBuf,
+        size: u64,
+    },
+    /// A directory with nothing in it but what is mounted there.
     Empty {
         at: PathBuf,
     },
@@ -44,8 +49,14 @@ pub(super) enum Mount {
     Dev,
 }
 
-/// What a run may put into an empty directory, in bytes of memory.
-const EMPTY_MAX: &str = "536870912";
+/// What a run may keep in memory as files: archives and builds are unpacked in /tmp; browsers and Python's processes
+/// share memory; the CLI notes what it does in its config directory.
+const TMP_MAX: u64 = 256 << 20;
+const SHM_MAX: u64 = 64 << 20;
+const CONFIG_MAX: u64 = 64 << 20;
+
+/// Another name for /tmp, unless something lies in it.
+const VAR_TMP: &str = "/var/tmp";
 
 /// The system's directories of programs; on most distributions some of them are links.
 const SYSTEM: [&str; 9] = [
@@ -81,8 +92,12 @@ pub(super) fn system() -> Vec<Mount> {
     let hidden = PROC_HIDDEN.iter().filter(exists);
     mounts.extend(hidden.map(|at| Mount::Nothing { at: at.into() }));
     let empty = PROC_EMPTY.iter().filter(exists);
-    let empty = empty.chain(&["/tmp", "/var/tmp", "/run"]);
     mounts.extend(empty.map(|at| Mount::Empty { at: at.into() }));
+    let scratch = [("/dev/shm", SHM_MAX), ("/tmp", TMP_MAX)];
+    mounts.extend(scratch.map(|(at, size)| Mount::Scratch {
+        at: at.into(),
+        size,
+    }));
     mounts
 }
 
@@ -178,13 +193,16 @@ impl Mounts {
         self.list.push(Mount::Link { target, at });
     }
 
-    /// An empty directory, which the run fills for itself.
+    /// The CLI's config directory, which each run fills for itself.
     ///
     /// # Errors
     /// As [`Mounts::read_only`].
-    pub(super) fn empty(&mut self, at: &Path) -> Result<(), String> {
+    pub(super) fn config_dir(&mut self, at: &Path) -> Result<(), String> {
         self.ensure_free(at, at)?;
-        self.list.push(Mount::Empty { at: at.to_owned() });
+        self.list.push(Mount::Scratch {
+            at: at.to_owned(),
+            size: CONFIG_MAX,
+        });
         Ok(())
     }
 
@@ -260,7 +278,15 @@ impl Mounts {
 
     /// As bubblewrap's arguments.
     pub(super) fn args(&self, features: Features) -> Vec<OsString> {
-        let mut args: Vec<OsString> = Vec::with_capacity(3 * self.list.len() + 2);
+        let mut args: Vec<OsString> = Vec::with_capacity(4 * self.list.len() + 8);
+        let mut closed = Vec::new();
+        if !self.list.iter().any(|it| it.at().starts_with(VAR_TMP)) {
+            three(
+                &mut args,
+                "--symlink",
+                (Path::new("../tmp"), Path::new(VAR_TMP)),
+            );
+        }
         for mount in &self.list {
             match mount {
                 Mount::System { from, to } | Mount::ReadOnly { from, to } => {
@@ -271,19 +297,45 @@ impl Mounts {
                 Mount::Nothing { at } => {
                     three(&mut args, "--ro-bind", (Path::new("/dev/null"), at));
                 }
-                Mount::Empty { at } => {
+                Mount::Scratch { at, size } => {
                     if features == Features::Modern {
-                        args.extend(["--size", EMPTY_MAX].map(OsString::from));
+                        args.extend(["--size".into(), size.to_string().into()]);
                     }
-                    args.extend(["--tmpfs".into(), at.clone().into()]);
+                    args.extend(["--tmpfs".into(), at.into()]);
+                }
+                Mount::Empty { at } => {
+                    args.extend(["--tmpfs".into(), at.into()]);
+                    closed.push(at.as_path());
                 }
                 Mount::Proc => args.extend(["--proc", "/proc"].map(OsString::from)),
-                Mount::Dev => args.extend(["--dev", "/dev"].map(OsString::from)),
+                Mount::Dev => {
+                    args.extend(["--dev", "/dev"].map(OsString::from));
+                    closed.push(Path::new("/dev"));
+                }
             }
         }
-        // What holds the mounts is in memory too.
-        args.extend(["--remount-ro", "/"].map(OsString::from));
+        // They are in memory too, and what holds the mounts is.
+        for at in closed.into_iter().chain([Path::new("/")]) {
+            args.extend(["--remount-ro".into(), at.into()]);
+        }
         args
+    }
+}
+
+impl Mount {
+    /// Its place inside.
+    fn at(&self) -> &Path {
+        match self {
+            Mount::System { to, .. } | Mount::ReadOnly { to, .. } | Mount::Writable { to, .. } => {
+                to
+            }
+            Mount::Link { at, .. }
+            | Mount::Scratch { at, .. }
+            | Mount::Empty { at }
+            | Mount::Nothing { at } => at,
+            Mount::Proc => Path::new("/proc"),
+            Mount::Dev => Path::new("/dev"),
+        }
     }
 }
 

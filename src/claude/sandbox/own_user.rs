@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    FILE_VARIABLES, RunUser,
+    FILE_VARIABLES, Pinned, RunUser,
     access::{Need, ensure_closed, ensure_open},
     mounts, ownership, value_of,
 };
@@ -63,7 +63,7 @@ impl Surroundings<'_> {
         }
         let named = tenant.working_dir.clone().into_iter();
         for dir in named.chain(config_dir(tenant)) {
-            super::ensure_no_link(&dir)?;
+            Pinned::at(&dir)?;
         }
         let user = self.own_user(tenant)?;
         self.ensure_nobody_else_is(user, tenant)?;
@@ -121,6 +121,15 @@ impl Surroundings<'_> {
         configured.unwrap_or_else(|| own().join("workspace"))
     }
 
+    /// Its folder as it is now. A run that is its owner takes it over by the same rule, so that no exchange makes it
+    /// somebody else's.
+    fn folder(&self, tenant: &config::Tenant) -> Option<Pinned> {
+        match &tenant.working_dir {
+            Some(dir) => Pinned::at(dir).ok(),
+            None => Pinned::ours(&self.working_dir(tenant)).ok(),
+        }
+    }
+
     /// The owner of its folder, or a user that no distribution gives to anybody. A group says nothing of who is
     /// meant: of one number with the user, nobody else is in it.
     fn own_user(&self, tenant: &config::Tenant) -> Result<RunUser, String> {
@@ -128,10 +137,10 @@ impl Surroundings<'_> {
         if tenant.working_dir.is_some() && !dir.is_dir() {
             return Err(format!("{} is no folder", dir.display()));
         }
-        let RunUser { uid, .. } = RunUser::of(&tenant.name, &dir);
+        let folder = self.folder(tenant);
+        let RunUser { uid, .. } = RunUser::of(&tenant.name, folder);
         let user = RunUser { uid, gid: uid };
-        let owner = fs::metadata(&dir).map_or(0, |it| it.uid());
-        match owner {
+        match folder.map_or(0, |it| it.uid) {
             0 if tenant.working_dir.is_some() && !is_empty(&dir) => {
                 Err(ownership::not_its_own(&dir, user))
             }
@@ -146,7 +155,7 @@ impl Surroundings<'_> {
     fn ensure_nobody_else_is(&self, user: RunUser, tenant: &config::Tenant) -> Result<(), String> {
         let mut others = self.config.tenants.iter();
         let same = others.find(|it| {
-            it.name != tenant.name && RunUser::of(&it.name, &self.working_dir(it)).uid == user.uid
+            it.name != tenant.name && RunUser::of(&it.name, self.folder(it)).uid == user.uid
         });
         match same {
             None => Ok(()),
@@ -155,7 +164,7 @@ impl Surroundings<'_> {
                  to another user, for example with `chown -R {}`",
                 other.name,
                 user.uid,
-                RunUser::of(&tenant.name, Path::new("/")).uid
+                RunUser::of(&tenant.name, None).uid
             )),
         }
     }

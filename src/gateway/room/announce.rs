@@ -22,7 +22,7 @@ impl Gateway {
         match keeper::controlled() {
             Ok(what) => log::info("runs have control groups", &[("limited", &what)]),
             Err(why) => log::info(
-                "no control groups for runs: their memory and CPU are not limited, processes by rlimit in a sandbox",
+                "no control groups for runs: their memory and CPU are not limited, processes in a sandbox by rlimit, for all runs of one user together",
                 &[("why", &why)],
             ),
         }

@@ -126,6 +126,7 @@ fn run(
         user,
         stdin,
         timeout,
+        caller: None,
     };
     let output = match engine.exec(id, &command) {
         Ok(output) => output,

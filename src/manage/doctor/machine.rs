@@ -129,7 +129,10 @@ fn limits() -> Option<Finding> {
     Some(match operator::limits()? {
         Ok(what) => Finding::ok(format!("control groups limit a run's {what}")),
         Err(why) => Finding::warn(
-            format!("nothing limits the memory and CPU of a run: {why}"),
+            format!(
+                "nothing limits the memory and CPU of a run, and processes are counted by user, so tenants whose \
+                 folders have one owner can stop each other's: {why}"
+            ),
             "run ccgw as a service with `Delegate=yes`",
         ),
     })
