@@ -127,6 +127,7 @@ impl Threads {
             config: Arc::clone(&config),
             cli: parts::cli(&config, demo, (&base_env, &state))?,
             skill_text,
+            incarnations: parts::incarnations(&config, &state)?,
         };
         let served = Served::new(prepared, without);
         let failed = |what: &str| {

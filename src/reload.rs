@@ -81,6 +81,7 @@ impl Reload {
             log::warn(notice, &[]);
         }
         let prepared = Prepared {
+            incarnations: parts::incarnations(&config, &gateway.state)?,
             config: Arc::new(config.fitted_to(&old.config)),
             cli: program,
             skill_text,

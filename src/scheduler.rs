@@ -13,7 +13,9 @@ mod queue;
 
 use std::{
     collections::HashMap,
-    io, thread,
+    io,
+    sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,7 +25,7 @@ pub(crate) use self::queue::{Counts, Limits, TenantId};
 use self::queue::{Queue, Ticket, TicketId};
 use crate::{
     api::{ApiError, ErrorKind},
-    gateway::{Job, Refusal, live::Line},
+    gateway::{Flight, Job, Refusal, live::Line},
     session::Key,
 };
 
@@ -55,6 +57,8 @@ enum Request {
     List(Sender<Vec<Line>>),
     /// The job of this request id; answered whether there was one.
     Cancel(String, Sender<bool>),
+    /// A run whose client has left, for a repeat of its request that waits.
+    Attach(Arc<Flight>),
     /// Refuse what waits and what comes from now on, and end with the last permit.
     Close,
 }
@@ -170,6 +174,12 @@ impl Handle {
         self.requests.send(order).is_ok() && done.recv().unwrap_or(false)
     }
 
+    /// Gives a run that nobody reads to a repeat of its request, if one waits.
+    pub(crate) fn attach(&self, flight: Arc<Flight>) {
+        // A scheduler that is gone has nothing that waits.
+        let _ = self.requests.send(Request::Attach(flight));
+    }
+
     /// Refuses all that waits and all that comes, and ends the thread once nothing runs any more.
     pub(crate) fn close(&self) {
         // A scheduler that is gone has nothing left to close.
@@ -230,6 +240,7 @@ impl Actor {
                 Event::Request(Request::Cancel(request, answer)) => {
                     let _ = answer.send(self.cancel(&request));
                 }
+                Event::Request(Request::Attach(flight)) => self.attach(&flight),
                 Event::Request(Request::Close) => self.close(),
                 Event::Returned(Returned::Permit {
                     tenant,
@@ -340,6 +351,16 @@ impl Actor {
             self.refuse(job, cancelled());
         }
         true
+    }
+
+    /// One of them: the others are still read, and get the answer when it is whole.
+    fn attach(&mut self, flight: &Flight) {
+        let mut jobs = self.jobs.iter_mut();
+        let attached = jobs.find_map(|(id, job)| job.attach_to(flight).then_some(*id));
+        if let Some(id) = attached {
+            self.queue.leave(id);
+            self.jobs.remove(&id);
+        }
     }
 
     fn leave(&mut self, id: TicketId) {

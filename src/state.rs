@@ -3,7 +3,9 @@
 //! Below the root no link is ever followed: a run may write here (its own workspace is one of
 //! these directories), so every step is opened with `O_NOFOLLOW` relative to the one above.
 
+mod hold;
 mod let_in;
+pub(crate) mod tenants;
 
 use std::{
     ffi::OsStr,
@@ -20,7 +22,7 @@ use rustix::{
     io::Errno,
 };
 
-pub(crate) use self::let_in::First;
+pub(crate) use self::{hold::NotHeld, let_in::First};
 use crate::log;
 
 /// The directory, open for the life of the daemon.
@@ -28,6 +30,8 @@ use crate::log;
 pub(crate) struct StateDir {
     path: PathBuf,
     root: OwnedFd,
+    /// Of the one daemon that has it.
+    _lock: Option<OwnedFd>,
 }
 
 const PRIVATE: Mode = Mode::RWXU;
@@ -83,6 +87,7 @@ impl StateDir {
         Ok(StateDir {
             path: path.to_owned(),
             root,
+            _lock: None,
         })
     }
 

@@ -1,28 +1,34 @@
 //! The files in which the CLI keeps its sessions: whether one still holds what it must, and its end, with what the CLI
 //! has put beside it.
 //!
-//! They belong to the CLI, and a tenant's run may have written to them. So no link is followed to one, no
-//! more of one is read than a session can have, and nothing is done there but reading and removing.
+//! They belong to the CLI, and a tenant's run may have written to them. So below the directory of all sessions no link
+//! is followed, no more of one is read than a session can have, and nothing is done there but reading and removing.
+
+mod backwards;
 
 use std::{
-    collections::HashMap,
-    ffi::OsString,
-    fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, Read},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    ffi::{CString, OsString},
+    fs::{self, File},
+    io,
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
-use rustix::fs::OFlags;
+use memchr::memmem;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, unlinkat};
 use serde::Deserialize;
 
+use self::backwards::Backwards;
 use crate::session::{Place, Uuid};
 
-/// A session of more is not gone on from: reading it would take longer than asking anew.
-const SESSION_MAX: u64 = 256 << 20;
+/// A session of more is not gone on from. The API takes 32 MB at once, and the CLI writes some of it twice.
+const SESSION_MAX: u64 = 96 << 20;
 
-/// A line repeats at most an answer, or a tool's result with images.
-const LINE_MAX: u64 = 64 << 20;
+/// No session has as many lines: a turn has some ten, and two more with each tool.
+const LINES_MAX: usize = 100_000;
+
+/// Working directories in which sessions began. A run can make more; then its sessions are not found.
+const DIRECTORIES_MAX: usize = 10_000;
 
 /// Where a CLI with this environment keeps its sessions.
 pub(crate) fn projects(env: &[(OsString, OsString)]) -> Option<PathBuf> {
@@ -41,15 +47,15 @@ pub(crate) fn projects(env: &[(OsString, OsString)]) -> Option<PathBuf> {
 /// Whether a session can be gone on from at a line: the line is there, and so is every one before it.
 /// A file that lost some of it would make the model forget without a word.
 pub(crate) fn holds(place: &Place, leaf: Uuid) -> bool {
-    let file = find(place).and_then(|path| open(&path).ok());
-    file.is_some_and(|file| chain_is_whole(file, leaf).unwrap_or(false))
+    let file = find(place).and_then(|it| open(it).ok());
+    file.is_some_and(|it| chain_is_whole(it, leaf).unwrap_or(false))
 }
 
 /// Removes a session. One that is gone is as good.
 pub(crate) fn remove(place: &Place) {
     // What cannot be removed is the CLI's own, and its own clean-up gets it.
-    if let Some(path) = find(place) {
-        let _ = fs::remove_file(path);
+    if let Some((directory, name)) = find(place) {
+        let _ = unlinkat(directory, name, AtFlags::empty());
     }
     for copies in copies(place.session) {
         let _ = fs::remove_dir_all(copies);
@@ -65,26 +71,40 @@ fn copies(session: Uuid) -> impl Iterator<Item = PathBuf> {
     let is_own = fs::symlink_metadata(&own).is_ok_and(|it| it.is_dir() && it.uid() == user);
     let directories = is_own.then(|| fs::read_dir(own).ok()).flatten();
     let directories = directories.into_iter().flatten().flatten();
+    let directories = directories.filter(|it| it.file_type().is_ok_and(|it| it.is_dir()));
     let copies = directories.map(move |it| it.path().join(session.to_string()));
     copies.filter(|it| fs::symlink_metadata(it).is_ok_and(|it| it.is_dir()))
 }
 
-/// The CLI names a session's directory after the working directory, in a way of its own.
-fn find(place: &Place) -> Option<PathBuf> {
-    let name = format!("{}.jsonl", place.session);
-    let directories = fs::read_dir(&place.projects).ok()?;
-    let mut paths = directories.flatten().map(|it| it.path().join(&name));
-    paths.find(|it| fs::symlink_metadata(it).is_ok_and(|it| it.is_file()))
+/// The directory that a session's file is in, and its name there. The CLI names the directory after the working
+/// directory, in a way of its own.
+fn find(place: &Place) -> Option<(OwnedFd, CString)> {
+    let name = CString::new(format!("{}.jsonl", place.session)).ok()?;
+    // Where all sessions are may be a link: of an operator's, to another disk.
+    let root = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let projects = rustix::fs::open(&*place.projects, root, Mode::empty()).ok()?;
+    let entries = Dir::read_from(&projects).ok()?.take(DIRECTORIES_MAX);
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::PATH | OFlags::CLOEXEC;
+    let mut directories = entries
+        .flatten()
+        .filter(|it| !matches!(it.file_name().to_bytes(), b"." | b".."))
+        .filter_map(|it| openat(&projects, it.file_name(), flags, Mode::empty()).ok());
+    let is_there = |directory: &OwnedFd| {
+        let stat = rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.is_ok_and(|it| FileType::from_raw_mode(it.st_mode) == FileType::RegularFile)
+    };
+    let directory = directories.find(is_there)?;
+    Some((directory, name))
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut options = OpenOptions::new();
-    let flags = flags.bits().cast_signed();
-    let file = options.read(true).custom_flags(flags).open(path)?;
-    let metadata = file.metadata()?;
-    match metadata.is_file() && metadata.len() <= SESSION_MAX {
-        true => Ok(file),
+/// With its length.
+fn open((directory, name): (OwnedFd, CString)) -> io::Result<(File, u64)> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(directory, name, flags, Mode::empty())?;
+    let stat = fstat(&file)?;
+    let length = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+    match FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && length <= SESSION_MAX {
+        true => Ok((file.into(), length)),
         false => Err(io::ErrorKind::InvalidData.into()),
     }
 }
@@ -97,38 +117,32 @@ struct Link {
     parent: Option<Uuid>,
 }
 
-fn chain_is_whole(file: File, leaf: Uuid) -> io::Result<bool> {
-    let mut parents: HashMap<Uuid, Option<Uuid>> = HashMap::new();
-    let mut reader = BufReader::with_capacity(64 << 10, file.take(SESSION_MAX));
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        if reader
-            .by_ref()
-            .take(LINE_MAX)
-            .read_until(b'\n', &mut line)?
-            == 0
-        {
-            break;
+/// The CLI only ever appends, so each line is after the one that it follows.
+fn chain_is_whole((file, length): (File, u64), leaf: Uuid) -> io::Result<bool> {
+    let mut lines = Backwards::of(file, length);
+    let mut wanted = leaf;
+    let mut text = wanted.to_string();
+    for _ in 0..LINES_MAX {
+        let Some(line) = lines.next_line()? else {
+            return Ok(false);
+        };
+        if memmem::find(&line, text.as_bytes()).is_none() {
+            continue;
         }
-        // The CLI would skip it too; what hangs on it is not found below.
-        if let Ok(Link {
-            uuid: Some(uuid),
-            parent,
-        }) = serde_json::from_slice(&line)
-        {
-            parents.insert(uuid, parent);
+        // The CLI would skip what is no JSON too; what hangs on it is not found above.
+        match serde_json::from_slice(&line) {
+            Ok(Link {
+                uuid: Some(uuid),
+                parent,
+            }) if uuid == wanted => match parent {
+                Some(parent) => wanted = parent,
+                None => return Ok(true),
+            },
+            _ => continue,
         }
+        text = wanted.to_string();
     }
-    let mut at = Some(leaf);
-    // Each line is passed once, so a circle ends too.
-    while let Some(uuid) = at {
-        match parents.remove(&uuid) {
-            Some(parent) => at = parent,
-            None => return Ok(false),
-        }
-    }
-    Ok(true)
+    Ok(false)
 }
 
 #[cfg(test)]
@@ -173,11 +187,55 @@ mod tests {
         fs::write(&file, [line(a, Some(c)), line(c, Some(a))].concat()).unwrap();
         assert!(!holds(&place, c));
         let elsewhere = dir.join("elsewhere");
+        fs::write(&file, whole.concat()).unwrap();
+        assert!(holds(&place, c));
         fs::rename(&file, &elsewhere).unwrap();
         std::os::unix::fs::symlink(&elsewhere, &file).unwrap();
         assert!(!holds(&place, c));
         remove(&place);
         assert!(elsewhere.exists());
+        // In a directory that is a link to one elsewhere.
+        fs::remove_dir_all(&project).unwrap();
+        let foreign = dir.with_extension("foreign");
+        fs::create_dir_all(&foreign).unwrap();
+        let own = foreign.join(file.file_name().unwrap());
+        fs::rename(&elsewhere, &own).unwrap();
+        std::os::unix::fs::symlink(&foreign, &project).unwrap();
+        assert!(!holds(&place, c));
+        remove(&place);
+        assert!(own.exists());
+        // And as it was.
+        fs::remove_file(&project).unwrap();
+        fs::rename(&foreign, &project).unwrap();
+        assert!(holds(&place, c));
+        remove(&place);
+        assert!(!file.exists());
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_session_of_more_lines_than_any_has_is_not_read_to_its_beginning() {
+        let name = format!("ccgw-session-file-long-{}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        let project = dir.join("-some-dir");
+        fs::create_dir_all(&project).unwrap();
+        let place = Place {
+            session: Uuid::random(),
+            projects: dir.as_path().into(),
+        };
+        let file = project.join(format!("{}.jsonl", place.session));
+        let [a, b] = [(); 2].map(|()| Uuid::random());
+        let long = |between: usize| [line(a, None), "{}\n".repeat(between), line(b, Some(a))];
+        fs::write(&file, long(LINES_MAX - 3).concat()).unwrap();
+        assert!(holds(&place, b));
+        fs::write(&file, long(LINES_MAX - 2).concat()).unwrap();
+        assert!(!holds(&place, b));
+        // As large as no session is; the space takes no room on the disk.
+        fs::write(&file, line(a, None)).unwrap();
+        assert!(holds(&place, a));
+        let sparse = File::options().write(true).open(&file).unwrap();
+        sparse.set_len(SESSION_MAX + 1).unwrap();
+        assert!(!holds(&place, a));
         fs::remove_dir_all(&dir).unwrap();
     }
 

@@ -93,6 +93,14 @@ impl KeyHash {
     }
 }
 
+impl KeyHash {
+    /// Stands for the key where it must be known again, and says nothing of it.
+    pub(crate) fn print(self) -> String {
+        let hash = hmac_sha256::Hash::hash(self.hex().as_bytes());
+        ids::hex(&hash[..8])
+    }
+}
+
 impl fmt::Debug for KeyHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("KeyHash(hidden)")

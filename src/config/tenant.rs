@@ -47,6 +47,13 @@ pub(crate) const CREDENTIALS: [&str; 6] = [
 ];
 
 impl Tenant {
+    /// What stands for its key, and for the one before it.
+    pub(crate) fn key_prints(&self) -> Vec<String> {
+        let previous = self.previous_key.iter().map(|it| it.hash);
+        let keys = [self.key.hash()].into_iter().chain(previous);
+        keys.map(|it| it.print()).collect()
+    }
+
     /// Whether its runs use the login of the gateway's user.
     pub(crate) fn shares_the_login(&self) -> bool {
         let is_own = |name: &str| CREDENTIALS.contains(&name) || name == "CLAUDE_CONFIG_DIR";

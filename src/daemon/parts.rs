@@ -12,18 +12,35 @@ use crate::{
     },
     config::{self, Config},
     http, log,
-    state::StateDir,
+    state::{NotHeld, StateDir, tenants::Incarnations},
 };
 
-/// The state directory of this process.
+/// The state directory of this process, and of no other daemon.
 ///
 /// # Errors
-/// When there is none, or it cannot be used.
+/// When there is none, it cannot be used, or another daemon has it.
 pub(super) fn state() -> Result<StateDir, String> {
     let path = StateDir::locate(|name| std::env::var(name).ok())
         .ok_or("no place for state: set STATE_DIRECTORY, XDG_STATE_HOME or HOME")?;
-    StateDir::open(&path)
-        .map_err(|error| format!("cannot use the state directory {}: {error}", path.display()))
+    let shown = path.display();
+    StateDir::hold(&path).map_err(|why| match why {
+        NotHeld::Failed(error) => format!("cannot use the state directory {shown}: {error}"),
+        NotHeld::ByAnother(pid) => {
+            let who = pid.map_or_else(String::new, |it| format!(" (process {it})"));
+            format!(
+                "another ccgw{who} has the state directory {shown}; stop that one, or give this one a directory of its own (STATE_DIRECTORY)"
+            )
+        }
+    })
+}
+
+/// What tells each tenant from one that had its name before.
+///
+/// # Errors
+/// As [`StateDir::meet`].
+pub(crate) fn incarnations(config: &Config, state: &StateDir) -> Result<Incarnations, String> {
+    let tenants = config.tenants.iter();
+    state.meet(tenants.map(|it| (it.name.as_str(), it.key_prints())))
 }
 
 /// What every run's environment begins with.

@@ -4,6 +4,7 @@
 //! early failure keeps its HTTP status. After that the client sees a ping at once and after every
 //! [`SILENCE`] without an event, queued or running: OpenClaw counts only real events as life.
 
+mod client;
 mod encoder;
 mod response;
 
@@ -287,62 +288,6 @@ impl Answer {
         let mut response = Response::new(200).header("content-type", kind).body(body);
         response.headers.extend(self.headers());
         response.header(REPEAT, "stored")
-    }
-
-    /// Lets repeats of the request attach to it.
-    pub(super) fn fly(&mut self, pilot: Pilot) {
-        self.pilot = Some(pilot);
-    }
-
-    /// Whether a client that leaves may come back for it.
-    pub(super) fn may_be_repeated(&self) -> bool {
-        self.pilot.is_some()
-    }
-
-    /// Whether its client asks for something else by now, and will not come back.
-    pub(super) fn is_superseded(&self) -> bool {
-        self.pilot.as_ref().is_some_and(Pilot::is_superseded)
-    }
-
-    /// Whether nobody reads it now.
-    pub(super) fn is_unread(&self) -> bool {
-        self.hangup().is_none_or(HangUp::is_gone)
-    }
-
-    /// Goes on without a client.
-    pub(super) fn detach(&mut self) {
-        self.channel = Channel::Closed;
-    }
-
-    /// Takes the client of a repeat in the place of its own, and gives it all that it missed. False when there
-    /// is none.
-    ///
-    /// # Errors
-    /// When the new client is gone too.
-    pub(super) fn adopt(&mut self, limit: Limit<'_>) -> io::Result<bool> {
-        let Some((newcomer, said)) = self.pilot.as_ref().and_then(Pilot::newcomer) else {
-            return Ok(false);
-        };
-        self.refuse_place();
-        self.channel = newcomer;
-        self.last_sent = Instant::now();
-        if !said.is_empty() {
-            self.open();
-            if let Channel::Open(stream) = &mut self.channel {
-                stream.write(&said, limit)?;
-            }
-        }
-        Ok(true)
-    }
-
-    /// Hands its client to the run that answers the request already.
-    pub(super) fn take_channel(&mut self) -> Channel {
-        std::mem::replace(&mut self.channel, Channel::Closed)
-    }
-
-    /// Its client again.
-    pub(super) fn give_channel(&mut self, channel: Channel) {
-        self.channel = channel;
     }
 
     /// Tells a client whose place another one takes.

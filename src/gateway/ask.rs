@@ -8,12 +8,12 @@ use std::{
 use super::{
     Gateway, Job, Served,
     answer::{Answer, Channel, error_response},
-    flight::{Found, Question, question},
+    attach::other_request,
+    flight::{BodyHash, Found, Question, body_hash, question},
     parse,
     route::Format,
 };
 use crate::{
-    api::{ApiError, ErrorKind},
     http::{Head, Reply, Request},
     ids, log, scheduler,
     session::{Lineages, conversation_id},
@@ -34,7 +34,7 @@ impl Gateway {
             };
             parse(&body, &origin).map(|parsed| (tenant, parsed))
         });
-        let bytes = body.len();
+        let size = (body.len(), body_hash(&head, &body));
         // The body may be megabytes; the prompt has its own copy of what counts.
         drop(body);
         match prepared {
@@ -47,7 +47,7 @@ impl Gateway {
             }
             Ok((tenant_id, parsed)) => {
                 let from = (tenant_id, Arc::clone(&served));
-                self.ask_parsed((from, parsed), (head, reply), (request_id, format), bytes);
+                self.ask_parsed((from, parsed), (head, reply), (request_id, format), size);
             }
             Err(error) => {
                 log::info(
@@ -65,7 +65,7 @@ impl Gateway {
         ((tenant_id, served), parsed): ((scheduler::TenantId, Arc<Served>), parse::Parsed),
         (head, reply): (Arc<Head>, Reply),
         (request_id, format): (String, Format),
-        bytes: usize,
+        (bytes, body): (usize, Option<BodyHash>),
     ) {
         let parse::Parsed {
             prompt,
@@ -76,10 +76,11 @@ impl Gateway {
         } = parsed;
         let tenant = Arc::clone(&served.tenants[tenant_id]);
         let conversation = conversation_id(named_conversation(&head), &prompt);
-        let lineages = Lineages::of(&tenant.name, conversation.as_deref(), &prompt.messages);
-        let whose = (&*tenant.name, &lineages);
+        let whose = &*tenant.incarnation;
+        let lineages = Lineages::of(whose, conversation.as_deref(), &prompt.messages);
+        let whose = (whose, &lineages);
         let question = match task {
-            None => question(whose, (&head, &prompt), encoder.streams()),
+            None => question(whose, (&head, &prompt), (encoder.streams(), body)),
             Some(_) => None,
         };
         let reply = match &question {
@@ -154,10 +155,7 @@ impl Gateway {
                 Err(Channel::Open(_) | Channel::Closed) => None,
             },
             Found::Other if question.has_key() => {
-                let text =
-                    "this Idempotency-Key was used for another request; use a new one for each";
-                let error = ApiError::new(ErrorKind::InvalidRequest, text);
-                reply.send(error_response(format, &error, request_id));
+                reply.send(error_response(format, &other_request(), request_id));
                 None
             }
             Found::Other => Some(reply),

@@ -74,6 +74,11 @@ pub(super) struct Begun {
 }
 
 impl Begun {
+    /// Whether nothing was said in its session before this.
+    pub(super) fn has_new_session(&self) -> bool {
+        self.continuity != Continuity::Warm
+    }
+
     fn while_in_use(self, in_use: InUse) -> Begun {
         let _in_use = Some(in_use);
         Begun { _in_use, ..self }

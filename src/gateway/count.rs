@@ -15,6 +15,7 @@ use super::{
     ledger::Outcome,
     prepare::{cannot_start, prepare, redacted, unwritable},
     progress::Ending,
+    renewal::alone_with_login,
     run::{Hands, conclude, failed},
     workers::no_keeper,
 };
@@ -45,6 +46,11 @@ pub(super) fn count(
     let (launch, mut steps) = match prepared.and_then(|it| Ok((it.launch, steps?))) {
         Ok(prepared) => prepared,
         Err(error) => return failed(job, error),
+    };
+    let stopped = |_: &mut Job| hands.cancel.reason().map(Ending::Stopped);
+    let _renewing = match alone_with_login((gateway, job), stopped) {
+        Ok(renewing) => renewing,
+        Err(ending) => return conclude(job, ending),
     };
     let first = steps.pop_front().unwrap_or_default();
     let started = match hands.keeper.take().map_or_else(Keeper::start, Ok) {

@@ -14,7 +14,7 @@ use std::{
 };
 
 pub(crate) use self::question::Question;
-pub(super) use self::question::question;
+pub(super) use self::question::{BodyHash, body_hash, question};
 use super::{answer::Channel, cancel::Cancel};
 use crate::http::Response;
 
@@ -60,6 +60,8 @@ struct Live {
     newcomer: Option<Channel>,
     /// Wakes the run.
     cancel: Arc<Cancel>,
+    /// Its client has left.
+    is_unread: bool,
     /// Its client asks for something else by now, and will not come back.
     is_superseded: bool,
 }
@@ -98,14 +100,18 @@ impl Flights {
         }
     }
 
-    /// Lets runs end that nobody reads, and whose client has gone on to this question.
+    /// Lets runs end that nobody reads, and whose client has gone on to this question; others hear of it when their
+    /// client leaves.
     pub(super) fn supersede(&self, question: &Question) {
         for flight in self.lock().values() {
             if question.supersedes(&flight.question)
                 && let State::Live(live) = &mut *flight.lock()
             {
                 live.is_superseded = true;
-                live.cancel.nudge();
+                // It would end the write to a client that is slow.
+                if live.is_unread {
+                    live.cancel.nudge();
+                }
             }
         }
     }
@@ -115,30 +121,34 @@ impl Flights {
         forget_old(&mut self.lock());
     }
 
-    /// Begins a flight; none when another of the same id has begun meanwhile.
+    /// Begins a flight.
+    ///
+    /// # Errors
+    /// The question, when another of the same id is under way.
     pub(super) fn begin(
         self: &Arc<Self>,
         question: Question,
         cancel: &Arc<Cancel>,
-    ) -> Option<Pilot> {
+    ) -> Result<Pilot, Question> {
         let id = *question.id();
         let live = Live {
             said: Vec::new(),
             newcomer: None,
             cancel: Arc::clone(cancel),
+            is_unread: false,
             is_superseded: false,
         };
+        let mut flights = self.lock();
+        let is_live = |it: &Arc<Flight>| matches!(&*it.lock(), State::Live(_));
+        if flights.get(&id).is_some_and(is_live) {
+            return Err(question);
+        }
         let flight = Arc::new(Flight {
             question,
             state: Mutex::new(State::Live(live)),
         });
-        let mut flights = self.lock();
-        let is_live = |it: &Arc<Flight>| matches!(&*it.lock(), State::Live(_));
-        if flights.get(&id).is_some_and(is_live) {
-            return None;
-        }
         flights.insert(id, Arc::clone(&flight));
-        Some(Pilot {
+        Ok(Pilot {
             flights: Arc::clone(self),
             flight,
         })
@@ -175,6 +185,11 @@ fn forget_old(flights: &mut HashMap<[u8; 32], Arc<Flight>>) {
 }
 
 impl Flight {
+    /// Whether a request asks the same.
+    pub(super) fn is_repeated_by(&self, question: &Question) -> bool {
+        self.question.id() == question.id() && self.question.is_repeated_by(question)
+    }
+
     /// Gives the run another client.
     ///
     /// # Errors
@@ -212,6 +227,27 @@ impl Pilot {
         true
     }
 
+    pub(super) fn flight(&self) -> Arc<Flight> {
+        Arc::clone(&self.flight)
+    }
+
+    /// Its client has left.
+    pub(super) fn is_left(&self) {
+        if let State::Live(live) = &mut *self.flight.lock() {
+            live.is_unread = true;
+        }
+    }
+
+    /// Ends the flight, unless somebody has come for its answer.
+    pub(super) fn give_up(&self) -> bool {
+        let mut state = self.flight.lock();
+        let is_wanted = matches!(&*state, State::Live(live) if live.newcomer.is_some());
+        if !is_wanted && matches!(&*state, State::Live(_)) {
+            *state = State::Over;
+        }
+        !is_wanted
+    }
+
     /// Whether its client asks for something else by now.
     pub(super) fn is_superseded(&self) -> bool {
         matches!(&*self.flight.lock(), State::Live(live) if live.is_superseded)
@@ -220,7 +256,11 @@ impl Pilot {
     /// Who takes the client's place, and what it has missed.
     pub(super) fn newcomer(&self) -> Option<(Channel, Vec<u8>)> {
         match &mut *self.flight.lock() {
-            State::Live(live) => live.newcomer.take().map(|it| (it, live.said.clone())),
+            State::Live(live) => {
+                let newcomer = live.newcomer.take()?;
+                live.is_unread = false;
+                Some((newcomer, live.said.clone()))
+            }
             State::Answered { .. } | State::Over => None,
         }
     }

@@ -9,7 +9,8 @@ use std::{
 use super::{
     Served, Tenant,
     answer::{Answer, Patience},
-    flight::Question,
+    attach::log_attached,
+    flight::{Flight, Question},
 };
 use crate::{
     api::{ApiError, Prompt},
@@ -83,6 +84,24 @@ impl Job {
     /// When the client is gone.
     pub(crate) fn keep_alive(&mut self, now: Instant) -> io::Result<()> {
         self.answer.keep_alive(now, Patience::None)
+    }
+
+    /// Gives its client to the run that answers it already; false when it is no repeat of that, or the run is over.
+    pub(crate) fn attach_to(&mut self, flight: &Flight) -> bool {
+        let question = self.question.as_ref();
+        if !question.is_some_and(|it| flight.is_repeated_by(it)) {
+            return false;
+        }
+        match flight.join(self.answer.take_channel()) {
+            Ok(()) => {
+                log_attached(self);
+                true
+            }
+            Err(channel) => {
+                self.answer.give_channel(*channel);
+                false
+            }
+        }
     }
 
     /// Calls back once, when the client leaves; at once if it has left already.

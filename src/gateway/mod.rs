@@ -56,6 +56,7 @@ use self::{
 };
 pub(crate) use self::{
     cancel::Reason,
+    flight::Flight,
     health::{Busy, LastReload},
     job::{Job, Refusal},
     served::{Prepared, Served, WithoutTenants},
@@ -107,6 +108,8 @@ pub(crate) struct Gateway {
 /// Who a run is for.
 pub(crate) struct Tenant {
     pub(crate) name: String,
+    /// Its name, or what tells it from one that had the name before.
+    incarnation: String,
     pub(crate) env: Vec<(OsString, OsString)>,
     working_dir: Option<PathBuf>,
     config_dir: ConfigDir,
@@ -350,9 +353,10 @@ fn opened_relay(parts: &Parts) -> Option<Relay> {
 }
 
 impl Tenant {
-    fn configured(tenant: &config::Tenant) -> Self {
+    fn configured(tenant: &config::Tenant, incarnation: String) -> Self {
         Tenant {
             name: tenant.name.clone(),
+            incarnation,
             env: tenant
                 .env
                 .iter()
@@ -371,6 +375,7 @@ impl Tenant {
     fn anybody() -> Self {
         Tenant {
             name: ANYBODY.to_owned(),
+            incarnation: ANYBODY.to_owned(),
             env: Vec::new(),
             working_dir: None,
             config_dir: ConfigDir::Shared,

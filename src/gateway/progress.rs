@@ -139,7 +139,7 @@ impl<'a> Progress<'a> {
     }
 
     /// Clients that leave and may come back, and those that come in their place.
-    pub(super) fn look_at_client(&mut self, job: &mut Job) {
+    pub(super) fn look_at_client(&mut self, (gateway, job): (&Gateway, &mut Job)) {
         if !job.answer.may_be_repeated() {
             return;
         }
@@ -157,10 +157,30 @@ impl<'a> Progress<'a> {
         if self.alone_until.is_none() && job.answer.is_unread() {
             job.answer.detach();
             self.alone_until = Some(Instant::now() + COMES_BACK);
+            if let Some(flight) = job.answer.flight() {
+                gateway.scheduler.attach(flight);
+            }
         }
         if self.alone_until.is_some() && job.answer.is_superseded() {
             self.alone_until = Some(self.started);
         }
+    }
+
+    /// Whether a run that has not begun is not wanted any more. As in the queue, nobody's coming back is waited for: a
+    /// repeat would be no second run.
+    pub(super) fn called_off(&mut self, (gateway, job): (&Gateway, &mut Job)) -> Option<Ending> {
+        self.look_at_client((gateway, job));
+        if let Some(reason) = self.cancel.reason() {
+            return Some(Ending::Stopped(reason));
+        }
+        let is_gone = self.alone_until.is_some() && job.answer.give_up();
+        is_gone.then_some(Ending::ClientGone)
+    }
+
+    /// The time until now was spent in waiting for other runs, and is not its own.
+    pub(super) fn begin_now(&mut self) {
+        self.idle_since = Instant::now();
+        self.deadline = self.idle_since + self.served.config.cli.timeout;
     }
 
     /// Whether the model has begun to answer.
@@ -229,7 +249,8 @@ impl<'a> Progress<'a> {
             return kept.err().and_then(|_| self.cannot_write(job));
         }
         if self.alone_until.is_some_and(|it| now >= it) {
-            return Some(Ending::ClientGone);
+            // Who has come at the last moment is looked at next.
+            return job.answer.give_up().then_some(Ending::ClientGone);
         }
         Some(self.out_of_time(now))
     }

@@ -3,11 +3,13 @@
 
 use std::{
     collections::VecDeque,
+    ops::ControlFlow,
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use super::cancel::Cancel;
+use super::{Gateway, answer::Patience, job::Job, progress::Ending};
+use crate::api::{ApiError, ErrorKind};
 
 /// Who may renew the login, and who waits to, in the order in which they came.
 #[derive(Default)]
@@ -29,16 +31,55 @@ pub(super) struct Renewing<'a> {
     own: u64,
 }
 
+/// Waits for other runs that may renew the login it shares, as in the queue and with the same patience. A count asks the
+/// API too, and a process renews the login as soon as it starts (seen with 2.1.330, whose login had expired).
+///
+/// # Errors
+/// How it ended, when it is not to run.
+pub(super) fn alone_with_login<'g>(
+    (gateway, job): (&'g Gateway, &mut Job),
+    mut called_off: impl FnMut(&mut Job) -> Option<Ending>,
+) -> Result<Option<Renewing<'g>>, Ending> {
+    if !gateway.may_renew_a_login(job) {
+        return Ok(None);
+    }
+    let wait_max = job.served.config.cli.queue_timeout;
+    let until = Instant::now() + wait_max;
+    let look = || {
+        if let Some(ending) = called_off(job) {
+            return ControlFlow::Break(ending);
+        }
+        let now = Instant::now();
+        if now >= until {
+            return ControlFlow::Break(Ending::Failed(others_renew(wait_max)));
+        }
+        // Who is gone is seen with the next look.
+        let _ = job.answer.keep_alive(now, Patience::None);
+        ControlFlow::Continue(())
+    };
+    gateway.renewals.enter(look).map(Some)
+}
+
+fn others_renew(wait_max: Duration) -> ApiError {
+    let text = format!(
+        "the request waited {} s (cli.queue_timeout) for other runs that may renew the login which it shares with them; try again later",
+        wait_max.as_secs()
+    );
+    ApiError::new(ErrorKind::Overloaded, text).retry_after(Duration::from_secs(30))
+}
+
 /// How often one that waits looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(50);
 
 impl Renewals {
-    /// Waits until nobody else may renew it, and gives signs of life meanwhile; none when the run was called off.
-    pub(super) fn enter(
+    /// Waits until nobody else may renew it, and looks again and again whether it is to go on.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(super) fn enter<Why>(
         &self,
-        cancel: &Cancel,
-        mut sign_of_life: impl FnMut(),
-    ) -> Option<Renewing<'_>> {
+        mut look: impl FnMut() -> ControlFlow<Why>,
+    ) -> Result<Renewing<'_>, Why> {
         let mut line = self.lock();
         let own = line.count;
         line.count += 1;
@@ -50,14 +91,13 @@ impl Renewals {
         while line.waiting.front() != Some(&own) {
             let waited = self.left.wait_timeout(line, LOOK);
             drop(waited.unwrap_or_else(PoisonError::into_inner).0);
-            if cancel.reason().is_some() {
-                return None;
+            if let ControlFlow::Break(why) = look() {
+                return Err(why);
             }
-            sign_of_life();
             line = self.lock();
         }
         drop(line);
-        Some(renewing)
+        Ok(renewing)
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {

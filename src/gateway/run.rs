@@ -8,8 +8,7 @@ use std::{
 
 use super::{
     Gateway,
-    answer::Patience,
-    attach::{Attached, attach, log_attached, watch_client},
+    attach::{Attached, attach, log_attached, other_request, watch_client},
     cancel::{Cancel, Reason, clear},
     continuity::{Begun, Ways},
     cost,
@@ -17,7 +16,7 @@ use super::{
     job::Job,
     ledger::{Ledger, Outcome},
     progress::{Ending, Lost, Progress, Task},
-    renewal::Renewing,
+    renewal::alone_with_login,
     repeat::Work,
 };
 use crate::{
@@ -40,9 +39,13 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
     let queued = started.duration_since(job.queued_at);
     // What an earlier run left in it must not call off a write of this one.
     clear(hands.wake);
-    if attach(gateway, &mut job, hands.cancel) == Attached::Yes {
-        drop(permit);
-        return log_attached(&job);
+    match attach(gateway, &mut job, hands.cancel) {
+        Attached::No => {}
+        Attached::Yes => return log_attached(&job),
+        Attached::Never => {
+            job.answer.fail(&other_request());
+            return;
+        }
     }
     watch_client(&job, hands.cancel);
     let listed = gateway.live.enter(&job, hands.cancel);
@@ -53,22 +56,6 @@ pub(crate) fn run(gateway: &Gateway, mut job: Box<Job>, permit: Permit, hands: H
     };
     drop(permit);
     ledger.log(&job, &outcome, queued, started.elapsed());
-}
-
-/// Waits for other runs that may renew the login it shares: two at once would leave all of them logged out.
-fn alone_with_login<'g>(
-    gateway: &'g Gateway,
-    job: &mut Job,
-    cancel: &Cancel,
-) -> Option<Renewing<'g>> {
-    if !gateway.may_renew_a_login(job) {
-        return None;
-    }
-    let answer = &mut job.answer;
-    gateway.renewals.enter(cancel, || {
-        // Who is gone is heard of by the run.
-        let _ = answer.keep_alive(Instant::now(), Patience::None);
-    })
 }
 
 /// What a CLI worker thread lends to a run.
@@ -100,11 +87,16 @@ fn execute<'a>(
     ledger: &mut Ledger,
 ) -> Outcome {
     // Until the model answers: by then the login is as new as it can be.
-    let mut renewing = alone_with_login(gateway, job, progress.cancel);
+    let waited = alone_with_login((gateway, job), |job| progress.called_off((gateway, job)));
+    let mut renewing = match waited {
+        Ok(renewing) => renewing,
+        Err(ending) => return conclude(job, ending),
+    };
+    progress.begin_now();
     loop {
         // Who left while it waited must not cost the process that waits for the next turn.
-        if let Some(reason) = progress.cancel.reason() {
-            return conclude(job, Ending::Stopped(reason));
+        if let Some(ending) = progress.called_off((gateway, job)) {
+            return conclude(job, ending);
         }
         let mut begun = match ways.begin((gateway, job), keeper) {
             Ok(begun) => begun,
@@ -117,7 +109,7 @@ fn execute<'a>(
         }
         let mut run = (&ways, &mut begun);
         let ending = loop {
-            progress.look_at_client(job);
+            progress.look_at_client((gateway, job));
             if let Some(reason) = progress.cancel.reason() {
                 break Ending::Stopped(reason);
             }
@@ -133,10 +125,11 @@ fn execute<'a>(
             if why == Lost::Refused {
                 ways.leave_session();
             }
+            let useless = begun.has_new_session().then_some(begun.session);
             let (_, given_back) = begun.worker.end();
             keeper.get_or_insert(given_back);
-            if !begun.has_waited {
-                ways.forget(begun.session);
+            if let Some(session) = useless {
+                ways.forget(session);
             }
             progress = progress.once_more((&ways, &job.prompt));
             continue;
@@ -169,7 +162,7 @@ fn execute<'a>(
                 key.iter()
                     .for_each(|key| gateway.conversations.pool.expected_no_more(*key));
                 // A new session that nothing was remembered of holds what a client said, for nobody.
-                let useless = (key.is_none() && !begun.has_waited).then_some(begun.session);
+                let useless = (key.is_none() && begun.has_new_session()).then_some(begun.session);
                 let (left_over, given_back) = stop(begun.worker, progress.task);
                 if let Some(session) = useless {
                     ways.forget(session);
@@ -178,7 +171,9 @@ fn execute<'a>(
                 keeper.get_or_insert(given_back);
             }
         }
-        if ways.began_anew() && matches!(outcome, Outcome::Answered) {
+        // One that is started renews the login before it is asked anything.
+        let may_start = ways.began_anew() && !gateway.may_renew_a_login(job);
+        if may_start && matches!(outcome, Outcome::Answered) {
             ways.start_ahead((gateway, job));
         }
         return outcome;

@@ -13,6 +13,7 @@ use crate::{
     claude::probe::Cli,
     config::{self, Config, KeyHash, Moment},
     scheduler::{Limits, TenantId},
+    state::tenants::Incarnations,
 };
 
 /// One configuration in force.
@@ -36,6 +37,8 @@ pub(crate) struct Prepared {
     pub(crate) config: Arc<Config>,
     pub(crate) cli: Arc<Cli>,
     pub(crate) skill_text: String,
+    /// What tells tenants of one name apart.
+    pub(crate) incarnations: Incarnations,
 }
 
 /// Who may ask when no tenant is configured.
@@ -76,9 +79,14 @@ impl Served {
             config,
             cli,
             skill_text,
+            mut incarnations,
         } = prepared;
-        let configured = |it: &config::Tenant| (Tenant::configured(it), Some(keys_of(it)));
-        let mut now: Vec<_> = config.tenants.iter().map(configured).collect();
+        let mut configured = |it: &config::Tenant| {
+            let own = incarnations.remove(&it.name);
+            let own = own.unwrap_or_else(|| it.name.clone());
+            (Tenant::configured(it, own), Some(keys_of(it)))
+        };
+        let mut now: Vec<_> = config.tenants.iter().map(&mut configured).collect();
         let is_open = now.is_empty() && without == WithoutTenants::ThisMachine;
         if is_open {
             now.push((Tenant::anybody(), None));

@@ -197,6 +197,7 @@ mod tests {
     fn tenant(config_dir: ConfigDir, env: &[&str]) -> Tenant {
         Tenant {
             name: "t".to_owned(),
+            incarnation: String::new(),
             env: env.iter().map(|name| (name.into(), "x".into())).collect(),
             working_dir: None,
             config_dir,

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::unix::fs::MetadataExt,
     path::Path,
     process::Stdio,
     sync::mpsc,
@@ -470,6 +471,37 @@ fn cli_too_old_to_be_safe_is_refused_until_it_is_updated() {
     let refused = gateway.ask("alpha", &prompt("hi"));
     refused.assert_error(503, "api_error");
     assert_eq!(fake.prompts().len(), 1, "it was given a client's text");
+}
+
+#[test]
+fn second_daemon_on_one_state_directory_ends_before_it_touches_anything() {
+    let (mut gateway, _fake) = gated(|setup| setup);
+    let state = gateway.dir.path().join("state");
+    let seed = gateway
+        .dir
+        .write("state/tenants/alpha/seeds/in-use.jsonl", "{}\n");
+    let log = || {
+        std::fs::metadata(state.join("sessions.jsonl"))
+            .unwrap()
+            .ino()
+    };
+    let before = log();
+    let config = gateway.dir.path().join("config.yaml");
+    let second = run_to_end(ccgw(&gateway.dir).arg(&config));
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success(), "{said}");
+    let who = format!("another ccgw (process {})", gateway.pid());
+    for part in [who.as_str(), state.to_str().unwrap(), "STATE_DIRECTORY"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert_eq!(log(), before);
+    assert!(seed.exists());
+    // Who only looks may, and the next one begins as soon as this one is gone, however it went.
+    let checked = run_to_end(ccgw(&gateway.dir).arg("--check").arg(&config));
+    assert!(checked.status.success(), "{checked:?}");
+    gateway.restart_after("KILL");
+    assert!(!seed.exists());
+    gateway.restart_after("TERM");
 }
 
 #[test]

@@ -94,6 +94,48 @@ fn invalid_configuration_changes_nothing_and_names_every_problem() {
     gateway.stop();
 }
 
+#[test]
+fn new_tenant_of_a_removed_ones_name_meets_nothing_of_it() {
+    let body = "echo mine >> note; echo $(cat note) > \"$here/seen\"; answer fine; idle";
+    let (mut gateway, fake) = start(body, |it| it);
+    let ask = |gateway: &Gateway, key: &str| {
+        let headers = [("x-api-key", key), ("idempotency-key", "one")];
+        let client = gateway.client();
+        let answer = client.post("/v1/messages", &headers, &prompt("x"));
+        assert_eq!(answer.answer_text(), "fine");
+        answer.header("x-ccgw-repeat").map(str::to_owned)
+    };
+    let own = key_of("alpha");
+    assert_eq!(ask(&gateway, &own), None);
+    let both = config(&gateway);
+    let alpha = both.find("  - name: alpha").unwrap();
+    let beta = both.find("  - name: beta").unwrap();
+    let without = both[..alpha].to_owned() + &both[beta..];
+    // Who comes back with the key that it had finds what is its own.
+    replace(&gateway, &without);
+    gateway.log_contains("tenant alpha removed");
+    replace(&gateway, &both);
+    gateway.log_contains("tenant alpha added");
+    assert_eq!(ask(&gateway, &own).as_deref(), Some("stored"));
+    // Somebody else does not.
+    replace(&gateway, &without);
+    gateway.log_contains("configuration reloaded number=3");
+    replace(&gateway, &both.replace(&own, "another-key-of-alpha"));
+    gateway.log_contains("configuration reloaded number=4");
+    let aside = gateway.log_contains("what was private of that one is kept aside");
+    assert_eq!(ask(&gateway, "another-key-of-alpha"), None);
+    assert_eq!(fake.note("seen"), "mine\n");
+    // And nothing was deleted.
+    let removed = gateway.dir.path().join("state/removed");
+    let kept = fs::read_dir(&removed).unwrap().next().unwrap().unwrap();
+    assert!(aside.contains(kept.path().to_str().unwrap()), "{aside}");
+    assert!(kept.path().join("workspace/note").exists());
+    // What it says and does from now on is its own.
+    gateway.restart_after("TERM");
+    assert_eq!(ask(&gateway, "another-key-of-alpha"), None);
+    assert_eq!(fake.note("seen"), "mine mine\n");
+}
+
 /// Without its tenants, and what is to stand in their place.
 fn without_tenants(gateway: &Gateway, instead: &str) -> String {
     let text = config(gateway);

@@ -1,12 +1,12 @@
 //! Repeats of a request: they attach to its run, or get its answer, and run nothing a second time.
 
-use std::time::Duration;
+use std::{io::Read, time::Duration};
 
 use serde_json::{Value, json};
 
 use crate::{
     client::{Response, text_of},
-    fake_cli::FakeCli,
+    fake_cli::{FakeCli, turn},
     gateway::{Gateway, MODEL, key_of, streaming},
     process::wait_until,
     setup::Setup,
@@ -102,6 +102,20 @@ fn answer_is_kept_for_a_repeat_of_the_same_request_only() {
     assert_eq!((second.json(), fake.prompts().len()), (first.json(), 1));
     let other = ask(&gateway, header, &body("something else"));
     other.assert_error(400, "invalid_request_error");
+    // Anything else under that key is another request, and no run.
+    for (name, value) in [
+        ("system", json!("another")),
+        ("max_tokens", json!(7)),
+        ("model", json!("claude-opus-4-1")),
+        ("stream", json!(true)),
+    ] {
+        let mut other = body(FIRST);
+        other[name] = value;
+        let refused = ask(&gateway, header, &other);
+        refused.assert_error(400, "invalid_request_error");
+        assert!(refused.text().contains("Idempotency-Key"), "{name}");
+    }
+    assert_eq!(fake.prompts().len(), 1);
     // Another tenant's key is its own.
     gate.let_through(1);
     let key = key_of("beta");
@@ -182,6 +196,89 @@ fn repeats_that_wait_in_the_queue_run_nothing() {
         assert_eq!(connection.response().answer_text(), "hello");
     }
     assert_eq!(fake.prompts().len(), 2);
+}
+
+#[test]
+fn other_request_under_a_key_is_refused_in_the_queue_too() {
+    let (gateway, fake) = start(1);
+    let mut gate = fake.gate();
+    let blocker = gateway.send("alpha", &body("something else"));
+    wait_until(PATIENCE, "the first run", || fake.prompts().len() == 1);
+    let key = key_of("alpha");
+    let headers = [("x-api-key", key.as_str()), ("idempotency-key", "five")];
+    let send = |text: &str, queued: usize| {
+        let client = gateway.client();
+        let connection = client.open("POST", "/v1/messages", &headers, Some(&body(text)));
+        wait_until(PATIENCE, "its place in the queue", || {
+            gateway.health()["queued"] == queued
+        });
+        connection
+    };
+    let (first, other) = (send("one", 1), send("two", 2));
+    gate.let_through(2);
+    assert_eq!(blocker.response().answer_text(), "hello");
+    assert_eq!(first.response().answer_text(), "hello");
+    let refused = other.response();
+    refused.assert_error(400, "invalid_request_error");
+    assert_eq!(fake.prompts().len(), 2);
+}
+
+#[test]
+fn repeat_in_the_queue_takes_the_place_of_a_client_that_leaves() {
+    let (gateway, fake) = start(1);
+    let mut gate = fake.gate();
+    let key = key_of("alpha");
+    let headers = [("x-api-key", key.as_str()), ("traceparent", TRACE)];
+    let blocker = gateway.send("alpha", &body("something else"));
+    wait_until(PATIENCE, "the first run", || fake.prompts().len() == 1);
+    let send = |text: &str, queued: usize| {
+        let client = gateway.client();
+        let connection = client.open("POST", "/v1/messages", &headers, Some(&body(text)));
+        wait_until(PATIENCE, "its place in the queue", || {
+            gateway.health()["queued"] == queued
+        });
+        connection
+    };
+    let (first, repeat) = (send(FIRST, 1), send(AGAIN, 2));
+    gate.let_through(1);
+    assert_eq!(blocker.response().answer_text(), "hello");
+    wait_until(PATIENCE, "its run", || fake.prompts().len() == 2);
+    assert_eq!(gateway.health()["queued"], 1);
+    drop(first);
+    // Not only once that run is over.
+    gateway.log_contains("a repeat, attached");
+    wait_until(PATIENCE, "its place", || gateway.health()["queued"] == 0);
+    gate.let_through(1);
+    assert_eq!(repeat.response().answer_text(), "hello");
+    assert_eq!(fake.prompts().len(), 2);
+}
+
+#[test]
+fn slow_client_is_not_cut_off_by_the_next_question() {
+    let dir = TempDir::new();
+    let text = "y".repeat(7_500_000);
+    let fake = FakeCli::lines(&dir, &turn(&text), 0);
+    let gateway = Setup::with_cli(dir, fake.path())
+        .set("cli", "stream: live")
+        .set("cli", "max_per_tenant: 1")
+        .start();
+    let key = key_of("alpha");
+    let send = |trace: &'static str, text: &str| {
+        let headers = [("x-api-key", key.as_str()), ("traceparent", trace)];
+        let body = streaming(&body(text));
+        let client = gateway.client();
+        client.open("POST", "/v1/messages", &headers, Some(&body))
+    };
+    // Some of it is here, so the rest is being written: more than the kernel takes, and not too much to be kept.
+    let mut slow = send(TRACE, FIRST).answer();
+    let mut begun = vec![0; 64 << 10];
+    slow.read_exact(&mut begun).unwrap();
+    let next = send(OTHER_TRACE, "[Mon 2026-11-23 03:13 UTC] something else");
+    wait_until(PATIENCE, "the next one", || gateway.health()["queued"] == 1);
+    let whole = slow.read_whole();
+    let all = begun.len() + whole.text().len();
+    assert!(all > text.len() && whole.text().contains("message_stop"));
+    drop(next);
 }
 
 #[test]

@@ -290,6 +290,67 @@ fn login_that_may_be_renewed_is_used_by_one_run_until_the_model_answers() {
 }
 
 #[test]
+fn waiting_for_the_login_is_not_the_runs_own_time() {
+    let api = ScriptedApi::start();
+    let old = SystemTime::now() - Duration::from_secs(7200);
+    let Some(setup) = sharing(&api, &["alpha", "beta"], old) else {
+        return;
+    };
+    let gateway = setup
+        .set("cli", "warm: off")
+        .set("cli", "max_per_tenant: 2")
+        .set("cli", "idle_timeout: 5000")
+        .start();
+    // Two in front of it, each as long as a run may say nothing.
+    let first = gateway.send("alpha", &prompt("[[hang]]"));
+    api.wait_for_prompts(1);
+    let second = gateway.send("beta", &prompt("[[hang]]"));
+    wait_until(PATIENCE, "both", || gateway.health()["running"] == 2);
+    let third = gateway.send("alpha", &prompt("hi"));
+    assert_eq!(third.response().answer_text(), "OK: hi");
+    for hung in [first, second] {
+        hung.response().assert_error(504, "timeout_error");
+    }
+}
+
+#[test]
+fn who_waits_for_the_login_is_told_no_in_time_and_costs_nothing_once_gone() {
+    let api = ScriptedApi::start();
+    let old = SystemTime::now() - Duration::from_secs(7200);
+    let Some(setup) = sharing(&api, &["alpha", "beta"], old) else {
+        return;
+    };
+    let gateway = setup
+        .set("cli", "warm: off")
+        .set("cli", "queue_timeout: 3000")
+        .start();
+    let first = gateway.send("alpha", &prompt("[[hang]]"));
+    api.wait_for_prompts(1);
+    let refused = gateway.ask("beta", &prompt("hi"));
+    refused.assert_error(529, "overloaded_error");
+    assert!(refused.text().contains("renew the login"), "{refused:?}");
+    // A count asks the API as well, so it waits with them.
+    let key = key_of("beta");
+    let client = gateway.client();
+    let count = |text: &str| {
+        let headers = [("x-api-key", key.as_str())];
+        let path = "/v1/messages/count_tokens";
+        client.open("POST", path, &headers, Some(&prompt(text)))
+    };
+    count("hi").response().assert_error(529, "overloaded_error");
+    // Who might come back for its answer has not begun, and is not waited for.
+    let headers = [("x-api-key", key.as_str()), ("idempotency-key", "one")];
+    let leaving = client.open("POST", "/v1/messages", &headers, Some(&prompt("hi")));
+    wait_until(PATIENCE, "both", || gateway.health()["running"] == 2);
+    drop(leaving);
+    wait_until(PATIENCE, "one", || gateway.health()["running"] == 1);
+    assert_eq!(api.prompts().len(), 1);
+    drop(first);
+    let counted = count("hi").response();
+    assert_eq!(counted.status, 200, "{}", counted.text());
+}
+
+#[test]
 fn instances_paths_lead_to_its_folders() {
     let api = ScriptedApi::start();
     let Some(setup) = setup(&api) else { return };

@@ -501,6 +501,33 @@ fn run_that_nothing_is_remembered_of_leaves_no_file() {
 }
 
 #[test]
+fn refused_conversation_leaves_no_word_where_a_process_was_started_ahead() {
+    let api = ScriptedApi::start();
+    let gateway = Setup::with_real_cli(&api).start();
+    let mut chat = Chat::of("alpha");
+    chat.ask(&gateway, "one");
+    // The one that waits for this conversation, and the one that was started ahead.
+    wait_until(PATIENCE, "two that wait", || {
+        waiting(&gateway, "alpha").len() == 2
+    });
+    let mut failing = Chat::of("alpha");
+    failing
+        .messages
+        .push(json!({"role": "user", "content": "SECRET-42 [[status:400]]"}));
+    failing
+        .send(&gateway)
+        .assert_error(400, "invalid_request_error");
+    wait_until(PATIENCE, "that only the first is left", || {
+        let files = session_files(&gateway, "alpha");
+        let said = files
+            .iter()
+            .map(|it| fs::read_to_string(it).unwrap_or_default());
+        files.len() == 1 && !said.collect::<String>().contains("SECRET-42")
+    });
+    assert_eq!(chat.ask(&gateway, "two"), "warm");
+}
+
+#[test]
 fn forgotten_conversations_leave_no_file() {
     let (api, temporary) = (ScriptedApi::start(), TempDir::new());
     let gateway = Setup::with_real_cli(&api)

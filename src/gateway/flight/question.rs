@@ -19,18 +19,39 @@ pub(crate) struct Question {
 enum Same {
     /// The newest text, which a repeat of OpenClaw's has in it.
     Within(String),
-    /// All that was said.
-    Exactly(Key),
+    /// All of the request.
+    Exactly(BodyHash),
 }
 
 /// Longer keys are not remembered.
 const KEY_MAX: usize = 256;
 
+/// Stands for all of a request; official client libraries repeat the same bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::gateway) struct BodyHash([u8; 32]);
+
+/// Of a request whose client says by a key of its own what repeats it. The body may be megabytes, and is gone when it
+/// is understood.
+pub(in crate::gateway) fn body_hash(head: &Head, body: &[u8]) -> Option<BodyHash> {
+    key_of(head).map(|_| {
+        let mut hash = Hash::new();
+        hash.update(head.path().as_bytes());
+        hash.update([0]);
+        hash.update(body);
+        BodyHash(hash.finalize())
+    })
+}
+
+fn key_of(head: &Head) -> Option<&str> {
+    let key = head.header("idempotency-key");
+    key.filter(|it| !it.is_empty() && it.len() <= KEY_MAX)
+}
+
 /// What a request asks; `None` where nothing says that it may be a repeat.
 pub(in crate::gateway) fn question(
     (tenant, lineages): (&str, &Lineages),
     (head, prompt): (&Head, &Prompt),
-    streams: bool,
+    (streams, body): (bool, Option<BodyHash>),
 ) -> Option<Question> {
     let newest = &prompt.messages[newest_user_messages(&prompt.messages)..];
     let conversation = lineages.begun.key();
@@ -40,19 +61,19 @@ pub(in crate::gateway) fn question(
         hash.update(part);
     };
     add(tenant.as_bytes());
-    add(head.path().as_bytes());
-    add(&[u8::from(streams)]);
-    add(prompt.model.as_bytes());
-    let key = head.header("idempotency-key");
-    if let Some(key) = key.filter(|it| !it.is_empty() && it.len() <= KEY_MAX) {
+    // Under a key there is one request, whatever else is in it.
+    if let (Some(key), Some(body)) = (key_of(head), body) {
         add(b"key");
         add(key.as_bytes());
         return Some(Question {
             id: hash.finalize(),
-            same: Same::Exactly(lineages.asked.key()),
+            same: Same::Exactly(body),
             conversation,
         });
     }
+    add(head.path().as_bytes());
+    add(&[u8::from(streams)]);
+    add(prompt.model.as_bytes());
     // Others use one trace for requests that mean the same and want different answers.
     let is_openclaw = openclaw_session(prompt).is_some();
     let trace = head
@@ -90,7 +111,7 @@ impl Question {
     pub(super) fn is_repeated_by(&self, other: &Question) -> bool {
         match (&self.same, &other.same) {
             (Same::Within(text), Same::Within(repeat)) => repeat.contains(text),
-            (Same::Exactly(key), Same::Exactly(repeat)) => key == repeat,
+            (Same::Exactly(body), Same::Exactly(repeat)) => body == repeat,
             _ => false,
         }
     }
@@ -149,7 +170,8 @@ mod tests {
             ..Prompt::sample()
         };
         let lineages = Lineages::of("t", None, &prompt.messages);
-        question(("t", &lineages), (&head, &prompt), true)
+        let body = body_hash(&head, text.as_bytes());
+        question(("t", &lineages), (&head, &prompt), (true, body))
     }
 
     #[track_caller]

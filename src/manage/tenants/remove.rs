@@ -25,6 +25,7 @@ use crate::{
         say::Mark,
         setup::{state_dir, state_path},
     },
+    state::tenants::note_removed,
 };
 
 /// Remove a tenant: its key is not taken any more. Asks before.
@@ -136,6 +137,8 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<bool, String> {
     // Whoever gets this name next is another one.
     let forgotten = state_path().and_then(|state| Identities::forget(&state, name));
     warnings.extend(forgotten.err());
+    let noted = state_path().and_then(|state| note_removed(&state, name));
+    warnings.extend(noted.err());
     lines.changed(
         &format!("tenant {name} is removed from"),
         path,

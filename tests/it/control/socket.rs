@@ -219,14 +219,14 @@ fn peers_of_another_user_are_refused() {
     gateway.stop();
 }
 
-/// Another daemon with the state of this one.
-fn again(gateway: &Gateway) -> Gateway {
+/// Another daemon of this configuration.
+fn again(gateway: &Gateway, set: &[(&str, &Path)]) -> Gateway {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ccgw"));
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", gateway.dir.path())
-        .env("STATE_DIRECTORY", socket(gateway).parent().unwrap())
+        .envs(set.iter().copied())
         .arg(gateway.dir.path().join("config.yaml"));
     Gateway::start(command, TempDir::new(), "none".to_owned())
 }
@@ -241,7 +241,15 @@ fn socket_is_private_and_of_one_daemon_at_a_time() {
 
     // A second daemon leaves the first its socket, and serves; also when the first does not answer now.
     signal(gateway.pid(), "STOP");
-    let second = again(&gateway);
+    let directory = path.parent().unwrap();
+    let other = gateway.dir.create_dir("other-state");
+    let second = again(
+        &gateway,
+        &[
+            ("RUNTIME_DIRECTORY", directory),
+            ("STATE_DIRECTORY", &other),
+        ],
+    );
     let line = second.log_contains("no operator's socket");
     assert!(line.contains("another ccgw has"), "{line}");
     signal(gateway.pid(), "CONT");
@@ -251,7 +259,7 @@ fn socket_is_private_and_of_one_daemon_at_a_time() {
     // What a killed one leaves is replaced.
     gateway.kill();
     assert!(path.exists());
-    let third = again(&gateway);
+    let third = again(&gateway, &[("STATE_DIRECTORY", directory)]);
     third.log_contains("the operator's socket is open");
     assert!(good(&gateway, &["status"]).contains(&format!("process {}", third.pid())));
     let left: Vec<_> = fs::read_dir(path.parent().unwrap())

@@ -1,0 +1,71 @@
+//! That one daemon only has a state directory: what it remembers and removes there is its own.
+
+use std::{io, path::Path};
+
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags, flock},
+    io::Errno,
+};
+
+use super::StateDir;
+
+/// Locked by the daemon that has the directory; its process number is in it, for whoever comes second.
+const LOCK: &str = "lock";
+
+/// Why a daemon cannot have a state directory.
+#[derive(Debug)]
+pub(crate) enum NotHeld {
+    /// Another one has it, of this process number where that is known.
+    ByAnother(Option<i32>),
+    Failed(io::Error),
+}
+
+impl StateDir {
+    /// Opens the directory for a daemon, as the only one. The lock goes with the process, however that ends; nothing
+    /// that it starts inherits it.
+    ///
+    /// # Errors
+    /// When another daemon has it, and as [`StateDir::open`].
+    pub(crate) fn hold(path: &Path) -> Result<StateDir, NotHeld> {
+        let mut state = StateDir::open(path).map_err(NotHeld::Failed)?;
+        let failed = |error: Errno| NotHeld::Failed(error.into());
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let lock = rustix::fs::openat(&state.root, LOCK, flags, mode).map_err(failed)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(NotHeld::ByAnother(written_in(&lock))),
+            other => other.map_err(failed)?,
+        }
+        // A full disk keeps nobody from serving; then the number is not told.
+        let own = format!("{}\n", std::process::id());
+        let _ = rustix::fs::ftruncate(&lock, 0);
+        let _ = rustix::io::pwrite(&lock, own.as_bytes(), 0);
+        state._lock = Some(lock);
+        Ok(state)
+    }
+}
+
+fn written_in(lock: &rustix::fd::OwnedFd) -> Option<i32> {
+    let mut text = [0; 16];
+    let length = rustix::io::pread(lock, &mut text[..], 0).ok()?;
+    let text = std::str::from_utf8(&text[..length]).ok()?;
+    text.trim_end().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_daemon_at_a_time_has_it_and_others_may_look() {
+        let path = std::env::temp_dir().join(format!("ccgw-hold-{}", std::process::id()));
+        let first = StateDir::hold(&path).unwrap();
+        let second = StateDir::hold(&path);
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert!(matches!(second, Err(NotHeld::ByAnother(Some(pid))) if pid == own));
+        StateDir::open(&path).unwrap();
+        drop(first);
+        StateDir::hold(&path).unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+}
