@@ -19,7 +19,7 @@ use crate::{
     attempts,
     client::Response,
     fake_cli::FakeCli,
-    gateway::{Gateway, MODEL, prompt},
+    gateway::{Gateway, MODEL, key_of, prompt},
     process::{
         DEAD_WITHIN, cmdline, descendants, is_alive, processes_with_cmdline, say_skipped,
         wait_until,
