@@ -10,7 +10,7 @@ use std::{
 /// How often a condition is looked at: a process's end has no event that a stranger can wait for.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How soon a run's processes must be gone: the 3 s, doubled for a loaded machine.
+/// How soon a run's processes must be gone: 3 s, doubled for a loaded machine.
 pub(crate) const DEAD_WITHIN: Duration = Duration::from_secs(6);
 
 /// The processes whose environment holds `mark`, zombies left out, because a zombie has none.
