@@ -24,11 +24,12 @@ pub(super) fn start(pulse: Pulse, scheduler: scheduler::Handle) -> io::Result<Op
     let (end_in, end) = bounded(0);
     thread::Builder::new()
         .name("watchdog".to_owned())
-        .spawn(move || watch(&end, within, || answers(&pulse, &scheduler, within / 4)))?;
+        .spawn(move || watch(&end, within, || answers(&pulse, &scheduler, within / 6)))?;
     Ok(Some(Watchdog { _end: end_in }))
 }
 
-/// Half of the time may pass before the first look, a quarter of it in each of two questions at most.
+/// Half of the time may pass before the first look, and a sixth with the loop; the scheduler takes up to a sixth to hear
+/// the question and another to answer it.
 fn watch(end: &Receiver<()>, within: Duration, answers: impl Fn() -> Option<&'static str>) {
     loop {
         match answers() {

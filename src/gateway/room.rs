@@ -86,13 +86,18 @@ impl Gateway {
                 Ok(user) => Ok(Confined::User(user)),
                 Err(why) => Err(format!("isolation is user, but {why}")),
             },
-            Isolation::Auto => Ok(match self.sandboxes.bwrap() {
-                Ok(bwrap) => Confined::Bwrap(bwrap),
-                Err(_) => match self.own_user_of(served, tenant) {
-                    Ok(user) => Confined::User(user),
-                    Err(_) => Confined::Not,
+            Isolation::Auto => match (self.sandboxes.bwrap(), self.may_have_user(served, tenant)) {
+                (Ok(bwrap), _) => Ok(Confined::Bwrap(bwrap)),
+                (Err(_), Err(_)) => Ok(Confined::Not),
+                // What stands against it now may have been put there by the tenant: then it is no run rather than root's.
+                (Err(_), Ok(())) => match self.nameless_user_of(served, tenant) {
+                    Ok(user) => Ok(Confined::User(user)),
+                    Err(why) => Err(format!(
+                        "without bubblewrap its runs must be a user of their own, but {why}; `isolation: none` would run \
+                         them as the gateway's user"
+                    )),
                 },
-            }),
+            },
         }
     }
 
@@ -242,6 +247,7 @@ impl Gateway {
             served.config.skills.dir.clone(),
         ];
         hidden.extend(sandbox::with_backups(&self.config_file));
+        hidden.extend(sandbox::ENGINES.map(PathBuf::from));
         let own_dir = tenant.config_dir.path();
         if let Some(home) = home_of(&self.base_env).filter(|_| own_dir.is_none()) {
             hidden.extend([".claude", ".claude.json"].map(|it| home.join(it)));

@@ -134,6 +134,10 @@ fn execute<'a>(
             progress = progress.once_more((&ways, &job.prompt));
             continue;
         }
+        let ending = match ending {
+            Ending::Stopped(Reason::Shutdown) => Ending::Failed(shutting_down(progress.work)),
+            other => other,
+        };
         // The client is told before the process tree is cleared away: that may take seconds.
         let ending = match ending {
             Ending::Failed(error) => {
@@ -203,7 +207,7 @@ pub(super) fn conclude(job: &mut Job, ending: Ending) -> Outcome {
         Ending::Complete => Outcome::Answered,
         Ending::ClientGone | Ending::Stopped(Reason::ClientGone) => Outcome::ClientGone,
         Ending::Failed(error) => failed(job, error),
-        Ending::Stopped(Reason::Shutdown) => failed(job, shutting_down()),
+        Ending::Stopped(Reason::Shutdown) => failed(job, shutting_down(Work::None)),
         Ending::Stopped(Reason::Operator) => failed(job, scheduler::cancelled()),
         Ending::Lost(_) => failed(job, lost()),
     }
@@ -214,8 +218,13 @@ pub(super) fn failed(job: &mut Job, error: ApiError) -> Outcome {
     Outcome::Failed(error)
 }
 
-fn shutting_down() -> ApiError {
-    let text = "the gateway is shutting down and ended this run; send the request again";
+fn shutting_down(work: Work) -> ApiError {
+    let text = match work {
+        Work::None => "the gateway is shutting down and ended this run; send the request again",
+        Work::Begun => {
+            "the gateway is shutting down and ended this run; what its tools had done by then is done"
+        }
+    };
     ApiError::new(ErrorKind::Unavailable, text).retry_after(Duration::from_secs(5))
 }
 

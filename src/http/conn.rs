@@ -236,7 +236,10 @@ impl Conn {
 
     /// Whether a request is on its way, or is to be expected.
     pub(super) fn is_sending(&self) -> bool {
-        matches!(self.phase, Phase::Head(_) | Phase::Body(_))
+        matches!(
+            self.phase,
+            Phase::Introduction | Phase::Head(_) | Phase::Body(_)
+        )
     }
 
     /// The loop cannot serve this connection any longer.

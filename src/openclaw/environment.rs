@@ -38,6 +38,16 @@ const SYSTEM: &[&str] = &[
     "container",
 ];
 
+/// Files that the CLI, or what it asks for credentials, reads: they would be shown to the tenant's runs, and an instance
+/// must not say which.
+const FILES: &[&str] = &[
+    "AWS_CA_BUNDLE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+];
+
 const SYSTEM_PREFIXES: &[&str] = &[
     "LC_",
     "LD_",
@@ -116,7 +126,11 @@ const PROVIDER_PREFIXES: &[&str] = &[
 pub(crate) fn is_own(name: &str) -> bool {
     let is_proxy = name.to_ascii_uppercase().ends_with("_PROXY");
     let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
-    !is_proxy && !SYSTEM.contains(&name) && !begins(SYSTEM_PREFIXES) && !begins(PROVIDER_PREFIXES)
+    !is_proxy
+        && !SYSTEM.contains(&name)
+        && !FILES.contains(&name)
+        && !begins(SYSTEM_PREFIXES)
+        && !begins(PROVIDER_PREFIXES)
 }
 
 /// So many variables, and so many bytes of them, does a tenant get from its instance: a configuration
@@ -193,6 +207,9 @@ mod tests {
             "GIT_SSH_COMMAND",
             "https_proxy",
             "PYTHONPATH",
+            "AWS_CONFIG_FILE",
+            "AWS_WEB_IDENTITY_TOKEN_FILE",
+            "GOOGLE_APPLICATION_CREDENTIALS",
         ] {
             assert!(!is_own(name), "{name}");
         }

@@ -19,7 +19,7 @@ const ROOTS: [&str; 8] = [
 
 /// What the name of a setting that does more has in it, in small letters (from the schema of OpenClaw 2026.9.6, and wide enough
 /// for what comes after it).
-const TELLING: [&str; 32] = [
+const TELLING: [&str; 39] = [
     "address",
     "auth",
     "backend",
@@ -29,8 +29,10 @@ const TELLING: [&str; 32] = [
     "command",
     "credential",
     "cwd",
+    "danger",
     "directory",
     "docker",
+    "domain",
     "elevated",
     "endpoint",
     "exec",
@@ -40,11 +42,14 @@ const TELLING: [&str; 32] = [
     "include",
     "key",
     "mcp",
+    "network",
     "password",
     "path",
     "plugin",
     "port",
     "proxy",
+    "relay",
+    "root",
     "runtime",
     "sandbox",
     "script",
@@ -52,10 +57,12 @@ const TELLING: [&str; 32] = [
     "server",
     "store",
     "token",
+    "tool",
+    "url",
 ];
 
 /// Such names, as a whole or at the end.
-const TELLING_ENDS: [&str; 7] = ["dir", "env", "root", "tools", "uri", "url", "workspace"];
+const TELLING_ENDS: [&str; 4] = ["dir", "env", "uri", "workspace"];
 
 /// A setting has fewer names above it.
 const DEPTH_MAX: usize = 32;
@@ -69,16 +76,42 @@ pub(super) fn check(words: &[&str]) -> Result<(), String> {
         return Err("write `config set PATH VALUE`, the value in one word".to_owned());
     };
     check_path(&[path])?;
-    let value = value.trim_start();
-    // OpenClaw also takes JSON5, in which one thing can be written in many ways.
-    if value.starts_with(['{', '[']) {
-        let value: Value = serde_json::from_str(value)
-            .map_err(|it| format!("the value is no JSON ({it}); write it strictly"))?;
-        return check_value(&value, 0);
+    // OpenClaw reads JSON5, in which one thing can be written in many ways: only JSON is looked into, and what is
+    // neither JSON nor a plain word could be anything.
+    match serde_json::from_str(value) {
+        Ok(value) => check_value(&value, 0),
+        Err(_) => check_word(value),
     }
-    // `"exec:..."` and `${...}` are looked up by OpenClaw.
-    match value.contains("${") {
-        true => Err("a value that is looked up elsewhere is not for runs".to_owned()),
+}
+
+/// A text that OpenClaw takes as it is.
+fn check_word(word: &str) -> Result<(), String> {
+    let begins =
+        |c: char| c.is_alphanumeric() || matches!(c, '@' | '+' | '-' | '_') || is_picture(c);
+    let is_plain = word.chars().next().is_some_and(begins)
+        && !word.contains(['\\', '"', '\'', '`', '{', '[', '\u{feff}'])
+        && !word.chars().any(char::is_control)
+        && !["/*", "//"].iter().any(|it| word.contains(it));
+    match is_plain {
+        true => check_text(word),
+        false => Err(format!(
+            "`{}` is neither strict JSON nor a plain word; write it as JSON, a text in double quotes",
+            shown(word)
+        )),
+    }
+}
+
+/// Emoji and the like, of which reactions are made.
+fn is_picture(c: char) -> bool {
+    !c.is_ascii() && !c.is_whitespace() && !c.is_control() && c != '\u{feff}'
+}
+
+/// What OpenClaw looks up elsewhere, or where it asks.
+fn check_text(text: &str) -> Result<(), String> {
+    match text.contains("${") || text.contains("://") {
+        true => {
+            Err("a value that is looked up elsewhere, or an address, is not for runs".to_owned())
+        }
         false => Ok(()),
     }
 }
@@ -121,9 +154,7 @@ fn check_value(value: &Value, depth: usize) -> Result<(), String> {
             check_value(value, depth + 1)
         }),
         Value::Array(items) => items.iter().try_for_each(|it| check_value(it, depth + 1)),
-        Value::String(text) if text.contains("${") => {
-            Err("a value that is looked up elsewhere is not for runs".to_owned())
-        }
+        Value::String(text) => check_text(text),
         _ => Ok(()),
     }
 }
@@ -162,6 +193,8 @@ mod tests {
             ["messages.ackReaction", "👀"],
             ["session.reset", r#"{"mode": "daily", "atHour": 4}"#],
             ["cron.enabled", "true"],
+            ["session.dmScope", "per-peer"],
+            ["channels.telegram.replyToMode", "\"first\""],
             ["bindings.0.agentId", "main"],
         ] {
             assert_eq!(check(&words), Ok(()), "{words:?}");
@@ -229,6 +262,38 @@ mod tests {
         ] {
             refused(&["agents.defaults", value], "");
         }
+        // JSON5 begins with a comment or a mark, and has texts of its own (taken by OpenClaw 2026.9.6).
+        for value in [
+            "/**/{cliPath:1}",
+            "//\n{cliPath:1}",
+            "\u{feff}{cliPath:1}",
+            " {cliPath:1}",
+            "'\\x24{HOME}/m'",
+            r#""\u0024{HOME}""#,
+            "https://elsewhere.example",
+            "\"wss://elsewhere.example\"",
+            "",
+            "/etc",
+            "main\u{0}",
+        ] {
+            refused(&["agents.defaults.model", value], "");
+        }
+        for path in [
+            "channels.feishu.domain",
+            "channels.imessage.attachmentRoots",
+            "channels.nostr.relays",
+            "channels.telegram.network.dangerouslyAllowPrivateNetwork",
+            "channels.whatsapp.groups.x.toolsBySender",
+        ] {
+            refused(&[path, "x"], "it is not for runs");
+        }
+        refused(
+            &[
+                "channels.whatsapp.groups",
+                r#"{"*": {"toolsBySender": {}}}"#,
+            ],
+            "it is not for runs",
+        );
         refused(&[], "PATH VALUE");
         refused(&["agents"], "PATH VALUE");
         refused(&["agents.defaults.model", "x", "y"], "PATH VALUE");

@@ -28,12 +28,17 @@ impl StateDir {
     /// When another daemon has it, and as [`StateDir::open`].
     pub(crate) fn hold(path: &Path) -> Result<StateDir, NotHeld> {
         let mut state = StateDir::open(path).map_err(NotHeld::Failed)?;
-        let failed = |error: Errno| NotHeld::Failed(error.into());
+        let failed = |error: Errno| {
+            let text = format!("{}: {}", path.join(LOCK).display(), io::Error::from(error));
+            NotHeld::Failed(io::Error::other(text))
+        };
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let lock = rustix::fs::openat(&state.root, LOCK, flags, mode).map_err(failed)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => return Err(NotHeld::ByAnother(written_in(&lock))),
+            // A network's file system may know no locks, and such a directory served before there was one.
+            Err(Errno::NOLCK | Errno::NOSYS | Errno::NOTSUP) => {}
             other => other.map_err(failed)?,
         }
         // A full disk keeps nobody from serving; then the number is not told.

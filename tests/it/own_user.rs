@@ -152,6 +152,52 @@ fn without_bubblewrap_auto_gives_each_tenant_its_own_user_where_that_works() {
     }
 }
 
+/// Where `auto` would fall back to no walls at all, whoever can make it fall would be root.
+#[test]
+fn nothing_that_a_tenant_does_to_its_folder_makes_its_runs_roots() {
+    let api = ScriptedApi::start();
+    let Some(setup) = setup(&api) else { return };
+    let home = setup.dir.create_dir("of-alpha");
+    let (work, aside) = (setup.dir.create_dir("of-alpha/work"), home.join("aside"));
+    for dir in [&home, &work] {
+        chown(dir, Some(61_070), Some(61_070)).unwrap();
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let gateway = without_bwrap(setup.isolation("auto"))
+        .working_dir("alpha", &work)
+        .start();
+    assert_eq!(bash(&gateway, "alpha", "id -u"), "result: 61070");
+    let refused = |what: &str| {
+        let answer = gateway.ask("alpha", &prompt("[[bash:id -u]]"));
+        answer.assert_error(503, "api_error");
+        assert!(
+            answer.text().contains("must be a user of their own"),
+            "{what}: {answer:?}"
+        );
+    };
+    fs::rename(&work, &aside).unwrap();
+    refused("no folder");
+    std::os::unix::fs::symlink("/", &work).unwrap();
+    refused("a link in its place");
+    fs::remove_file(&work).unwrap();
+    fs::write(&work, "").unwrap();
+    refused("a file in its place");
+    fs::remove_file(&work).unwrap();
+    fs::rename(&aside, &work).unwrap();
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o000)).unwrap();
+    refused("no way to it");
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o755)).unwrap();
+    // A container's root chooses the owner: nobody whom this machine knows, and not another tenant.
+    chown(&work, Some(65_534), Some(65_534)).unwrap();
+    refused("a user with a name");
+    let said = bash(&gateway, "beta", "id -u");
+    let of_beta = said["result: ".len()..].parse().unwrap();
+    chown(&work, Some(of_beta), Some(of_beta)).unwrap();
+    refused("beta's user");
+    chown(&work, Some(61_070), Some(61_070)).unwrap();
+    assert_eq!(bash(&gateway, "alpha", "id -u"), "result: 61070");
+}
+
 #[test]
 fn in_a_container_auto_gives_each_tenant_its_own_user() {
     let api = ScriptedApi::start();

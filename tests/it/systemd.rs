@@ -100,8 +100,9 @@ impl Systemd {
 fn demo() -> Setup {
     Setup::with_cli(TempDir::new(), std::path::Path::new("/bin/true"))
         .argument("--demo")
-        .set("cli", "max_concurrent: 8")
-        .set("cli", "max_per_tenant: 8")
+        // A run holds its place until its process has ended: who asks at once again must not wait in the queue.
+        .set("cli", "max_concurrent: 64")
+        .set("cli", "max_per_tenant: 64")
 }
 
 /// A whole answer on a connection of its own.

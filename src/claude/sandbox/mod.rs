@@ -31,7 +31,7 @@ pub(crate) use self::{
     become_user::{Own, as_user, main as become_user},
     enter::main as enter,
     forward::main as forward,
-    own_user::{Surroundings, config_dir, with_backups},
+    own_user::{ENGINES, Surroundings, config_dir, with_backups},
     ownership::{Inside, adopt_all, close, take},
     pinned::Pinned,
 };
@@ -241,11 +241,20 @@ pub(crate) fn confined(launch: Launch, bwrap: &Bwrap, room: &Room<'_>) -> Result
             false => mounts.read_only_at(&mount.host, mount.inside.clone())?,
         }
     }
-    let named = FILE_VARIABLES
-        .iter()
-        .filter_map(|name| value_of(&launch.env, name));
-    let named = named.map(Path::new).filter(|it| it.is_absolute());
-    for path in named.chain(room.sandbox.read_only.iter().map(PathBuf::as_path)) {
+    let named = FILE_VARIABLES.iter().filter_map(|name| {
+        let path = Path::new(value_of(&launch.env, name)?);
+        Some((name, path)).filter(|_| path.is_absolute())
+    });
+    for (name, path) in named {
+        // What distributions link there, no instance exchanges.
+        if path.starts_with("/etc") || path.starts_with("/usr") {
+            mounts.read_only(path)?;
+        } else if let Some(found) = pinned::named_file(path, *name == "SSL_CERT_DIR")? {
+            mounts.read_only(path)?;
+            places.push((found, path));
+        }
+    }
+    for path in &room.sandbox.read_only {
         mounts.read_only(path)?;
     }
     mounts.hide(room.hidden)?;

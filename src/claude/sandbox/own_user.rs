@@ -38,19 +38,19 @@ pub(super) const ONLY_ROOT: &str = "only a gateway that runs as root can give ea
                                     bubblewrap and write `isolation: bwrap`";
 
 /// Whoever gets at one of these is root.
-const ENGINES: [&str; 3] = [
+pub(crate) const ENGINES: [&str; 3] = [
     "/var/run/docker.sock",
     "/run/podman/podman.sock",
     "/run/containerd/containerd.sock",
 ];
 
 impl Surroundings<'_> {
-    /// The user that a tenant's runs can be.
+    /// Whether this machine and the configuration let a tenant's runs be a user of their own. Nothing that a run or an
+    /// instance can change decides it: who could make it fail could make itself root.
     ///
     /// # Errors
-    /// Why they can be none, as a part of a sentence, and the way out. What the gateway itself mends when a run
-    /// comes, it does not count.
-    pub(crate) fn user_of(&self, tenant: &config::Tenant) -> Result<RunUser, String> {
+    /// Why not, as a part of a sentence, and the way out.
+    pub(crate) fn may_have_user(&self, tenant: &config::Tenant) -> Result<(), String> {
         if !rustix::process::geteuid().is_root() {
             return Err(ONLY_ROOT.to_owned());
         }
@@ -61,6 +61,16 @@ impl Surroundings<'_> {
                     .to_owned(),
             );
         }
+        self.ensure_reachable(RunUser::of(&tenant.name, None))
+    }
+
+    /// The user that a tenant's runs can be.
+    ///
+    /// # Errors
+    /// Why they can be none, as a part of a sentence, and the way out. What the gateway itself mends when a run
+    /// comes, it does not count.
+    pub(crate) fn user_of(&self, tenant: &config::Tenant) -> Result<RunUser, String> {
+        self.may_have_user(tenant)?;
         let named = tenant.working_dir.clone().into_iter();
         for dir in named.chain(config_dir(tenant)) {
             Pinned::at(&dir)?;
@@ -75,6 +85,24 @@ impl Surroundings<'_> {
             }
         }
         Ok(user)
+    }
+
+    /// As [`Surroundings::user_of`], where nobody wrote that they shall be a user: none whom this machine knows by
+    /// name. A folder's owner may be chosen by an instance, and a person's account is more than its folders.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn nameless_user_of(&self, tenant: &config::Tenant) -> Result<RunUser, String> {
+        let user = self.user_of(tenant)?;
+        let known = fs::read_to_string(USERS).unwrap_or_default();
+        match name_of(user.uid, &known) {
+            None => Ok(user),
+            Some(name) => Err(format!(
+                "its folder belongs to {name} (user {}), and its runs could do all that {name} can on this machine; \
+                 install bubblewrap, or write `isolation: user` for it where that account is for nothing else",
+                user.uid
+            )),
+        }
     }
 
     /// What of the configuration's a tenant's runs must not get at.
@@ -155,7 +183,12 @@ impl Surroundings<'_> {
     fn ensure_nobody_else_is(&self, user: RunUser, tenant: &config::Tenant) -> Result<(), String> {
         let mut others = self.config.tenants.iter();
         let same = others.find(|it| {
-            it.name != tenant.name && RunUser::of(&it.name, self.folder(it)).uid == user.uid
+            let is_owner = |it: &config::Mount| {
+                fs::symlink_metadata(&it.host).is_ok_and(|it| it.uid() == user.uid)
+            };
+            it.name != tenant.name
+                && (RunUser::of(&it.name, self.folder(it)).uid == user.uid
+                    || it.mounts.iter().any(is_owner))
         });
         match same {
             None => Ok(()),
@@ -169,7 +202,8 @@ impl Surroundings<'_> {
         }
     }
 
-    fn ensure_usable(&self, user: RunUser, tenant: &config::Tenant) -> Result<(), String> {
+    /// What every run needs of this machine.
+    fn ensure_reachable(&self, user: RunUser) -> Result<(), String> {
         let open = |path: &Path, need, way_out: &str| {
             ensure_open(path, user, need).map_err(|why| format!("{why}; {way_out}"))
         };
@@ -184,6 +218,14 @@ impl Surroundings<'_> {
             let way_out = "install the CLI where every user can run it, such as below /usr/local, and set cli.bin";
             open(&program, Need::Use, way_out)?;
         }
+        Ok(())
+    }
+
+    fn ensure_usable(&self, user: RunUser, tenant: &config::Tenant) -> Result<(), String> {
+        self.ensure_reachable(user)?;
+        let open = |path: &Path, need, way_out: &str| {
+            ensure_open(path, user, need).map_err(|why| format!("{why}; {way_out}"))
+        };
         if let Some(dir) = tenant.working_dir.as_ref() {
             open(dir, Need::Way, OPEN_THE_WAY)?;
         }
@@ -205,6 +247,18 @@ impl Surroundings<'_> {
         }
         Ok(())
     }
+}
+
+/// Whom this machine knows.
+const USERS: &str = "/etc/passwd";
+
+/// The name of a user in passwd(5)'s format.
+fn name_of(uid: u32, users: &str) -> Option<&str> {
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then_some(name)
+    })
 }
 
 const OPEN_THE_WAY: &str = "let others go through it (`chmod o+x`), or name a folder elsewhere";
@@ -248,4 +302,23 @@ pub(crate) fn with_backups(file: &Path) -> Vec<PathBuf> {
         .filter(named)
         .map(|it| dir.join(it))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_known_by_their_number() {
+        let users =
+            "root:x:0:0:root:/root:/bin/sh\nbroken\nalice:x:1000:1000:,,,:/home/alice:/bin/sh\n";
+        for (uid, expect) in [
+            (0, Some("root")),
+            (1000, Some("alice")),
+            (100, None),
+            (1, None),
+        ] {
+            assert_eq!(name_of(uid, users), expect, "{uid}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{Mode, OFlags, ResolveFlags, Stat},
+    fs::{FileType, Mode, OFlags, ResolveFlags, Stat},
     io::Errno,
 };
 
@@ -112,6 +112,26 @@ fn refused(path: &Path, error: Errno) -> String {
     }
 }
 
+/// A file that a variable names, as it is now; none where there is nothing. No link's target is meant: the file may lie
+/// where an instance can exchange it. A socket could be spoken to, and a folder holds more than one file.
+///
+/// # Errors
+/// When it is anything else than a file, or a folder where one may be named.
+pub(super) fn named_file(path: &Path, may_be_folder: bool) -> Result<Option<Pinned>, String> {
+    match looked_at(path) {
+        Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(Some(Pinned::from(&stat))),
+            FileType::Directory if may_be_folder => Ok(Some(Pinned::from(&stat))),
+            _ => Err(format!(
+                "{} is no file, and a variable names it",
+                path.display()
+            )),
+        },
+        Err(Errno::LOOP) => Err(refused(path, Errno::LOOP)),
+        Err(_) => Ok(None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +155,27 @@ mod tests {
         assert!(!dir.join("above/new").exists());
         assert!(Pinned::at(&dir.join("none")).is_err());
         assert_eq!(Pinned::found(&dir.join("none")), Ok(None));
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn variables_name_files_and_neither_links_nor_sockets() {
+        let dir =
+            std::env::temp_dir().join(format!("ccgw-named-{}", crate::ids::random_hex::<8>()));
+        fs::create_dir(&dir).unwrap();
+        let dir = fs::canonicalize(dir).unwrap();
+        let at = |name: &str| dir.join(name);
+        fs::write(at("file"), "x").unwrap();
+        symlink(at("file"), at("link")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        assert!(named_file(&at("file"), false).unwrap().is_some());
+        assert!(named_file(&at("none"), false).unwrap().is_none());
+        assert!(named_file(&dir, true).unwrap().is_some());
+        for (name, part) in [("link", "leads over a link"), ("socket", "is no file")] {
+            let why = named_file(&at(name), true).unwrap_err();
+            assert!(why.contains(part), "{why}");
+        }
+        assert!(named_file(&dir, false).is_err());
         fs::remove_dir_all(dir).unwrap();
     }
 }

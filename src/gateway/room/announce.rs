@@ -46,7 +46,7 @@ impl Gateway {
             Ok(Confined::Bwrap(_)) => named(Isolation::Bwrap, None),
             Ok(Confined::User(_)) => named(Isolation::User, no_bwrap().filter(|_| is_auto)),
             Ok(Confined::Not) if is_auto => {
-                let no_user = self.own_user_of(served, tenant).err();
+                let no_user = self.may_have_user(served, tenant).err();
                 let why = [no_bwrap(), no_user];
                 let why: Vec<String> = why.into_iter().flatten().collect();
                 named(Isolation::None, Some(why.join("; and ")))

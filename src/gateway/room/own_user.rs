@@ -56,6 +56,29 @@ impl Gateway {
         self.surroundings(served).user_of(tenant)
     }
 
+    /// Whether a tenant's runs are a user of their own where nothing stronger works.
+    ///
+    /// # Errors
+    /// Why not, as a part of a sentence.
+    pub(super) fn may_have_user(&self, served: &Served, tenant: &Tenant) -> Result<(), String> {
+        self.sandboxes.users().map_err(str::to_owned)?;
+        let tenant = configured(served, tenant)?;
+        self.surroundings(served).may_have_user(tenant)
+    }
+
+    /// As [`Gateway::own_user_of`], where nobody wrote that they shall be one.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn nameless_user_of(
+        &self,
+        served: &Served,
+        tenant: &Tenant,
+    ) -> Result<RunUser, String> {
+        let tenant = configured(served, tenant)?;
+        self.surroundings(served).nameless_user_of(tenant)
+    }
+
     fn surroundings<'a>(&'a self, served: &'a Served) -> Surroundings<'a> {
         Surroundings {
             config: &served.config,

@@ -10,7 +10,7 @@ use super::{Options, Report};
 use crate::{
     claude::{
         command, program,
-        sandbox::{Sandboxes, Surroundings},
+        sandbox::{RunUser, Sandboxes, Surroundings},
     },
     config::{Config, ConfigDir, Isolation, Loaded, TERMS, Tenant},
     manage::{
@@ -103,12 +103,18 @@ fn isolation(config: &Config, file: &Path) -> Vec<Finding> {
                 names(tenants)
             ))),
             (Err(why), Isolation::Auto) => {
-                findings.extend(tenants.iter().map(|it| match own_users.of(it) {
-                    Ok(said) => Finding::ok(format!("{said} ({why})")),
-                    Err(and) => Finding::warn(
-                        format!("runs of {} are not confined: {why}; and {and}", it.name),
-                        "install bubblewrap",
-                    ),
+                findings.extend(tenants.iter().map(|it| {
+                    match (own_users.may_be(it), own_users.nameless(it)) {
+                        (Err(and), _) => Finding::warn(
+                            format!("runs of {} are not confined: {why}; and {and}", it.name),
+                            "install bubblewrap",
+                        ),
+                        (Ok(()), Err(why)) => Finding::fail(
+                            format!("requests of {} are refused: {why}", it.name),
+                            "install bubblewrap",
+                        ),
+                        (Ok(()), Ok(said)) => Finding::ok(format!("{said} ({why})")),
+                    }
                 }));
             }
             (Err(why), _) => findings.push(Finding::fail(
@@ -168,6 +174,26 @@ impl<'a> OwnUsers<'a> {
     }
 
     fn of(&self, tenant: &Tenant) -> Result<String, String> {
+        self.asked(tenant, |it, tenant| it.user_of(tenant))
+            .map(|user| said(tenant, user))
+    }
+
+    /// Where nobody wrote that they shall be.
+    fn nameless(&self, tenant: &Tenant) -> Result<String, String> {
+        self.asked(tenant, |it, tenant| it.nameless_user_of(tenant))
+            .map(|user| said(tenant, user))
+    }
+
+    /// Whether this machine and the configuration let them.
+    fn may_be(&self, tenant: &Tenant) -> Result<(), String> {
+        self.asked(tenant, |it, tenant| it.may_have_user(tenant))
+    }
+
+    fn asked<T>(
+        &self,
+        tenant: &Tenant,
+        what: impl FnOnce(&Surroundings<'_>, &Tenant) -> Result<T, String>,
+    ) -> Result<T, String> {
         self.sandboxes.users()?;
         let program = program::find(&self.config.cli.bin, std::env::var_os("PATH").as_ref())?;
         let surroundings = Surroundings {
@@ -177,12 +203,13 @@ impl<'a> OwnUsers<'a> {
             program: &program,
             env: &self.env,
         };
-        let user = surroundings.user_of(tenant)?;
-        Ok(format!(
-            "runs of {} are a system user of its own, {}",
-            tenant.name, user.uid
-        ))
+        what(&surroundings, tenant)
     }
+}
+
+fn said(tenant: &Tenant, user: RunUser) -> String {
+    let name = &tenant.name;
+    format!("runs of {name} are a system user of its own, {}", user.uid)
 }
 
 /// Several tenants that use one login of the CLI.
