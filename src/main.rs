@@ -18,6 +18,7 @@ mod ids;
 mod log;
 mod manage;
 mod memory;
+mod no_links;
 mod openclaw;
 mod processes;
 mod relay;

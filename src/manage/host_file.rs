@@ -9,11 +9,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2, statat, unlinkat,
-};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat, unlinkat};
 
-use crate::{docker, replace};
+use crate::{docker, no_links, replace};
 
 /// Reads a regular file of at most `max` bytes, with its owner and mode.
 ///
@@ -22,10 +20,9 @@ use crate::{docker, replace};
 pub(super) fn read(root: &Path, below: &Path, max: u64) -> io::Result<docker::File> {
     let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
     let root = openat(CWD, root, flags, Mode::empty())?;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     // A pipe would wait for somebody to write.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(openat2(&root, below, flags, Mode::empty(), resolve)?);
+    let file = File::from(no_links::open_below(&root, below, flags)?);
     let metadata = file.metadata()?;
     if !metadata.is_file() || metadata.len() > max {
         return Err(io::ErrorKind::InvalidData.into());
@@ -43,13 +40,12 @@ pub(super) fn read(root: &Path, below: &Path, max: u64) -> io::Result<docker::Fi
 /// Whether there is a directory, with no link on the way to it.
 pub(super) fn is_dir(root: &Path, below: &Path) -> bool {
     let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let below = match below.as_os_str().is_empty() {
         true => Path::new("."),
         false => below,
     };
     let root = openat(CWD, root, flags, Mode::empty());
-    root.is_ok_and(|root| openat2(&root, below, flags, Mode::empty(), resolve).is_ok())
+    root.is_ok_and(|root| no_links::open_below(&root, below, flags).is_ok())
 }
 
 /// Removes what a killed ccgw left beside a file, on its way to take the file's place. What is not a minute
@@ -64,8 +60,7 @@ pub(super) fn sweep(root: &Path, below: &Path) -> io::Result<()> {
     };
     let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = openat(CWD, root, flags, Mode::empty())?;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let dir = openat2(&root, dir, flags | OFlags::RDONLY, Mode::empty(), resolve)?;
+    let dir = no_links::open_below(&root, dir, flags | OFlags::RDONLY)?;
     let prefix = replace::aside_prefix(below);
     for entry in rustix::fs::Dir::read_from(&dir)? {
         let entry = entry?;

@@ -13,7 +13,7 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    fs::{FileType, Mode, OFlags, ResolveFlags},
+    fs::{FileType, Mode, OFlags},
 };
 
 use super::{NAME, frame::Piece, policy::File};
@@ -22,6 +22,7 @@ use crate::{
     config::Tenant,
     docker::{self, Engine},
     manage::found::Found,
+    no_links,
     openclaw::instance::Place,
 };
 
@@ -263,10 +264,9 @@ fn check_file(tenant: &Tenant, file: &File<'_>) -> Result<(), String> {
 /// Over no link: a run makes its own.
 fn is_plain_file(folder: &Path, below: &Path) -> bool {
     let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let file = rustix::fs::open(folder, dir, Mode::empty()).and_then(|folder| {
         let file = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat2(&folder, below, file, Mode::empty(), resolve)
+        no_links::open_below(&folder, below, file)
     });
     let stat = file.and_then(|it| rustix::fs::fstat(&it));
     // Another name of a file from elsewhere would be a link as well.

@@ -4,13 +4,14 @@
 use std::{ffi::CStr, io, os::fd::OwnedFd, path::Path};
 
 use rustix::{
-    fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat},
+    fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat},
     io::Errno,
     process::{Gid, Uid},
 };
 
 use super::RunUser;
 use crate::log;
+use crate::no_links;
 
 /// Closes to others a file or folder that the configuration names. Whether it is closed then is for the caller to
 /// look at.
@@ -183,13 +184,8 @@ fn is_empty(directory: &OwnedFd) -> io::Result<bool> {
 
 /// Over no link at all.
 fn opened(path: &Path) -> io::Result<(OwnedFd, Stat)> {
-    let file = rustix::fs::openat2(
-        rustix::fs::CWD,
-        path,
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
-    )?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = no_links::open(path, flags)?;
     let stat = rustix::fs::fstat(&file)?;
     Ok((file, stat))
 }

@@ -8,9 +8,11 @@ use std::{
 };
 
 use rustix::{
-    fs::{FileType, Mode, OFlags, ResolveFlags, Stat},
+    fs::{FileType, Mode, OFlags, Stat},
     io::Errno,
 };
+
+use crate::no_links;
 
 /// What was at a path when it was looked at. What is mounted in its name must be the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +60,7 @@ impl Pinned {
     /// As [`Pinned::at`], and when it cannot be made.
     pub(crate) fn made_in(path: &Path, name: &str) -> Result<Pinned, String> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let above = rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), NO_LINKS);
+        let above = no_links::open(path, flags);
         let above = above.map_err(|error| refused(path, error))?;
         match rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o777)) {
             Ok(()) | Err(Errno::EXIST) => Pinned::at(&path.join(name)),
@@ -88,15 +90,13 @@ impl From<&Stat> for Pinned {
     }
 }
 
-const NO_LINKS: ResolveFlags = ResolveFlags::NO_SYMLINKS.union(ResolveFlags::NO_MAGICLINKS);
-
 fn looked_at(path: &Path) -> rustix::io::Result<Stat> {
     // What lies in another way is not what mounts are compared with.
     if path.components().any(|it| it == Component::ParentDir) {
         return Err(Errno::LOOP);
     }
     let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let file = rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), NO_LINKS)?;
+    let file = no_links::open(path, flags)?;
     rustix::fs::fstat(&file)
 }
 
