@@ -278,7 +278,7 @@ impl Threads {
         let leave = served.config.server.drain_delay.unwrap_or_default();
         drop(served);
         systemd::stopping(leave + ARRIVAL_WAIT + drain + END_WAIT + FLUSH_WAIT + MARGIN);
-        let is_urgent = take_leave(&gateway, signals);
+        take_leave(&gateway, signals);
         // Requests on their way are served like those before them; only those that take their time are refused.
         let arrived = listener.stop_accepting();
         let _ = arrived.recv_timeout(ARRIVAL_WAIT);
@@ -291,7 +291,6 @@ impl Threads {
             ],
         );
         let idle = closed_when_idle(scheduler);
-        let drain = if is_urgent { Duration::ZERO } else { drain };
         if wait_for_end(signals, &idle, Some(Instant::now() + drain)) != Some(IDLE) {
             log::warn("ending the runs that are left", &[]);
             cli.cancel_all(Reason::Shutdown);
@@ -320,18 +319,18 @@ impl Threads {
     }
 }
 
-/// Serves on for a while, so that proxies see by `/health` that there will soon be nobody. Returns whether a second signal
-/// skips the waiting.
-fn take_leave(gateway: &Gateway, signals: &Receiver<i32>) -> bool {
+/// Serves on for a while, so that proxies see by `/health` that there will soon be nobody.
+/// A second signal skips that, and nothing else.
+fn take_leave(gateway: &Gateway, signals: &Receiver<i32>) {
     let Some(delay) = gateway.served().config.server.drain_delay else {
-        return false;
+        return;
     };
     gateway.start_leaving();
     log::info(
         "leaving: /health says so, requests are still taken",
         &[("delay_ms", &delay.as_millis())],
     );
-    wait_for_end(signals, &never(), Some(Instant::now() + delay)).is_some()
+    wait_for_end(signals, &never(), Some(Instant::now() + delay));
 }
 
 /// The public listener, which gives every whole request to `requests`.
