@@ -47,7 +47,7 @@ impl Link {
         ours.set_write_timeout(Some(START_LIMIT))?;
         let group = groups::make()?;
         let process = family::start(Stdio::from(OwnedFd::from(theirs)))?;
-        let link = Link {
+        let mut link = Link {
             socket: ours,
             process,
             record: [0; 8],
@@ -56,8 +56,10 @@ impl Link {
             group,
         };
         // It starts nothing before it is told to.
-        if let Some(group) = &link.group {
-            group.take_in(link.pid())?;
+        let pid = link.pid();
+        if let Some(group) = &mut link.group {
+            group.take_in(pid)?;
+            group.expect_the_same();
         }
         Ok(link)
     }
