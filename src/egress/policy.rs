@@ -361,12 +361,12 @@ mod tests {
                 "github.com",
                 "*.npmjs.org",
                 "10.0.0.5:80",
-                "registry.npmjs.org",
+                "packages.example.org",
             ],
             &[
                 ("github.com:443", NAMED),
                 ("x.npmjs.org:443", PUBLIC),
-                ("registry.npmjs.org:443", NAMED),
+                ("packages.example.org:443", NAMED),
                 ("10.0.0.5:80", LITERAL),
             ],
         );
