@@ -275,7 +275,8 @@ fn check_books(clients: &Clients, hosts: &[Host; 2]) {
         let runs = ran.iter().filter(|it| *it == id).count();
         let expect = 1..=1 + failed.len();
         assert!(expect.contains(&runs), "{id} ran {runs} times: {failed:?}");
-        assert!(failed.len() <= 1, "{id}: {failed:?}");
+        // More than one where the client asked again while the kernel was still ending the gateway: until it has closed
+        // the last of its sockets HAProxy cannot know.
         for failure in failed {
             let is_clear = failure.starts_with("502") || failure.starts_with("broken");
             assert!(is_clear, "{id}: {failure}");
