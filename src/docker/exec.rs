@@ -23,6 +23,8 @@ use super::{
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Command<'a> {
     pub(crate) argv: &'a [&'a str],
+    /// `NAME=value` each, beside what the container's own processes have.
+    pub(crate) env: &'a [&'a str],
     /// `name`, `uid` or `uid:gid`; the container's own when `None`.
     pub(crate) user: Option<&'a str>,
     /// At most [`STDIN_MAX`] bytes, so that it fits the socket before anything is read.
@@ -120,7 +122,7 @@ impl Engine {
         let what = "run a command in a container";
         let body = json!({
             "AttachStdin": !command.stdin.is_empty(), "AttachStdout": true, "AttachStderr": true,
-            "Tty": false, "Cmd": command.argv, "User": command.user.unwrap_or_default(),
+            "Tty": false, "Cmd": command.argv, "Env": command.env, "User": command.user.unwrap_or_default(),
         });
         let path = format!("/containers/{}/exec", encoded(container));
         let Created { id } = self.post(what, &path, &body)?;

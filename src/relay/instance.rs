@@ -7,7 +7,6 @@ use std::{
         unix::net::UnixStream,
     },
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,11 +15,11 @@ use rustix::{
     fs::{FileType, Mode, OFlags},
 };
 
-use super::{NAME, frame::Piece, policy::File};
+use super::{NAME, container::Container, frame::Piece, policy::File};
 use crate::{
     claude::keeper::{self, Exit, Keeper, Launch, Running},
     config::Tenant,
-    docker::{self, Engine},
+    docker,
     manage::found::Found,
     no_links,
     openclaw::instance::Place,
@@ -29,30 +28,14 @@ use crate::{
 /// Where a tenant's commands go. Finding it takes some requests to the engine, so it is kept for a while.
 #[derive(Debug)]
 pub(super) enum Whereabouts {
-    Container {
-        engine: Arc<Engine>,
-        id: String,
-        /// How `openclaw` is called there.
-        launcher: &'static [&'static str],
-        /// The owner of its files, `uid:gid`.
-        user: Option<String>,
-        /// Its `timeout`, if it has one.
-        timer: Option<&'static str>,
-    },
+    Container(Container),
     Local {
         state_dir: PathBuf,
         config_path: PathBuf,
     },
 }
 
-/// The engine ends nothing that runs in a container, not even when nobody listens any more. So the limit is kept by the
-/// container's own `timeout`, whose two kinds both understand `-k`.
-const TIMERS: [&str; 2] = ["/usr/bin/timeout", "/bin/timeout"];
-
-/// How much longer the engine is listened to than a command may run.
-const ENDS_BY_ITSELF: Duration = Duration::from_secs(3);
-
-struct TookTooLong;
+pub(super) struct TookTooLong;
 
 impl From<TookTooLong> for io::Error {
     fn from(_: TookTooLong) -> io::Error {
@@ -76,6 +59,11 @@ impl<'a> Caller<'a> {
             stream,
             has_heard: false,
         }
+    }
+
+    /// The end of its connection, which lives as long as it listens.
+    pub(super) fn as_fd(&self) -> BorrowedFd<'a> {
+        self.stream.as_fd()
     }
 
     fn hear(&mut self, piece: &Piece) -> io::Result<()> {
@@ -125,15 +113,13 @@ impl Whereabouts {
                 let engine = found
                     .into_engine_of(&id)
                     .ok_or("the Docker Engine is out of reach")?;
-                let has = |it: &&&str| engine.has(&id, Path::new(it)).unwrap_or(false);
-                let timer = TIMERS.iter().find(has).copied();
-                Ok(Whereabouts::Container {
-                    timer,
-                    engine: Arc::new(engine),
+                Ok(Whereabouts::Container(Container {
+                    timer: Container::timer(&engine, &id),
+                    engine,
                     id,
                     launcher,
                     user: owner.map(|it| format!("{}:{}", it.uid, it.gid)),
-                })
+                }))
             }
         }
     }
@@ -141,8 +127,8 @@ impl Whereabouts {
     /// Whether it is not there any more: its container was ended or made anew.
     pub(super) fn is_gone(&self) -> bool {
         match self {
-            Whereabouts::Container { engine, id, .. } => {
-                !engine.inspect(id).is_ok_and(|it| it.state.running)
+            Whereabouts::Container(it) => {
+                !it.engine.inspect(&it.id).is_ok_and(|it| it.state.running)
             }
             Whereabouts::Local { .. } => false,
         }
@@ -155,7 +141,7 @@ impl Whereabouts {
     /// Why not, for the model to read.
     pub(super) fn check_files(&self, tenant: &Tenant, files: &[File<'_>]) -> Result<(), String> {
         match self {
-            Whereabouts::Container { .. } => Ok(()),
+            Whereabouts::Container(_) => Ok(()),
             Whereabouts::Local { .. } => files.iter().try_for_each(|it| check_file(tenant, it)),
         }
     }
@@ -171,39 +157,7 @@ impl Whereabouts {
         caller: &mut Caller<'_>,
     ) -> Result<i32, String> {
         match self {
-            Whereabouts::Container {
-                engine,
-                id,
-                launcher,
-                user,
-                timer,
-            } => {
-                let started = Instant::now();
-                let seconds = limit.as_millis().div_ceil(1000).to_string();
-                let timed = timer.map(|it| [it, "-k", "1", &seconds]);
-                let words = words.iter().map(String::as_str);
-                let argv = timed.iter().flatten().chain(*launcher).copied();
-                let argv: Vec<&str> = argv.chain(words).collect();
-                let command = docker::Command {
-                    argv: &argv,
-                    user: user.as_deref(),
-                    stdin: b"",
-                    timeout: limit + timer.map_or(Duration::ZERO, |_| ENDS_BY_ITSELF),
-                    // What runs in the container goes on to its end or to its time.
-                    caller: Some(caller.stream.as_fd()),
-                };
-                let mut bounded = Bounded::new(caller);
-                let code = engine.exec_to(id, &command, &mut |channel, bytes| {
-                    bounded.pass(channel, bytes.to_vec())
-                });
-                match code.map_err(|error| error.to_string())? {
-                    // Of `timeout`: by SIGTERM, or where that is not heeded, by SIGKILL.
-                    124 | 137 | 143 if timer.is_some() && started.elapsed() >= limit => {
-                        Err(io::Error::from(TookTooLong).to_string())
-                    }
-                    code => Ok(i32::try_from(code).unwrap_or(1)),
-                }
-            }
+            Whereabouts::Container(it) => it.run(words, limit, caller),
             Whereabouts::Local {
                 state_dir,
                 config_path,
@@ -276,17 +230,17 @@ fn is_plain_file(folder: &Path, below: &Path) -> bool {
 }
 
 /// Passes on no more than there may be.
-struct Bounded<'s, 'a> {
+pub(super) struct Bounded<'s, 'a> {
     caller: &'s mut Caller<'a>,
     passed: usize,
 }
 
 impl<'s, 'a> Bounded<'s, 'a> {
-    fn new(caller: &'s mut Caller<'a>) -> Self {
+    pub(super) fn new(caller: &'s mut Caller<'a>) -> Self {
         Bounded { caller, passed: 0 }
     }
 
-    fn pass(&mut self, channel: docker::Channel, bytes: Vec<u8>) -> io::Result<()> {
+    pub(super) fn pass(&mut self, channel: docker::Channel, bytes: Vec<u8>) -> io::Result<()> {
         self.passed += bytes.len();
         if self.passed > OUTPUT_MAX {
             return Err(io::Error::other("it says more than 4 MiB"));

@@ -6,6 +6,7 @@
 //! instance that is follows from the socket alone: nothing that a model can say names another.
 
 pub(crate) mod client;
+mod container;
 mod frame;
 mod instance;
 pub(crate) mod policy;

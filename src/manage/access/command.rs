@@ -123,6 +123,7 @@ fn run(
 ) -> Result<Ran, String> {
     let command = docker::Command {
         argv,
+        env: &[],
         user,
         stdin,
         timeout,

@@ -4,13 +4,13 @@ use std::{
     fs,
     io::{Read, Write},
     os::unix::{fs::PermissionsExt, net::UnixStream},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 
+mod containers;
+
 use crate::{
-    api::ScriptedApi,
-    docker::{Engine, Image, Spec},
     fake_cli::FakeCli,
     gateway::{Gateway, prompt},
     process::{DEAD_WITHIN, processes_with_env, wait_until},
@@ -288,36 +288,6 @@ fn silent_commands_of_ended_runs_leave_their_places_here() {
 }
 
 #[test]
-fn silent_commands_of_ended_runs_leave_their_places_for_a_container() {
-    let Some(engine) = Engine::own() else { return };
-    let instances = TempDir::new();
-    let program = instances.write("openclaw", format!("#!/bin/sh\n{SILENT_AT_FIRST}\n"));
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    instances.write("alpha/openclaw.json", "{}");
-    let state = instances.path().join("alpha");
-    for path in [&state, &state.join("openclaw.json")] {
-        std::os::unix::fs::chown(path, Some(1000), Some(1000)).unwrap();
-    }
-    let container = engine.container(
-        Spec::new(Image::Busybox, "alpha-openclaw-gateway-1".to_owned())
-            .bind(&state, "/home/node/.openclaw")
-            .bind(&program, "/usr/local/bin/openclaw"),
-    );
-    let dir = TempDir::new();
-    let fake = FakeCli::script(&dir, SLOW_OR_FAST);
-    let socket = format!("unix://{}", engine.socket().display());
-    let setup = Setup::with_cli(dir, fake.path()).daemon_env("DOCKER_HOST", &socket);
-    check_places(setup, "alpha", |_| {
-        let listed = container.exec(&["ps"]).stdout;
-        // The container's own `timeout` is another line of each.
-        listed
-            .lines()
-            .filter(|it| it.ends_with(" sleep 600"))
-            .count()
-    });
-}
-
-#[test]
 fn switched_off_it_is_not_there() {
     let (dir, fake) = script("command -v openclaw");
     let setup = Setup::with_cli(dir, fake.path())
@@ -327,96 +297,4 @@ fn switched_off_it_is_not_there() {
     let gateway = setup.start();
     let answer = gateway.ask(LOCAL, &prompt("hi")).answer_text();
     assert!(!answer.contains("/relay/bin/openclaw"), "{answer}");
-}
-
-#[test]
-fn each_tenant_reaches_its_own_container() {
-    let Some(engine) = Engine::own() else { return };
-    let api = ScriptedApi::start();
-    let setup = Setup::with_real_cli(&api).daemon_env(
-        "DOCKER_HOST",
-        &format!("unix://{}", engine.socket().display()),
-    );
-    let instances = TempDir::new();
-    let program = instances.write("openclaw", "#!/bin/sh\necho \"$(hostname) $* $(id -u)\"\n");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let contained = |name: &str| {
-        instances.write(&format!("{name}/openclaw.json"), "{}");
-        let state = instances.path().join(name);
-        for path in [&state, &state.join("openclaw.json")] {
-            std::os::unix::fs::chown(path, Some(1000), Some(1000)).unwrap();
-        }
-        engine.container(
-            Spec::new(Image::Busybox, format!("{name}-openclaw-gateway-1"))
-                .bind(&state, "/home/node/.openclaw")
-                .bind(&program, "/usr/local/bin/openclaw"),
-        )
-    };
-    let containers = [contained("alpha"), contained("beta")];
-    let isolation = match Path::new("/usr/bin/bwrap").exists() {
-        true => "bwrap",
-        false => "none",
-    };
-    let gateway = setup.isolation(isolation).start();
-    for (tenant, container) in ["alpha", "beta"].iter().zip(&containers) {
-        let answer = gateway.ask(tenant, &prompt("[[bash:openclaw cron list --json]]"));
-        let short = &container.id()[..12];
-        assert_eq!(
-            answer.answer_text(),
-            format!("result: {short} cron list --json 1000")
-        );
-    }
-    // One that was made anew is found again.
-    let [first, _second] = containers;
-    drop(first);
-    let again = contained("alpha");
-    let answer = gateway.ask("alpha", &prompt("[[bash:openclaw status]]"));
-    let short = &again.id()[..12];
-    assert_eq!(answer.answer_text(), format!("result: {short} status 1000"));
-    let log = gateway.log();
-    assert!(
-        log.contains("tenant=alpha command=\"cron list\" exit=0"),
-        "{log}"
-    );
-}
-
-#[test]
-fn command_in_a_container_ends_at_its_time_though_its_run_is_gone() {
-    let Some(engine) = Engine::own() else { return };
-    let instances = TempDir::new();
-    let program = instances.write(
-        "openclaw",
-        "#!/bin/sh\ntrap '' TERM\nsleep 4242\nsleep 4243\n",
-    );
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    instances.write("alpha/openclaw.json", "{}");
-    let state = instances.path().join("alpha");
-    for path in [&state, &state.join("openclaw.json")] {
-        std::os::unix::fs::chown(path, Some(1000), Some(1000)).unwrap();
-    }
-    let container = engine.container(
-        Spec::new(Image::Busybox, "alpha-openclaw-gateway-1".to_owned())
-            .bind(&state, "/home/node/.openclaw")
-            .bind(&program, "/usr/local/bin/openclaw"),
-    );
-    let dir = TempDir::new();
-    let body = "said=$(openclaw status 2>&1); answer \"$said\"; idle";
-    let fake = FakeCli::script(&dir, body);
-    let gateway = Setup::with_cli(dir, fake.path())
-        .daemon_env(
-            "DOCKER_HOST",
-            &format!("unix://{}", engine.socket().display()),
-        )
-        .set("relay", "timeout: 5000")
-        .start();
-    let sleeps = || container.exec(&["ps"]).stdout.contains("openclaw");
-    let run = gateway.send("alpha", &crate::gateway::streaming(&prompt("hi")));
-    wait_until(PATIENCE, "the command", sleeps);
-    drop(run);
-    wait_until(PATIENCE, "its end", || !sleeps());
-    let answer = gateway.ask("alpha", &prompt("hi")).answer_text();
-    assert!(
-        answer.contains("it took too long and was ended"),
-        "{answer}"
-    );
 }
