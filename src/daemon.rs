@@ -34,7 +34,7 @@ use crate::{
         CliWorkers, Gateway, HttpWorkers, Parts, Prepared, Reason, Served, WithoutTenants,
         conversations::{self, Conversations},
     },
-    http::{Listener, ListenerConfig, Request},
+    http::{self, Listener, ListenerConfig, Request},
     log,
     manage::drift,
     reload::Reload,
@@ -45,6 +45,10 @@ use crate::{
 /// File descriptors of the process beside connections and runs: standard streams, listener, epoll,
 /// signals, a file or two being read; and the operator's socket.
 pub(crate) const OTHER_FDS: usize = 64 + control::FDS_MAX;
+
+/// Those of them that are always open, and a few connections.
+const NEEDED_FDS: usize = 32;
+const CONNECTIONS_MIN: usize = 8;
 
 /// File descriptors of a run: its keeper, its pipes and what is being handed over.
 pub(crate) const FDS_PER_RUN: usize = 12;
@@ -342,6 +346,7 @@ fn listen(
     let config = &gateway.served().config;
     let (admitting, heading) = (Arc::clone(gateway), Arc::clone(gateway));
     let waiting = config.cli.warm.map_or(0, |it| it.max_processes);
+    let needed_fds = needed_fds(config.cli.max_concurrent)?;
     let listening = ListenerConfig {
         socket,
         limits: parts::limits_of(&config.server),
@@ -349,10 +354,28 @@ fn listen(
         answer_headers: Box::new(move |head| heading.answer_headers(head)),
         is_proxy: parts::is_proxy(&config.server),
         reserved_fds: OTHER_FDS + FDS_PER_RUN * (config.cli.max_concurrent + waiting),
+        needed_fds,
     };
     let admit = move |head: &_, peer| admitting.admit(head, peer);
     Listener::start(listening, admit, requests)
         .map_err(|error| format!("cannot start the listener: {error}"))
+}
+
+/// What so many runs at a time cannot do without.
+///
+/// # Errors
+/// When the process may not have as many, and some connections.
+fn needed_fds(runs: usize) -> Result<usize, String> {
+    let needed = NEEDED_FDS + FDS_PER_RUN / 2 * runs;
+    http::make_room_for_files(needed + CONNECTIONS_MIN);
+    let limit = http::open_files_max();
+    if limit < needed + CONNECTIONS_MIN {
+        return Err(format!(
+            "{runs} runs at a time (cli.max_concurrent) need {} open files, and the limit is {limit}; raise it (ulimit -Hn, LimitNOFILE=) or lower cli.max_concurrent",
+            needed + CONNECTIONS_MIN
+        ));
+    }
+    Ok(needed)
 }
 
 /// An address that others can reach is not served without keys, whoever opened the socket there.

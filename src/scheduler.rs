@@ -451,7 +451,7 @@ fn waited_too_long(wait_max: Duration) -> ApiError {
     ApiError::new(
         ErrorKind::Overloaded,
         format!(
-            "the request waited {} s in the queue (cli.queue_timeout) and no run became free; try again later",
+            "the request waited {} s in the queue (cli.queue_timeout) and its turn did not come; try again later",
             wait_max.as_secs()
         ),
     )

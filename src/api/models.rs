@@ -101,7 +101,7 @@ fn unknown(requested: &str) -> ApiError {
         .take(ID_MAX)
         .collect();
     let text = format!(
-        "model: {shown} is not known; ask for a full id such as {}, or for {} or {}",
+        "model: {shown} is not known; ask for a full id such as {}, or for one of {}, {}",
         LISTED[1].0,
         FAMILIES.join(", "),
         ALIASES.join(", "),
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(error.kind, ErrorKind::NotFound);
         assert_eq!(
             error.message,
-            "model: gpt-4o is not known; ask for a full id such as claude-sonnet-5-5, or for opus, sonnet, haiku, fable or best, default, opusplan"
+            "model: gpt-4o is not known; ask for a full id such as claude-sonnet-5-5, or for one of opus, sonnet, haiku, fable, best, default, opusplan"
         );
         let error = resolve(&"\n".repeat(100_000)).unwrap_err();
         assert!(error.message.len() < 1000 && !error.message.contains('\n'));

@@ -4,7 +4,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{field::Fault, field::items, field::string, models};
+use super::{field::Fault, field::borrowed, field::items, models};
 
 /// What one request asks of the generation, as far as it can be honoured.
 #[derive(Debug, Default, Clone)]
@@ -123,23 +123,32 @@ const STOP_BYTES_MAX: usize = 16 << 10;
 /// A list of stop sequences.
 pub(super) fn stop_list(raw: &RawValue) -> Result<Vec<String>, Fault> {
     let mut stops = Vec::new();
-    items(raw, |_, raw| {
-        stops.push(string(raw)?);
-        Ok(())
-    })?;
-    bounded_stops(stops)
+    items(raw, |_, raw| add_stop(&mut stops, raw))?;
+    Ok(stops)
 }
 
-/// Stop sequences within the bounds; empty ones never match and are left out.
-pub(super) fn bounded_stops(mut stops: Vec<String>) -> Result<Vec<String>, Fault> {
-    stops.retain(|it| !it.is_empty());
+/// A single stop sequence.
+pub(super) fn one_stop(raw: &RawValue) -> Result<Vec<String>, Fault> {
+    let mut stops = Vec::new();
+    add_stop(&mut stops, raw)?;
+    Ok(stops)
+}
+
+/// Adds a sequence while there is room: what is beyond it is never kept, however long the list. Empty ones never match
+/// and are left out.
+fn add_stop(stops: &mut Vec<String>, raw: &RawValue) -> Result<(), Fault> {
+    let stop = borrowed(raw)?;
     let bytes: usize = stops.iter().map(String::len).sum();
-    if stops.len() > STOPS_MAX || bytes > STOP_BYTES_MAX {
+    if stop.is_empty() {
+        return Ok(());
+    }
+    if stops.len() == STOPS_MAX || bytes + stop.len() > STOP_BYTES_MAX {
         return Err(Fault::invalid(format!(
             "Input should have at most {STOPS_MAX} sequences of {STOP_BYTES_MAX} bytes in all"
         )));
     }
-    Ok(stops)
+    stops.push(stop.into_owned());
+    Ok(())
 }
 
 /// A JSON schema, whose root must be an object's: the model gives the answer as a tool's input.
@@ -173,6 +182,26 @@ mod tests {
             _ => Sampling::default(),
         };
         assert_eq!(parameters.sampling, kept);
+    }
+
+    #[test]
+    fn stop_sequences_are_few_and_short() {
+        let read = |json: &str| stop_list(serde_json::from_str(json).unwrap());
+        assert_eq!(read(r#"["a","","\n"]"#).unwrap(), ["a", "\n"]);
+        assert!(read(r#""a""#).is_err());
+        assert!(read("[1]").is_err());
+        let many = |count: usize, stop: &str| format!("[{}]", vec![stop; count].join(","));
+        assert_eq!(read(&many(STOPS_MAX, "\"a\"")).unwrap().len(), STOPS_MAX);
+        let half = format!("\"{}\"", "x".repeat(STOP_BYTES_MAX / 2));
+        assert_eq!(read(&many(2, &half)).unwrap().len(), 2);
+        for (json, index) in [
+            (many(STOPS_MAX + 1, "\"a\""), STOPS_MAX.to_string()),
+            // It stops at the first that is too much, whatever follows.
+            (many(1_000_000, "\"a\""), STOPS_MAX.to_string()),
+            (many(3, &half), "2".to_owned()),
+        ] {
+            assert_eq!(read(&json).unwrap_err().dotted(), index);
+        }
     }
 
     #[test]
@@ -243,17 +272,6 @@ mod tests {
             assert_eq!(forced(Some(raw(json))).is_some(), expect, "{json}");
         }
         assert!(forced(None).is_none());
-    }
-
-    #[test]
-    fn stop_lists_are_bounded() {
-        assert_eq!(stop_list(raw(r#"["a","","\n"]"#)).unwrap(), ["a", "\n"]);
-        assert!(stop_list(raw(r#""a""#)).is_err());
-        assert!(stop_list(raw("[1]")).is_err());
-        let many = serde_json::to_string(&vec!["x"; STOPS_MAX + 1]).unwrap();
-        assert!(stop_list(raw(&many)).is_err());
-        let long = serde_json::to_string(&["x".repeat(STOP_BYTES_MAX + 1)]).unwrap();
-        assert!(stop_list(raw(&long)).is_err());
     }
 
     #[test]

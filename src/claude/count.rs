@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn everything_counts_once() {
         check(
-            r#""messages":[{"role":"user","content":[{"type":"image","source":{"type":"url","url":"u"}},{"type":"text","text":"q"}]},
+            r#""messages":[{"role":"user","content":[{"type":"image","source":{"type":"url","url":"https://u"}},{"type":"text","text":"q"}]},
                 {"role":"assistant","content":[{"type":"tool_use","id":"i","name":"n","input":{"a":1}}]},
                 {"role":"user","content":[{"type":"tool_result","tool_use_id":"i","content":"r"}]}]"#,
             "q\n\nAssistant: i n {\"a\":1}\n\nHuman: ir",

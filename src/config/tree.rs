@@ -85,6 +85,10 @@ impl Value {
 fn syntax_error(text: &str, error: &ScanError) -> (usize, String) {
     let info = error.info();
     let line = error.marker().line();
+    if text.contains('\0') {
+        let line = text.split('\0').next().unwrap_or_default().lines().count();
+        return (line.max(1), "a NUL byte; this is no text".to_owned());
+    }
     if info.contains("tab") {
         let line = line_indented_by_tab(text, line).unwrap_or(line);
         let what = "a tab where YAML allows only spaces, indent with spaces";
@@ -282,6 +286,7 @@ mod tests {
         }
         check("a: 1\n---\nb: 2\n", "f:2: a second YAML document");
         check("a:\n\tb: 1\n", "f:2: a tab where");
+        check("a:\n  b: 1\0\n", "f:2: a NUL byte");
         check("a:\n  - b: x\n\t  c: y\n", "f:3: a tab where");
         check("a:\n  b:1\n  c: 2\n", "the space behind the `:`");
         check("a: 1\n b: 2\n", "f:2: not valid YAML (");

@@ -102,7 +102,7 @@ fn network(peer: IpAddr) -> IpAddr {
 }
 
 fn too_many() -> ApiError {
-    let text = "too many wrong keys from this address; wait a moment, and compare the key with the tenant's in config.yaml";
+    let text = "too many wrong keys came from this address, so no key that was not used from it before is looked at for a moment; repeat it, and see in the log whose key is wrong";
     ApiError::new(ErrorKind::RateLimited, text).retry_after(Duration::from_secs(1))
 }
 

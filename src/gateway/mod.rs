@@ -309,7 +309,10 @@ impl Gateway {
         let failed = |what: &str, error: std::io::Error| {
             ApiError::new(
                 ErrorKind::Internal,
-                format!("cannot make the {what} of tenant {name}: {error}"),
+                format!(
+                    "cannot make the {what} of tenant {name} in {} ({error}); it must be there and the gateway's own",
+                    self.state.path().display()
+                ),
             )
         };
         let working_dir = match &tenant.working_dir {

@@ -77,6 +77,11 @@ impl Found {
             Ok(())
         } else if is("expect") {
             self.take_expect(value)
+        } else if is("content-encoding") && !value.eq_ignore_ascii_case(b"identity") {
+            Err(Refusal::new(
+                415,
+                "a body with a Content-Encoding is not read; send it as it is",
+            ))
         } else {
             Ok(())
         }

@@ -17,6 +17,9 @@ pub(super) struct NotIntroduced;
 
 type Read = Result<Introduction, NotIntroduced>;
 
+/// What somebody hears who does not begin so, from an address that has to.
+pub(crate) const MISSING: &str = "connections from there must begin with the PROXY protocol";
+
 const LINE_START: &[u8] = b"PROXY ";
 /// The longest line that version 1 allows, with its end.
 const LINE_MAX: usize = 107;

@@ -42,7 +42,7 @@ impl Listener {
         requests: Sender<Box<Request>>,
     ) -> io::Result<Listener> {
         let mut limits = config.limits;
-        let places = places_within_fds(max_places(limits.max_connections), config.reserved_fds);
+        let places = places_within_fds(max_places(limits.max_connections), &config);
         // The same part of the places as with plenty of them goes to those turned away.
         let turned_away = MAX_TURNED_AWAY.min(places / 8);
         limits.max_connections = limits.max_connections.min(places - turned_away);
@@ -157,17 +157,19 @@ impl Drop for Listener {
     }
 }
 
-/// How many of `wanted` connections the process has file descriptors for beside the `reserved` ones.
-/// Raises the soft limit to the hard one if they need it.
-fn places_within_fds(wanted: usize, reserved: usize) -> usize {
-    make_room_for_files(wanted.saturating_add(reserved));
-    match getrlimit(Resource::Nofile).current {
-        None => wanted,
-        Some(fds) => {
-            let fds = usize::try_from(fds).unwrap_or(usize::MAX);
-            wanted.min(fds - reserved.min(fds / 2))
-        }
-    }
+/// How many of `wanted` connections the process has file descriptors for beside those that are needed elsewhere, and
+/// the reserved ones as far as half of what is left. Raises the soft limit to the hard one if they need it.
+fn places_within_fds(wanted: usize, config: &ListenerConfig) -> usize {
+    make_room_for_files(wanted.saturating_add(config.reserved_fds));
+    let spare = open_files_max().saturating_sub(config.needed_fds);
+    let reserved = config.reserved_fds.saturating_sub(config.needed_fds);
+    wanted.min(spare - reserved.min(spare / 2))
+}
+
+/// How many files the process may have open.
+pub(crate) fn open_files_max() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.map_or(usize::MAX, |it| usize::try_from(it).unwrap_or(usize::MAX))
 }
 
 /// Raises the soft limit on file descriptors to the hard one if so many need it.

@@ -33,7 +33,8 @@ use std::time::Duration;
 
 pub(crate) use hangup::HangUp;
 pub(crate) use head::{AnswerHeader, Head};
-pub(crate) use listener::{Listener, Pulse, Tuner, make_room_for_files};
+pub(crate) use introduction::MISSING as NOT_INTRODUCED;
+pub(crate) use listener::{Listener, Pulse, Tuner, make_room_for_files, open_files_max};
 pub(crate) use reply::{Reply, Request};
 pub(crate) use response::Response;
 pub(crate) use stream::{Limit, Stream};
@@ -48,6 +49,8 @@ pub(crate) struct ListenerConfig {
     pub(crate) is_proxy: IsProxy,
     /// File descriptors to leave for the rest of the process, up to half of what it may have.
     pub(crate) reserved_fds: usize,
+    /// Those of them without which nothing can be served: no connection gets one.
+    pub(crate) needed_fds: usize,
 }
 
 /// Makes the answer to what the listener refuses by itself.

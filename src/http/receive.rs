@@ -287,8 +287,8 @@ fn max_body(head: &Head, cx: &Service) -> u64 {
 fn not_introduced(peer: SocketAddr) -> Refusal {
     let ip = peer.ip();
     let text = format!(
-        "server.proxy_protocol_from holds {ip}, so connections from there must begin with the PROXY protocol \
-         (HAProxy: `send-proxy-v2`, `check-send-proxy`)"
+        "server.proxy_protocol_from holds {ip}, so {} (HAProxy: `send-proxy-v2`, `check-send-proxy`)",
+        introduction::MISSING
     );
     Refusal::new(400, text)
 }

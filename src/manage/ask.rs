@@ -36,7 +36,7 @@ pub(crate) const CANNOT_ASK: &str = "the container has no program to ask with (n
 /// What starting the program takes, on a busy machine.
 const MARGIN: Duration = Duration::from_secs(20);
 
-const BODY_MAX: usize = 64 << 10;
+const BODY_MAX: usize = 1 << 20;
 
 impl Access<'_> {
     /// Sends a request from where the instance is.

@@ -7,12 +7,13 @@ use std::{
 
 use super::{
     access::Access,
-    ask::{Ask, from_here},
+    ask::{Ask, Said, from_here},
     beacon::Beacon,
 };
 use crate::{
     config::{Config, DockerHostIp},
     docker::{Container, Engine},
+    http::NOT_INTRODUCED,
     openclaw::instance::Place,
 };
 
@@ -87,12 +88,21 @@ pub(crate) fn gateway_runs(config: &Config) -> bool {
         body: None,
         timeout: PATIENCE,
     };
-    from_here(&ask).is_ok_and(|said| said.status == 200 && is_health(&said.body))
+    from_here(&ask).is_ok_and(|said| is_gateway(&said))
+}
+
+/// One that is about to stop answers 503, and one that takes this machine for a proxy of its own answers nothing else.
+fn is_gateway(said: &Said) -> bool {
+    match said.status {
+        200 | 503 => is_health(&said.body),
+        400 => said.body.contains(NOT_INTRODUCED),
+        _ => false,
+    }
 }
 
 fn is_health(body: &str) -> bool {
-    let health: Result<serde_json::Value, _> = serde_json::from_str(body);
-    health.is_ok_and(|it| it["status"].is_string() && it["queued"].is_u64())
+    // Of a long one, of many tenants, only the beginning may have come.
+    body.starts_with("{\"status\":\"") && body.contains("\"queued\":")
 }
 
 /// The first address under which the instance reaches us, as the origin of a URL.
@@ -202,5 +212,31 @@ fn in_url(ip: IpAddr) -> String {
     match ip {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gateway_is_known_by_what_it_says() {
+        let refused = format!("it holds 127.0.0.1, so {NOT_INTRODUCED}");
+        let cut = r#"{"status":"ok","running":1,"queued":0,"tenants":[{"name":"a"#;
+        for (status, body, expect) in [
+            (200, r#"{"status":"ok","running":0,"queued":0}"#, true),
+            (200, cut, true),
+            (503, r#"{"status":"draining","running":0,"queued":0}"#, true),
+            (400, &refused, true),
+            (200, r#"{"status":"ok"}"#, false),
+            (404, r#"{"status":"ok","queued":0}"#, false),
+            (400, "Bad Request", false),
+        ] {
+            let said = Said {
+                status,
+                body: body.to_owned(),
+            };
+            assert_eq!(is_gateway(&said), expect, "{status} {body}");
+        }
     }
 }

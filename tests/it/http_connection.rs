@@ -262,6 +262,18 @@ fn daemon_survives_more_connections_than_file_descriptors() {
 }
 
 #[test]
+fn daemon_whose_runs_cannot_have_their_files_says_so_and_ends() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "answer hello; idle");
+    let setup = Setup::with_cli(dir, fake.path()).set("cli", "max_concurrent: 64");
+    let output = setup.files_limit(256).command().output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr);
+    let expect = "64 runs at a time (cli.max_concurrent) need 424 open files, and the limit is 256";
+    assert!(said.contains(expect), "{said}");
+}
+
+#[test]
 fn client_that_leaves_in_any_phase_harms_nobody() {
     let gateway = start(|setup| setup.set("cli", "warm: off"));
     let body = prompt("hi").to_string();

@@ -215,13 +215,13 @@ mod tests {
             ),
             (
                 "user",
-                r#"{"type":"image","source":{"type":"url", "url":"u"},"cache_control":{}}"#,
-                r#"User [Media { kind: Image, block: RawValue({"type":"image","source":{"type":"url", "url":"u"}}) }]"#,
+                r#"{"type":"image","source":{"type":"url", "url":"https://u"},"cache_control":{}}"#,
+                r#"User [Media { kind: Image, block: RawValue({"type":"image","source":{"type":"url", "url":"https://u"}}) }]"#,
             ),
             (
                 "user",
-                r#"{"title":"t","source":{"type":"url","url":"u"},"type":"document","citations":{"enabled":true},"context":null}"#,
-                r#"User [Media { kind: Document, block: RawValue({"type":"document","source":{"type":"url","url":"u"},"title":"t","citations":{"enabled":true}}) }]"#,
+                r#"{"title":"t","source":{"type":"url","url":"https://u"},"type":"document","citations":{"enabled":true},"context":null}"#,
+                r#"User [Media { kind: Document, block: RawValue({"type":"document","source":{"type":"url","url":"https://u"},"title":"t","citations":{"enabled":true}}) }]"#,
             ),
             (
                 "user",

@@ -167,7 +167,7 @@ fn base64<'a>(url: &'a str, media_types: &[&'static str]) -> Option<Source<'a>> 
         media_type => media_type.to_owned(),
     };
     let media_type = media_types.iter().find(|it| **it == wanted)?;
-    Some(Source::Base64 { media_type, data })
+    media::is_base64(data).then_some(Source::Base64 { media_type, data })
 }
 
 fn block(kind: MediaKind, source: &Source<'_>, title: Option<&RawValue>) -> Result<Block, Fault> {
@@ -205,9 +205,9 @@ mod tests {
                 r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA+/"}}"#,
             ),
             (
-                r#"{"type":"image_url","image_url":{"url":"DATA:image\/JPG;name=x;Base64,A\"A"}}"#,
+                r#"{"type":"image_url","image_url":{"url":"DATA:image\/JPG;name=x;Base64,A\nA"}}"#,
                 "Image",
-                r#"{"type":"image","source":{"type":"base64","media_type":"image/jpeg","data":"A\"A"}}"#,
+                r#"{"type":"image","source":{"type":"base64","media_type":"image/jpeg","data":"A\nA"}}"#,
             ),
             (
                 r#"{"type":"image_url","image_url":{"url":"https://x/y,z.png"}}"#,

@@ -12,7 +12,7 @@ use crate::api::{
         positive, required, string,
     },
     models,
-    parameters::{bounded_stops, forced, object_schema, stop_list},
+    parameters::{forced, object_schema, one_stop, stop_list},
 };
 
 /// What a request asks, and how the answer is wanted.
@@ -262,7 +262,7 @@ impl Wire<'_> {
 /// One sequence, or a list of them.
 fn stop(raw: &RawValue) -> Result<Vec<String>, Fault> {
     match is_string(raw) {
-        true => bounded_stops(vec![string(raw)?]),
+        true => one_stop(raw),
         false => stop_list(raw),
     }
 }

@@ -327,6 +327,17 @@ fn persistence_follows_version_and_connection_options() {
 }
 
 #[test]
+fn compressed_bodies_are_refused_with_the_reason() {
+    let coded = |coding: &str| {
+        with(&format!(
+            "Content-Length: 3\r\nContent-Encoding: {coding}\r\n"
+        ))
+    };
+    check(&coded("Identity"), "POST /a Http11 Length(3) Keep Nothing");
+    check_refused(coded("gzip"), 415, "Content-Encoding");
+}
+
+#[test]
 fn only_100_continue_may_be_expected() {
     let body = "Content-Length: 3\r\n";
     check(

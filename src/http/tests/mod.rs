@@ -42,6 +42,7 @@ fn start_with(limits: Limits, queue: usize) -> Server {
         // Nobody connects from there without being told to.
         is_proxy: Box::new(|address| address == IpAddr::from([127, 0, 0, 2])),
         reserved_fds: 0,
+        needed_fds: 0,
     };
     let (sender, requests) = bounded(queue);
     let admit = |head: &Head, _peer: SocketAddr| match head.header("x-key") {
