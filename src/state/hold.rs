@@ -3,11 +3,13 @@
 use std::{io, path::Path};
 
 use rustix::{
+    fd::OwnedFd,
     fs::{FlockOperation, Mode, OFlags, flock},
     io::Errno,
 };
 
 use super::StateDir;
+use crate::log;
 
 /// Locked by the daemon that has the directory; its process number is in it, for whoever comes second.
 const LOCK: &str = "lock";
@@ -18,6 +20,21 @@ pub(crate) enum NotHeld {
     /// Another one has it, of this process number where that is known.
     ByAnother(Option<i32>),
     Failed(io::Error),
+}
+
+/// Takes it from others to list or change one that somebody else has made. To go through it to what is theirs may stay.
+pub(super) fn make_private(root: &OwnedFd) -> io::Result<()> {
+    const OPEN: Mode = Mode::from_raw_mode(0o066);
+    let stat = rustix::fs::fstat(root)?;
+    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+    if stat.st_uid != rustix::process::geteuid().as_raw() || !mode.intersects(OPEN) {
+        return Ok(());
+    }
+    log::info(
+        "the state directory was open to others, and is private now",
+        &[],
+    );
+    Ok(rustix::fs::fchmod(root, mode.difference(OPEN))?)
 }
 
 impl StateDir {
@@ -50,7 +67,7 @@ impl StateDir {
     }
 }
 
-fn written_in(lock: &rustix::fd::OwnedFd) -> Option<i32> {
+fn written_in(lock: &OwnedFd) -> Option<i32> {
     let mut text = [0; 16];
     let length = rustix::io::pread(lock, &mut text[..], 0).ok()?;
     let text = std::str::from_utf8(&text[..length]).ok()?;

@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
     path::{Path, PathBuf},
+    sync::{PoisonError, RwLockReadGuard},
 };
 
 use rustix::io::Errno;
@@ -25,6 +26,11 @@ const REMOVED: &str = "removed";
 
 /// What tells tenants of one name apart, by name.
 pub(crate) type Incarnations = HashMap<String, String>;
+
+/// While this lives, no folder of a tenant that is there is moved aside.
+pub(crate) struct Stay<'s> {
+    _present: RwLockReadGuard<'s, Incarnations>,
+}
 
 /// What is known of all tenants that ever were.
 #[derive(Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,10 +61,14 @@ impl StateDir {
         let before = Known::load(&path)?;
         let mut now = before.clone();
         now.0.values_mut().for_each(|it| it.removed = true);
+        // Nobody is on the way into a folder while it is moved.
+        let mut present = self.present.write().unwrap_or_else(PoisonError::into_inner);
         let mut incarnations = Incarnations::new();
         for (name, keys) in tenants {
             let is_new = before.is_new(name, &keys);
             if is_new {
+                // Should it fail, nobody has the folders until it is tried again.
+                present.insert(name.to_owned(), String::new());
                 self.keep_aside(name)?;
             }
             let known = before.0.get(name).and_then(|it| it.id.clone());
@@ -67,7 +77,9 @@ impl StateDir {
             } else {
                 known
             };
-            incarnations.insert(name.to_owned(), incarnation(name, id.as_deref()));
+            let own = incarnation(name, id.as_deref());
+            present.insert(name.to_owned(), own.clone());
+            incarnations.insert(name.to_owned(), own);
             let record = Record {
                 id,
                 key: keys.into_iter().next().unwrap_or_default(),
@@ -82,6 +94,14 @@ impl StateDir {
             log::warn("it is not noted which tenants there are", &[("why", &why)]);
         }
         Ok(incarnations)
+    }
+
+    /// Keeps the folders of a tenant's name in their place for a moment, for this one of that name; `None` when they
+    /// are another's by now. Those of a tenant that is gone, and has no successor, are still its own.
+    pub(crate) fn stay(&self, name: &str, incarnation: &str) -> Option<Stay<'_>> {
+        let present = self.present.read().unwrap_or_else(PoisonError::into_inner);
+        let is_own = present.get(name).is_none_or(|it| it == incarnation);
+        is_own.then_some(Stay { _present: present })
     }
 
     fn keep_aside(&self, tenant: &str) -> Result<(), String> {
