@@ -39,6 +39,9 @@ pub(crate) struct StateDir {
 
 const PRIVATE: Mode = Mode::RWXU;
 
+/// Its name where no variable gives it one.
+pub(crate) const NAME: &str = "ccgw";
+
 impl StateDir {
     /// Where state lives: `$STATE_DIRECTORY` (set by systemd), else `$XDG_STATE_HOME/ccgw`, else
     /// `~/.local/state/ccgw`. `None` when the environment names none of them.
@@ -51,7 +54,7 @@ impl StateDir {
         set("XDG_STATE_HOME")
             .map(PathBuf::from)
             .or_else(|| set("HOME").map(|home| Path::new(&home).join(".local/state")))
-            .map(|base| base.join("ccgw"))
+            .map(|base| base.join(NAME))
     }
 
     /// Opens the directory, creating it and what is missing above it.

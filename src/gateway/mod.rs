@@ -36,7 +36,7 @@ mod workers;
 use std::{
     ffi::OsString,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -164,6 +164,11 @@ impl Gateway {
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// Where what is in force was read.
+    pub(crate) fn config_file(&self) -> &Path {
+        &self.config_file
     }
 
     /// What is in force now. A request takes it once, and so never sees a half of two.

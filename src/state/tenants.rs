@@ -133,19 +133,31 @@ impl StateDir {
     }
 }
 
-/// Takes note, for a daemon that may not run now, that a tenant was removed.
+/// How it is told that a tenant which is known is the one that was meant.
+#[derive(Clone, Copy)]
+pub(crate) enum KnownBy<'k> {
+    Name,
+    /// By what stands for one of these keys.
+    Keys(&'k [String]),
+}
+
+/// Takes note, for a daemon that does not run now, that a tenant was removed. False when it is not known there.
 ///
 /// # Errors
 /// When it cannot be noted.
-pub(crate) fn note_removed(state: &Path, tenant: &str) -> Result<(), String> {
+pub(crate) fn note_removed(state: &Path, tenant: &str, by: KnownBy<'_>) -> Result<bool, String> {
     let path = file_in(state);
     let mut known = Known::load(&path)?;
+    let is_meant = |record: &Record| match by {
+        KnownBy::Name => true,
+        KnownBy::Keys(keys) => keys.contains(&record.key),
+    };
     match known.0.get_mut(tenant) {
-        Some(record) if !record.removed => record.removed = true,
-        // No daemon has seen it.
-        _ => return Ok(()),
+        Some(record) if !record.removed && is_meant(record) => record.removed = true,
+        Some(record) => return Ok(is_meant(record)),
+        None => return Ok(false),
     }
-    known.write(&path)
+    known.write(&path).map(|()| true)
 }
 
 /// The first of a name is called as ever, so that what was remembered before is found.
@@ -217,18 +229,26 @@ mod tests {
         assert_eq!(meet(&state, &[("alpha", &["3"])]), first);
         assert_eq!(meet(&state, &[]), None);
         assert_eq!(meet(&state, &[("alpha", &["4", "3"])]), first);
-        note_removed(&path, "alpha").unwrap();
+        assert!(note_removed(&path, "alpha", KnownBy::Name).unwrap());
         assert_eq!(meet(&state, &[("alpha", &["4"])]), first);
         assert!(workspace.join("note").exists());
-        // Another one.
-        note_removed(&path, "alpha").unwrap();
-        let second = meet(&state, &[("alpha", &["5"])]);
+        // Another one, which is not removed where somebody else's key is.
+        let (foreign, own) = (["x".to_owned()], ["4".to_owned()]);
+        assert!(!note_removed(&path, "alpha", KnownBy::Keys(&foreign)).unwrap());
+        assert!(!note_removed(&path, "gamma", KnownBy::Name).unwrap());
+        assert_eq!(meet(&state, &[("alpha", &["5", "4"])]), first);
+        let own_now = ["5".to_owned()];
+        assert!(!note_removed(&path, "alpha", KnownBy::Keys(&own)).unwrap());
+        assert!(note_removed(&path, "alpha", KnownBy::Keys(&own_now)).unwrap());
+        assert_eq!(meet(&state, &[("alpha", &["5"])]), first);
+        assert!(note_removed(&path, "alpha", KnownBy::Name).unwrap());
+        let second = meet(&state, &[("alpha", &["6"])]);
         assert_ne!(second, first);
         assert!(!workspace.exists());
         let aside = fs::read_dir(path.join(REMOVED)).unwrap().next();
         let kept = aside.unwrap().unwrap().path().join("workspace/note");
         assert_eq!(fs::read_to_string(kept).unwrap(), "mine");
-        assert_eq!(meet(&state, &[("alpha", &["5"])]), second);
+        assert_eq!(meet(&state, &[("alpha", &["6"])]), second);
         assert_eq!(meet(&state, &[("beta", &["2"])]), None);
         let third = meet(&state, &[("alpha", &["1"])]);
         assert!(third != second && third != first);
