@@ -195,7 +195,14 @@ impl Known {
             gid: rustix::process::getegid().as_raw(),
             mode: 0o600,
         };
-        let owner = fs::metadata(path).map_or(own, |it| Owner::of(&it));
+        // Root makes it for whose directory it is.
+        let directory = path.parent().filter(|_| own.uid == 0);
+        let directory = directory.and_then(|it| fs::metadata(it).ok());
+        let new = directory.map_or(own, |it| Owner {
+            mode: own.mode,
+            ..Owner::of(&it)
+        });
+        let owner = fs::metadata(path).map_or(new, |it| Owner::of(&it));
         // A map of texts always serialises.
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
         replace::atomically(path, &text, owner)
