@@ -8,6 +8,7 @@
 pub(crate) mod client;
 mod frame;
 mod instance;
+mod known;
 pub(crate) mod policy;
 mod server;
 mod settings;
