@@ -52,7 +52,7 @@ install-files:
 	awk -f packaging/man/config.yaml.5.awk config.example.yaml | install -m 0644 /dev/stdin $(DESTDIR)$(MANDIR)/man5/config.yaml.5
 	$(if $(filter compressed,$(MANUAL)),gzip -9nf $(addprefix $(DESTDIR)$(MANDIR)/,$(MANUALS)))
 	install -m 0644 README.md CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/ccgw/
-	install -m 0644 packaging/systemd/root.conf packaging/compose/compose.yaml $(DESTDIR)$(PREFIX)/share/doc/ccgw/examples/
+	install -m 0644 packaging/systemd/root.conf packaging/systemd/network.conf packaging/compose/compose.yaml $(DESTDIR)$(PREFIX)/share/doc/ccgw/examples/
 	install -d $(DESTDIR)$(UNITDIR)/system $(DESTDIR)$(UNITDIR)/user $(DESTDIR)$(LIBDIR)/sysusers.d $(DESTDIR)$(LIBDIR)/tmpfiles.d
 	sed 's#@BINDIR@#$(PREFIX)/bin#' packaging/systemd/ccgw.service | install -m 0644 /dev/stdin $(DESTDIR)$(UNITDIR)/system/ccgw.service
 	sed 's#@BINDIR@#$(PREFIX)/bin#' packaging/systemd/ccgw.user.service | install -m 0644 /dev/stdin $(DESTDIR)$(UNITDIR)/user/ccgw.service
@@ -82,8 +82,9 @@ reproducible:
 deb:
 	packaging/deb.sh $$(packaging/static.sh)
 
-# A release: tarball, .deb, list of parts and checksums in target/dist/.
+# A release: tarball, .deb, list of parts and checksums in target/dist/. `make reproducible` comes first.
 dist:
+	@command -v jq >/dev/null || { echo 'make dist: jq is not installed, which makes the list of parts: apt install jq' >&2; exit 1; }
 	packaging/dist.sh $$(FALLBACK=no packaging/static.sh)
 
 # The packages in a clean Debian, as root: needs debootstrap, lintian and mandoc. Minutes.

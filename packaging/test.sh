@@ -205,6 +205,14 @@ served
 within dpkg -i --force-depends /root/ccgw.deb >"$work/dpkg" 2>&1 || fail 'upgrade'
 test "$(property MainPID)" != "$main" || fail 'the upgrade does not run'
 served
+step 'systemd: a run with a network of its own, by network.conf'
+sed -i 's/^isolation: .*/&\nsandbox: {network: api}/' "$root/etc/ccgw/config.yaml"
+systemd restart ccgw
+ask >"$work/answer"
+grep -q 'network.conf' "$work/answer" || { cat "$work/answer" >&2; fail 'the way to a network of its own is not told'; }
+cp "$root/usr/share/doc/ccgw/examples/network.conf" "$root/etc/systemd/system/ccgw.service.d/"
+systemd daemon-reload && systemd restart ccgw
+served
 step 'systemd: as root by root.conf'
 cp "$root/usr/share/doc/ccgw/examples/root.conf" "$root/etc/systemd/system/ccgw.service.d/"
 within chown -R root: /etc/ccgw /var/lib/ccgw

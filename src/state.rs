@@ -15,6 +15,7 @@ use std::{
         unix::{ffi::OsStrExt, fs::DirBuilderExt},
     },
     path::{Path, PathBuf},
+    sync::RwLock,
 };
 
 use rustix::{
@@ -32,24 +33,14 @@ pub(crate) struct StateDir {
     root: OwnedFd,
     /// Of the one daemon that has it.
     _lock: Option<OwnedFd>,
+    /// Whose the folders of each tenant's name are now.
+    present: RwLock<tenants::Incarnations>,
 }
 
 const PRIVATE: Mode = Mode::RWXU;
 
-/// Takes it from others to list or change one that somebody else has made. To go through it to what is theirs may stay.
-fn make_private(root: &OwnedFd) -> io::Result<()> {
-    const OPEN: Mode = Mode::from_raw_mode(0o066);
-    let stat = rustix::fs::fstat(root)?;
-    let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
-    if stat.st_uid != rustix::process::geteuid().as_raw() || !mode.intersects(OPEN) {
-        return Ok(());
-    }
-    log::info(
-        "the state directory was open to others, and is private now",
-        &[],
-    );
-    Ok(rustix::fs::fchmod(root, mode.difference(OPEN))?)
-}
+/// Its name where no variable gives it one.
+pub(crate) const NAME: &str = "ccgw";
 
 impl StateDir {
     /// Where state lives: `$STATE_DIRECTORY` (set by systemd), else `$XDG_STATE_HOME/ccgw`, else
@@ -63,7 +54,7 @@ impl StateDir {
         set("XDG_STATE_HOME")
             .map(PathBuf::from)
             .or_else(|| set("HOME").map(|home| Path::new(&home).join(".local/state")))
-            .map(|base| base.join("ccgw"))
+            .map(|base| base.join(NAME))
     }
 
     /// Opens the directory, creating it and what is missing above it.
@@ -83,11 +74,12 @@ impl StateDir {
             OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
             Mode::empty(),
         )?;
-        make_private(&root)?;
+        hold::make_private(&root)?;
         Ok(StateDir {
             path: path.to_owned(),
             root,
             _lock: None,
+            present: RwLock::default(),
         })
     }
 

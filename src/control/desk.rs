@@ -1,6 +1,6 @@
 //! The operator's routes: what can be asked and ordered of a running gateway.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use crossbeam_channel::{Sender, bounded};
 use serde::Serialize;
@@ -83,12 +83,13 @@ impl Desk {
         }
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> Status<'_> {
         let lines = self.gateway.lines();
         let runs_kib = lines.iter().filter_map(|it| it.rss_kib).sum();
         Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
+            config: self.gateway.config_file(),
             rss_kib: processes::resident_kib(std::process::id()).unwrap_or_default(),
             runs_kib,
             busy: self.gateway.busy(),
@@ -97,9 +98,11 @@ impl Desk {
 }
 
 #[derive(Serialize)]
-struct Status {
+struct Status<'a> {
     version: &'static str,
     pid: u32,
+    /// The file that it serves by.
+    config: &'a Path,
     /// Of the daemon itself.
     rss_kib: u64,
     /// Of all runs with all that they started.

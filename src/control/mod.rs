@@ -22,7 +22,11 @@ use crossbeam_channel::{Receiver, bounded};
 use rustix::event::{EventfdFlags, eventfd};
 
 use self::{desk::Desk, place::Place, server::Server};
-pub(crate) use self::{desk::Order, place::locate, server::FDS_MAX};
+pub(crate) use self::{
+    desk::Order,
+    place::{NAME, locate},
+    server::FDS_MAX,
+};
 use crate::gateway::Gateway;
 
 /// The socket while the daemon lives; dropping it removes it.

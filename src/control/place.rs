@@ -18,7 +18,8 @@ use rustix::{
 
 use crate::state::StateDir;
 
-pub(super) const NAME: &str = "ccgw.sock";
+/// In the directory that [`locate`] finds.
+pub(crate) const NAME: &str = "ccgw.sock";
 
 /// Connections that the kernel keeps until they are taken.
 const BACKLOG: i32 = 128;

@@ -24,7 +24,7 @@ pub(super) fn state() -> Result<StateDir, String> {
         .ok_or("no place for state: set STATE_DIRECTORY, XDG_STATE_HOME or HOME")?;
     let shown = path.display();
     StateDir::hold(&path).map_err(|why| match why {
-        NotHeld::Failed(error) => format!("cannot use the state directory {shown}: {error}"),
+        NotHeld::Failed(why) => format!("cannot use the state directory: {why}"),
         NotHeld::ByAnother(pid) => {
             let who = pid.map_or_else(String::new, |it| format!(" (process {it})"));
             format!(

@@ -24,8 +24,9 @@ use super::{dial::Failure, policy::Policy};
 use crate::{http, ids};
 
 mod connections;
+mod dials;
 
-use self::connections::Connections;
+use self::{connections::Connections, dials::Dials};
 
 /// What the thread may have open, for all tenants: two for each connection, and the sockets.
 const FDS_MAX: usize = 2 * connections::TOTAL_MAX + 256;
@@ -54,6 +55,7 @@ struct Line {
     listener: UnixListener,
     /// `None` when it may reach nothing any more.
     policy: Mutex<Option<Arc<Policy>>>,
+    dials: Dials,
 }
 
 impl Egress {
@@ -143,6 +145,7 @@ impl Line {
             socket,
             listener,
             policy: Mutex::new(Some(Arc::new(policy))),
+            dials: Dials::default(),
         })
     }
 

@@ -262,9 +262,11 @@ impl Answer {
         };
         if let Some(pilot) = self.pilot.take() {
             let response = self.whole(body.clone().unwrap_or_default());
-            if let Some((newcomer, response)) = pilot.answered(response) {
+            let (newcomers, response) = pilot.answered(response);
+            if !newcomers.is_empty() {
                 self.refuse_place();
-                return deliver(newcomer, response);
+                let deliver = |it| deliver(it, response.clone());
+                return newcomers.into_iter().for_each(deliver);
             }
         }
         match (std::mem::replace(&mut self.channel, Channel::Closed), body) {
@@ -308,12 +310,9 @@ impl Answer {
     /// last event. Does nothing when it is over already.
     pub(crate) fn fail(&mut self, error: &ApiError) {
         self.out.clear();
-        let newcomer = self.pilot.take().and_then(|it| it.over());
+        let newcomers = self.pilot.take().map(|it| it.over());
         self.fail_channel(error);
-        if let Some(newcomer) = newcomer {
-            self.channel = newcomer;
-            self.fail_channel(error);
-        }
+        self.fail_each(newcomers.unwrap_or_default(), error);
     }
 
     /// The same, for a run that has done something: a repeat of its request hears of the failure, and does nothing
@@ -321,9 +320,13 @@ impl Answer {
     pub(super) fn fail_for_good(&mut self, error: &ApiError) {
         let response = error_response(self.format, error, &self.request_id);
         let stored = response.header(REPEAT, "stored");
-        let came = self.pilot.take().and_then(|it| it.answered(stored));
+        let came = self.pilot.take().map(|it| it.answered(stored).0);
         self.fail(error);
-        if let Some((newcomer, _)) = came {
+        self.fail_each(came.unwrap_or_default(), error);
+    }
+
+    fn fail_each(&mut self, newcomers: Vec<Channel>, error: &ApiError) {
+        for newcomer in newcomers {
             self.channel = newcomer;
             self.fail_channel(error);
         }

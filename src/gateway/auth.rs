@@ -55,8 +55,13 @@ impl Keys {
                 "no key: send the tenant's key as `x-api-key: KEY` or `Authorization: Bearer KEY`",
             )
         })?;
-        find(keys, key).ok_or_else(|| unauthorized("invalid x-api-key: no tenant has this key"))
+        find(keys, key).ok_or_else(unknown_key)
     }
+}
+
+/// Of a key that no tenant has, or none any more.
+pub(super) fn unknown_key() -> ApiError {
+    unauthorized("invalid x-api-key: no tenant has this key")
 }
 
 /// Compares with every key and takes the same time whichever matches.

@@ -164,6 +164,11 @@ impl Ways {
         let messages = &job.prompt.messages;
         let (history, newest) = messages.split_at(newest_user_messages(messages));
         let new = Uuid::random();
+        let start = |session: (Session<'_>, Uuid), with, continuity| {
+            // Its folders were made some time ago.
+            let _stay = gateway.stay(&job.tenant)?;
+            self.start(session, with, continuity)
+        };
         match way {
             Way::Warm => {
                 let key = self.lineages.history.key();
@@ -194,38 +199,36 @@ impl Ways {
                     return Ok(None);
                 }
                 let session = Session::From { turn: &turn, new };
-                let begun = self.start((session, new), (keeper, newest), Continuity::Resumed)?;
+                let begun = start((session, new), (keeper, newest), Continuity::Resumed)?;
                 Ok(Some(begun.while_in_use(in_use)))
             }
             Way::Reseed if !job.served.cli.takes_transcripts() => Ok(None),
             Way::Reseed => {
                 let lines = transcript(history, (new, &job.prompt.model)).map_err(unwritable)?;
                 let Some(lines) = lines else { return Ok(None) };
+                let seed = {
+                    let _stay = gateway.stay(&job.tenant)?;
+                    Seed::new(gateway, &job.tenant.name, &lines)
+                };
                 // Without a place for the file there is still the history as text.
-                let Ok(seed) = Seed::new(gateway, &job.tenant.name, &lines) else {
+                let Ok(seed) = seed else {
                     return Ok(None);
                 };
                 let session = Session::Transcript { file: &seed.0, new };
-                let begun = self.start((session, new), (keeper, newest), Continuity::Reseeded)?;
+                let begun = start((session, new), (keeper, newest), Continuity::Reseeded)?;
                 Ok(Some(Begun {
                     _seed: Some(seed),
                     ..begun
                 }))
             }
-            Way::Text => self
-                .start(
-                    (self.new_session(new), new),
-                    (keeper, messages),
-                    Continuity::Reseeded,
-                )
-                .map(Some),
-            Way::Fresh => self
-                .start(
-                    (self.new_session(new), new),
-                    (keeper, messages),
-                    Continuity::Fresh,
-                )
-                .map(Some),
+            Way::Text => {
+                let session = (self.new_session(new), new);
+                start(session, (keeper, messages), Continuity::Reseeded).map(Some)
+            }
+            Way::Fresh => {
+                let session = (self.new_session(new), new);
+                start(session, (keeper, messages), Continuity::Fresh).map(Some)
+            }
         }
     }
 

@@ -53,10 +53,15 @@ pub(super) fn count(
         Err(ending) => return conclude(job, ending),
     };
     let first = steps.pop_front().unwrap_or_default();
+    let stay = match gateway.stay(&job.tenant) {
+        Ok(stay) => stay,
+        Err(error) => return failed(job, error),
+    };
     let started = match hands.keeper.take().map_or_else(Keeper::start, Ok) {
         Ok(keeper) => Worker::start(keeper, &launch, first),
         Err(_) => return failed(job, no_keeper()),
     };
+    drop(stay);
     let mut worker = match started {
         Ok(worker) => worker,
         Err(not_started) => {

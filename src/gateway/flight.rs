@@ -56,8 +56,8 @@ enum State {
 struct Live {
     /// What left so far.
     said: Vec<u8>,
-    /// Who takes the place of the one who asked.
-    newcomer: Option<Channel>,
+    /// Who takes the place of the one who asked, the last of them; each is repeated by the next.
+    newcomers: Vec<Channel>,
     /// Wakes the run.
     cancel: Arc<Cancel>,
     /// Its client has left.
@@ -133,7 +133,7 @@ impl Flights {
         let id = *question.id();
         let live = Live {
             said: Vec::new(),
-            newcomer: None,
+            newcomers: Vec::new(),
             cancel: Arc::clone(cancel),
             is_unread: false,
             is_superseded: false,
@@ -197,8 +197,8 @@ impl Flight {
     pub(super) fn join(&self, newcomer: Channel) -> Result<(), Box<Channel>> {
         match &mut *self.lock() {
             State::Live(live) => {
-                // Who was about to take the place, and is repeated itself, hears that its answer is gone.
-                live.newcomer = Some(newcomer);
+                // Who was about to take the place, and is repeated itself, is told so by the run.
+                live.newcomers.push(newcomer);
                 live.cancel.nudge();
                 Ok(())
             }
@@ -241,7 +241,7 @@ impl Pilot {
     /// Ends the flight, unless somebody has come for its answer.
     pub(super) fn give_up(&self) -> bool {
         let mut state = self.flight.lock();
-        let is_wanted = matches!(&*state, State::Live(live) if live.newcomer.is_some());
+        let is_wanted = matches!(&*state, State::Live(live) if !live.newcomers.is_empty());
         if !is_wanted && matches!(&*state, State::Live(_)) {
             *state = State::Over;
         }
@@ -253,40 +253,39 @@ impl Pilot {
         matches!(&*self.flight.lock(), State::Live(live) if live.is_superseded)
     }
 
-    /// Who takes the client's place, and what it has missed.
-    pub(super) fn newcomer(&self) -> Option<(Channel, Vec<u8>)> {
+    /// Who takes the client's place, one after the other, and what they have missed.
+    pub(super) fn newcomers(&self) -> Option<(Vec<Channel>, Vec<u8>)> {
         match &mut *self.flight.lock() {
-            State::Live(live) => {
-                let newcomer = live.newcomer.take()?;
+            State::Live(live) if !live.newcomers.is_empty() => {
                 live.is_unread = false;
-                Some((newcomer, live.said.clone()))
+                Some((std::mem::take(&mut live.newcomers), live.said.clone()))
             }
-            State::Answered { .. } | State::Over => None,
+            State::Live(_) | State::Answered { .. } | State::Over => None,
         }
     }
 
     /// The answer is whole; returns who came for it just now. A streamed one has no body yet: it is what left.
-    pub(super) fn answered(&self, mut response: Response) -> Option<(Channel, Response)> {
+    pub(super) fn answered(&self, mut response: Response) -> (Vec<Channel>, Response) {
         let mut state = self.flight.lock();
         let State::Live(live) = &mut *state else {
-            return None;
+            return (Vec::new(), response);
         };
         if response.body.is_empty() {
             response.body = std::mem::take(&mut live.said).into();
         }
-        let newcomer = live.newcomer.take();
+        let newcomers = std::mem::take(&mut live.newcomers);
         *state = State::Answered {
             response: response.clone(),
             at: Instant::now(),
         };
-        newcomer.map(|it| (it, response))
+        (newcomers, response)
     }
 
     /// There will be no answer; returns who came for it just now.
-    pub(super) fn over(&self) -> Option<Channel> {
+    pub(super) fn over(&self) -> Vec<Channel> {
         match std::mem::replace(&mut *self.flight.lock(), State::Over) {
-            State::Live(live) => live.newcomer,
-            State::Answered { .. } | State::Over => None,
+            State::Live(live) => live.newcomers,
+            State::Answered { .. } | State::Over => Vec::new(),
         }
     }
 }
@@ -307,10 +306,10 @@ impl Drop for Pilot {
 }
 
 impl Pilot {
-    fn over_if_live(&self) -> Option<Channel> {
+    fn over_if_live(&self) -> Vec<Channel> {
         match &*self.flight.lock() {
             State::Live(_) => {}
-            State::Answered { .. } | State::Over => return None,
+            State::Answered { .. } | State::Over => return Vec::new(),
         }
         self.over()
     }

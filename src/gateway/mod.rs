@@ -36,7 +36,7 @@ mod workers;
 use std::{
     ffi::OsString,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -74,7 +74,7 @@ use crate::{
     ids, log, processes,
     relay::Relay,
     scheduler::{self, TenantId},
-    state::{self, StateDir},
+    state::{self, StateDir, tenants::Stay},
 };
 
 /// What every request needs, shared by all threads.
@@ -164,6 +164,11 @@ impl Gateway {
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// Where what is in force was read.
+    pub(crate) fn config_file(&self) -> &Path {
+        &self.config_file
     }
 
     /// What is in force now. A request takes it once, and so never sees a half of two.
@@ -300,11 +305,21 @@ impl Gateway {
         response
     }
 
+    /// Keeps a tenant's folders where they are while a run of its own is started. Never twice at a time in one thread: a
+    /// reload that waits in between would have both wait for ever.
+    ///
+    /// # Errors
+    /// 401, when another tenant has its name by now: the folders, and all that the name stands for, are that one's.
+    fn stay(&self, tenant: &Tenant) -> Result<Stay<'_>, ApiError> {
+        let stay = self.state.stay(&tenant.name, &tenant.incarnation);
+        stay.ok_or_else(auth::unknown_key)
+    }
+
     /// The directories of a tenant's runs, made at need.
     ///
     /// # Errors
     /// 500, when one cannot be made.
-    pub(crate) fn place_of(&self, (served, tenant): (&Served, &Tenant)) -> Result<Place, ApiError> {
+    fn place_of(&self, (served, tenant): (&Served, &Tenant)) -> Result<Place, ApiError> {
         let name = &tenant.name;
         let failed = |what: &str, error: std::io::Error| {
             ApiError::new(

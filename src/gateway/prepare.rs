@@ -26,9 +26,11 @@ pub(super) fn prepare(
     job: &Job,
     launch: fn(&Recipe<'_>, &Prompt) -> Launch,
 ) -> Result<Prepared, ApiError> {
-    let place = gateway.place_of((&job.served, &job.tenant))?;
+    // It may take time, for which no reload should have to wait.
     let safe = job.served.cli.ensure_safe();
     safe.map_err(|why| ApiError::new(ErrorKind::Unavailable, why))?;
+    let _stay = gateway.stay(&job.tenant)?;
+    let place = gateway.place_of((&job.served, &job.tenant))?;
     let recipe = Recipe {
         program: &job.served.cli.program,
         permission_mode: job.served.config.cli.permission_mode,

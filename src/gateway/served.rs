@@ -115,7 +115,11 @@ impl Served {
             Some(id) => Keys::Open(id),
             None => Keys::Of(keys),
         };
-        let is_served = |id| keys.tenants().contains(&id);
+        let is_same = |id: TenantId| {
+            let was = before.and_then(|it| it.tenants.get(id));
+            was.is_none_or(|it| it.incarnation == tenants[id].incarnation)
+        };
+        let is_served = |id| keys.tenants().contains(&id) && is_same(id);
         let known = before.map(|it| (&it.tenants[..], &*it.upstream));
         let ttl = config.session.ttl;
         let kept = match before {

@@ -4,7 +4,7 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -94,6 +94,7 @@ pub(crate) struct CliWorkers {
     runs: Receiver<(Box<Job>, Permit)>,
     threads: Vec<JoinHandle<()>>,
     current: Vec<Current>,
+    ending: Ending,
     /// How many are not told to end.
     wanted: usize,
     /// Each message ends one worker, when it has nothing to run.
@@ -102,7 +103,33 @@ pub(crate) struct CliWorkers {
 }
 
 /// The cancel handle of what a worker runs now.
-type Current = Arc<Mutex<Option<Arc<Cancel>>>>;
+#[derive(Clone, Default)]
+struct Current(Arc<Mutex<Option<Arc<Cancel>>>>);
+
+/// Why all that runs is to end, once it is.
+type Ending = Arc<OnceLock<Reason>>;
+
+impl Current {
+    fn set(&self, cancel: Option<Arc<Cancel>>) {
+        // It is only ever replaced whole.
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = cancel;
+    }
+
+    /// Enters a run. One that was granted before the order that all end, and is entered after it, ends as well: that
+    /// order comes before the look at who is entered, and this look at the order after the entering.
+    fn enter(&self, cancel: &Arc<Cancel>, ending: &Ending) {
+        self.set(Some(Arc::clone(cancel)));
+        if let Some(reason) = ending.get() {
+            cancel.fire(*reason);
+        }
+    }
+
+    fn end(&self, reason: Reason) {
+        if let Some(cancel) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            cancel.fire(reason);
+        }
+    }
+}
 
 impl CliWorkers {
     /// # Errors
@@ -118,6 +145,7 @@ impl CliWorkers {
             runs: runs.clone(),
             threads: Vec::new(),
             current: Vec::new(),
+            ending: Ending::default(),
             wanted: 0,
             retire,
             retired,
@@ -149,7 +177,8 @@ impl CliWorkers {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let current = Current::default();
         let inboxes = (self.runs.clone(), self.retired.clone());
-        let (gateway, own) = (Arc::clone(&self.gateway), Arc::clone(&current));
+        let gateway = Arc::clone(&self.gateway);
+        let own = (current.clone(), Arc::clone(&self.ending));
         let thread = thread::Builder::new().name(format!("cli-{}", self.threads.len()));
         let thread = thread.spawn(move || work(&gateway, &inboxes, &wake, &own))?;
         self.threads.push(thread);
@@ -167,19 +196,21 @@ impl CliWorkers {
         }
     }
 
-    /// Ends whatever runs now.
+    /// Ends whatever runs now, and whatever was granted already and is not begun.
     pub(crate) fn cancel_all(&self, reason: Reason) {
-        for current in &self.current {
-            if let Some(cancel) = &*current.lock().unwrap_or_else(PoisonError::into_inner) {
-                cancel.fire(reason);
-            }
-        }
+        end_all(&self.ending, &self.current, reason);
     }
 
     pub(crate) fn join(self) {
         // A panic there was already reported by its own thread.
         self.threads.into_iter().for_each(|it| drop(it.join()));
     }
+}
+
+fn end_all(ending: &Ending, entered: &[Current], reason: Reason) {
+    // The first reason counts.
+    let _ = ending.set(reason);
+    entered.iter().for_each(|it| it.end(reason));
 }
 
 pub(super) fn no_keeper() -> ApiError {
@@ -191,7 +222,7 @@ fn work(
     gateway: &Gateway,
     (runs, retired): &(Receiver<(Box<Job>, Permit)>, Receiver<()>),
     wake: &Arc<rustix::fd::OwnedFd>,
-    current: &Current,
+    (current, ending): &(Current, Ending),
 ) {
     // Started before the first run needs it, or else with the first run that can have one.
     let mut keeper = Keeper::start().ok();
@@ -205,8 +236,7 @@ fn work(
             recv(retired) -> _ => return,
         };
         let cancel = Cancel::new(Arc::clone(wake));
-        let set = |value| *current.lock().unwrap_or_else(PoisonError::into_inner) = value;
-        set(Some(Arc::clone(&cancel)));
+        current.enter(&cancel, ending);
         let hands = Hands {
             keeper: &mut keeper,
             wake,
@@ -217,8 +247,27 @@ fn work(
         if catch_unwind(AssertUnwindSafe(|| run(gateway, job, permit, hands))).is_err() {
             log::error("a run panicked and was answered 500", &[]);
         }
-        set(None);
+        current.set(None);
         // The one it had may look after a process that waits now.
         keeper = keeper.or_else(|| Keeper::start().ok());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn run_that_is_entered_after_the_order_to_end_ends_too() {
+        let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK).unwrap());
+        let (current, ending) = (Current::default(), Ending::default());
+        let before = Cancel::new(Arc::clone(&wake));
+        current.enter(&before, &ending);
+        assert_eq!(before.reason(), None);
+        end_all(&ending, std::slice::from_ref(&current), Reason::Shutdown);
+        let after = Cancel::new(wake);
+        current.enter(&after, &ending);
+        assert_eq!(before.reason(), Some(Reason::Shutdown));
+        assert_eq!(after.reason(), Some(Reason::Shutdown));
     }
 }

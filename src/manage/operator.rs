@@ -1,6 +1,9 @@
 //! Commands that ask the running gateway over the operator's socket: how it is, what runs, and orders.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use argh::{ArgsInfo, FromArgs};
 use serde::Deserialize;
@@ -125,6 +128,17 @@ pub(super) fn reload_if_possible() {
     }
 }
 
+/// Has the gateway that serves this file read it again, whoever runs it; `None` where none is found. `more` are
+/// directories that may have its socket.
+pub(super) fn reload_of(config: &Path, more: &[PathBuf]) -> Option<Result<(), String>> {
+    let more = more.iter().map(|it| it.join(control::NAME));
+    let mut running = Running::sockets()
+        .chain(more)
+        .map(|socket| Running { socket });
+    let gateway = running.find(|it| it.serves(config))?;
+    Some(gateway.post("/reload").map(drop))
+}
+
 /// What control groups limit of a run of the gateway that runs here, or why they do not; `None` where none does.
 pub(super) fn limits() -> Option<Result<String, String>> {
     let gateway = Running::find().ok()?;
@@ -187,9 +201,7 @@ struct Run {
 
 impl Running {
     fn find() -> Result<Running, String> {
-        let env = |name: &str| std::env::var(name).ok();
-        let usual = control::locate(env).into_iter();
-        let mut sockets: Vec<PathBuf> = usual.chain([OF_THE_SYSTEM.into()]).collect();
+        let mut sockets: Vec<PathBuf> = Running::sockets().collect();
         sockets.dedup();
         let mut failures = Vec::new();
         for socket in sockets {
@@ -202,6 +214,25 @@ impl Running {
             "no running gateway answers ({}); run this as the user that runs ccgw, with the same STATE_DIRECTORY or XDG_STATE_HOME, or as root",
             failures.join("; ")
         ))
+    }
+
+    /// Where the gateway of this environment has its socket, and that of the system.
+    fn sockets() -> impl Iterator<Item = PathBuf> {
+        let env = |name: &str| std::env::var(name).ok();
+        control::locate(env)
+            .into_iter()
+            .chain([OF_THE_SYSTEM.into()])
+    }
+
+    /// Whether it answers, and its configuration is this file.
+    fn serves(&self, config: &Path) -> bool {
+        let status = self.get("/status").and_then(|it| parsed::<Value>(&it));
+        let file = status
+            .ok()
+            .and_then(|it| Some(it["config"].as_str()?.to_owned()));
+        let [own, its] = [Some(config), file.as_deref().map(Path::new)]
+            .map(|it| it.and_then(|it| std::fs::canonicalize(it).ok()));
+        own.is_some() && own == its
     }
 
     fn get(&self, path: &str) -> Result<String, String> {

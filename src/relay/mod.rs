@@ -9,6 +9,7 @@ pub(crate) mod client;
 mod container;
 mod frame;
 mod instance;
+mod known;
 pub(crate) mod policy;
 mod server;
 mod settings;

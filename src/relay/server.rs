@@ -2,7 +2,6 @@
 //! command that runs.
 
 use std::{
-    collections::HashMap,
     fs, io,
     os::{
         fd::{AsFd, OwnedFd},
@@ -29,6 +28,7 @@ use rustix::{
 use super::{
     frame::{Call, Piece},
     instance::{Caller, Whereabouts},
+    known::Known,
     policy,
 };
 use crate::{config::Config, ids, log};
@@ -38,9 +38,6 @@ const COMMANDS_MAX: usize = 4;
 
 /// A program on this machine sends its call in one piece, and takes what it gets.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long it is taken for granted that an instance is where it was. One that has moved is looked for at once.
-const KNOWN_FOR: Duration = Duration::from_secs(60);
 
 /// How long to leave the sockets alone when nothing can be accepted: the process is short of descriptors.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -63,7 +60,7 @@ struct Shared {
     config: Mutex<Arc<Config>>,
     lines: Mutex<Vec<Arc<Line>>>,
     /// Where instances were last found.
-    known: Mutex<HashMap<String, (Instant, Arc<Whereabouts>)>>,
+    known: Known,
     /// Written to when there is a new line, or the end.
     wake: OwnedFd,
     over: AtomicBool,
@@ -94,7 +91,7 @@ impl Relay {
             dir: dir.to_owned(),
             config: Mutex::new(config),
             lines: Mutex::default(),
-            known: Mutex::default(),
+            known: Known::default(),
             wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             over: false.into(),
             _own: own,
@@ -112,7 +109,7 @@ impl Relay {
     /// Goes by another configuration from now on.
     pub(crate) fn follow(&self, config: &Arc<Config>) {
         *lock(&self.shared.config) = Arc::clone(config);
-        lock(&self.shared.known).clear();
+        self.shared.known.forget();
     }
 
     /// Where the command is for runs without a sandbox.
@@ -319,16 +316,13 @@ impl Shared {
     /// Where the instance was, and if it is not there any more, where it is.
     fn run(
         &self,
-        (config, name): (&Config, &str),
+        (config, name): (&Arc<Config>, &str),
         (words, files): (&[String], &[policy::File<'_>]),
         caller: &mut Caller<'_>,
     ) -> Result<i32, String> {
         let tenant = config.tenant(name)?;
         let limit = config.relay.as_ref().map_or(PATIENCE, |it| it.timeout);
-        let known = lock(&self.known).get(name).cloned();
-        if let Some((at, place)) = known
-            && at.elapsed() < KNOWN_FOR
-        {
+        if let Some(place) = self.known.get(name, config) {
             place.check_files(tenant, files)?;
             let ran = place.run(words, limit, caller);
             // It may have been made anew; but what has begun must not be done twice.
@@ -337,7 +331,7 @@ impl Shared {
             }
         }
         let place = Arc::new(Whereabouts::find(&config.tenants, name)?);
-        lock(&self.known).insert(name.to_owned(), (Instant::now(), Arc::clone(&place)));
+        self.known.note(name, config, &place);
         place.check_files(tenant, files)?;
         place.run(words, limit, caller)
     }

@@ -9,6 +9,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fs, io,
     path::{Path, PathBuf},
+    sync::{PoisonError, RwLockReadGuard},
 };
 
 use rustix::io::Errno;
@@ -25,6 +26,11 @@ const REMOVED: &str = "removed";
 
 /// What tells tenants of one name apart, by name.
 pub(crate) type Incarnations = HashMap<String, String>;
+
+/// While this lives, no folder of a tenant that is there is moved aside.
+pub(crate) struct Stay<'s> {
+    _present: RwLockReadGuard<'s, Incarnations>,
+}
 
 /// What is known of all tenants that ever were.
 #[derive(Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -55,10 +61,14 @@ impl StateDir {
         let before = Known::load(&path)?;
         let mut now = before.clone();
         now.0.values_mut().for_each(|it| it.removed = true);
+        // Nobody is on the way into a folder while it is moved.
+        let mut present = self.present.write().unwrap_or_else(PoisonError::into_inner);
         let mut incarnations = Incarnations::new();
         for (name, keys) in tenants {
             let is_new = before.is_new(name, &keys);
             if is_new {
+                // Should it fail, nobody has the folders until it is tried again.
+                present.insert(name.to_owned(), String::new());
                 self.keep_aside(name)?;
             }
             let known = before.0.get(name).and_then(|it| it.id.clone());
@@ -67,7 +77,9 @@ impl StateDir {
             } else {
                 known
             };
-            incarnations.insert(name.to_owned(), incarnation(name, id.as_deref()));
+            let own = incarnation(name, id.as_deref());
+            present.insert(name.to_owned(), own.clone());
+            incarnations.insert(name.to_owned(), own);
             let record = Record {
                 id,
                 key: keys.into_iter().next().unwrap_or_default(),
@@ -82,6 +94,14 @@ impl StateDir {
             log::warn("it is not noted which tenants there are", &[("why", &why)]);
         }
         Ok(incarnations)
+    }
+
+    /// Keeps the folders of a tenant's name in their place for a moment, for this one of that name; `None` when they
+    /// are another's by now. Those of a tenant that is gone, and has no successor, are still its own.
+    pub(crate) fn stay(&self, name: &str, incarnation: &str) -> Option<Stay<'_>> {
+        let present = self.present.read().unwrap_or_else(PoisonError::into_inner);
+        let is_own = present.get(name).is_none_or(|it| it == incarnation);
+        is_own.then_some(Stay { _present: present })
     }
 
     fn keep_aside(&self, tenant: &str) -> Result<(), String> {
@@ -113,19 +133,31 @@ impl StateDir {
     }
 }
 
-/// Takes note, for a daemon that may not run now, that a tenant was removed.
+/// How it is told that a tenant which is known is the one that was meant.
+#[derive(Clone, Copy)]
+pub(crate) enum KnownBy<'k> {
+    Name,
+    /// By what stands for one of these keys.
+    Keys(&'k [String]),
+}
+
+/// Takes note, for a daemon that does not run now, that a tenant was removed. False when it is not known there.
 ///
 /// # Errors
 /// When it cannot be noted.
-pub(crate) fn note_removed(state: &Path, tenant: &str) -> Result<(), String> {
+pub(crate) fn note_removed(state: &Path, tenant: &str, by: KnownBy<'_>) -> Result<bool, String> {
     let path = file_in(state);
     let mut known = Known::load(&path)?;
+    let is_meant = |record: &Record| match by {
+        KnownBy::Name => true,
+        KnownBy::Keys(keys) => keys.contains(&record.key),
+    };
     match known.0.get_mut(tenant) {
-        Some(record) if !record.removed => record.removed = true,
-        // No daemon has seen it.
-        _ => return Ok(()),
+        Some(record) if !record.removed && is_meant(record) => record.removed = true,
+        Some(record) => return Ok(is_meant(record)),
+        None => return Ok(false),
     }
-    known.write(&path)
+    known.write(&path).map(|()| true)
 }
 
 /// The first of a name is called as ever, so that what was remembered before is found.
@@ -163,7 +195,14 @@ impl Known {
             gid: rustix::process::getegid().as_raw(),
             mode: 0o600,
         };
-        let owner = fs::metadata(path).map_or(own, |it| Owner::of(&it));
+        // Root makes it for whose directory it is.
+        let directory = path.parent().filter(|_| own.uid == 0);
+        let directory = directory.and_then(|it| fs::metadata(it).ok());
+        let new = directory.map_or(own, |it| Owner {
+            mode: own.mode,
+            ..Owner::of(&it)
+        });
+        let owner = fs::metadata(path).map_or(new, |it| Owner::of(&it));
         // A map of texts always serialises.
         let text = serde_json::to_vec_pretty(self).unwrap_or_default();
         replace::atomically(path, &text, owner)
@@ -197,18 +236,26 @@ mod tests {
         assert_eq!(meet(&state, &[("alpha", &["3"])]), first);
         assert_eq!(meet(&state, &[]), None);
         assert_eq!(meet(&state, &[("alpha", &["4", "3"])]), first);
-        note_removed(&path, "alpha").unwrap();
+        assert!(note_removed(&path, "alpha", KnownBy::Name).unwrap());
         assert_eq!(meet(&state, &[("alpha", &["4"])]), first);
         assert!(workspace.join("note").exists());
-        // Another one.
-        note_removed(&path, "alpha").unwrap();
-        let second = meet(&state, &[("alpha", &["5"])]);
+        // Another one, which is not removed where somebody else's key is.
+        let (foreign, own) = (["x".to_owned()], ["4".to_owned()]);
+        assert!(!note_removed(&path, "alpha", KnownBy::Keys(&foreign)).unwrap());
+        assert!(!note_removed(&path, "gamma", KnownBy::Name).unwrap());
+        assert_eq!(meet(&state, &[("alpha", &["5", "4"])]), first);
+        let own_now = ["5".to_owned()];
+        assert!(!note_removed(&path, "alpha", KnownBy::Keys(&own)).unwrap());
+        assert!(note_removed(&path, "alpha", KnownBy::Keys(&own_now)).unwrap());
+        assert_eq!(meet(&state, &[("alpha", &["5"])]), first);
+        assert!(note_removed(&path, "alpha", KnownBy::Name).unwrap());
+        let second = meet(&state, &[("alpha", &["6"])]);
         assert_ne!(second, first);
         assert!(!workspace.exists());
         let aside = fs::read_dir(path.join(REMOVED)).unwrap().next();
         let kept = aside.unwrap().unwrap().path().join("workspace/note");
         assert_eq!(fs::read_to_string(kept).unwrap(), "mine");
-        assert_eq!(meet(&state, &[("alpha", &["5"])]), second);
+        assert_eq!(meet(&state, &[("alpha", &["6"])]), second);
         assert_eq!(meet(&state, &[("beta", &["2"])]), None);
         let third = meet(&state, &[("alpha", &["1"])]);
         assert!(third != second && third != first);

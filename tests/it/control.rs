@@ -3,15 +3,20 @@
 mod socket;
 mod top;
 
-use std::{fs, path::PathBuf, process::Output, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
 use crate::{
     fake_cli::FakeCli,
-    gateway::{Gateway, prompt},
+    gateway::{Gateway, prompt, run_to_end},
     process::{DEAD_WITHIN, wait_until, wait_until_gone},
-    setup::{Setup, manage},
+    setup::{Setup, manage, manage_command},
     temp::TempDir,
 };
 
@@ -176,5 +181,48 @@ fn no_route_of_the_operators_is_on_the_public_port() {
             }
         }
     }
+    gateway.stop();
+}
+
+/// `remove` by somebody whose own state directory is not the gateway's, as root's is not that of a service.
+fn removed_by_another(gateway: &Gateway, tenant: &str, name: &str, value: &Path) -> Value {
+    let home = gateway.dir.path().join("another-home");
+    let words = ["remove", tenant, "--yes", "--json"];
+    let mut command = manage_command(&gateway.dir, &words);
+    command
+        .env_remove("STATE_DIRECTORY")
+        .env_remove("XDG_STATE_HOME")
+        .env("HOME", home)
+        .env(name, value);
+    let output = run_to_end(&mut command);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn known(gateway: &Gateway) -> Value {
+    let file = gateway.dir.path().join("state/tenants.json");
+    serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
+}
+
+#[test]
+fn removal_by_another_user_is_noted_where_the_gateway_looks() {
+    let (mut gateway, _fake) = gated();
+    let state = gateway.dir.path().join("state");
+    let removed = removed_by_another(&gateway, "alpha", "RUNTIME_DIRECTORY", &state);
+    assert_eq!(removed["warnings"], json!([]));
+    assert_eq!(known(&gateway)["alpha"]["removed"], true);
+    gateway.stop_only();
+    // Nobody hears of it now, and nothing leads to the state directory.
+    let nowhere = gateway.dir.path().join("nowhere");
+    let removed = removed_by_another(&gateway, "beta", "RUNTIME_DIRECTORY", &nowhere);
+    let told = removed["warnings"].to_string();
+    assert!(
+        told.contains("noted nowhere") && told.contains("start the gateway once"),
+        "{told}"
+    );
+    assert_eq!(known(&gateway)["beta"]["removed"], false);
+    // As it says.
+    gateway.start_again();
+    assert_eq!(known(&gateway)["beta"]["removed"], true);
     gateway.stop();
 }

@@ -4,16 +4,18 @@
 use std::{
     fs::{self, File},
     io::Write,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use crate::{
     api::ScriptedApi,
-    gateway::{Gateway, prompt},
+    fake_cli::FakeCli,
+    gateway::{Gateway, prompt, run_to_end},
     process::{DEAD_WITHIN, say_skipped, wait_until},
     setup::Setup,
-    temp::unique,
+    temp::{TempDir, unique},
 };
 
 /// A small file system over a directory, for as long as this lives.
@@ -43,6 +45,14 @@ impl Small {
 
     fn make_room(&self) {
         fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Small {
+    fn make_read_only(&self) {
+        let mut mount = Command::new("mount");
+        let status = mount.args(["-o", "remount,ro"]).arg(&self.0).status();
+        assert!(status.unwrap().success());
     }
 }
 
@@ -143,4 +153,43 @@ fn nothing_is_left_of_a_run_but_its_session() {
     assert_eq!(again.header("x-ccgw-session"), Some("reseeded"));
     wait_until(DEAD_WITHIN, "the end of the second history", are_gone);
     assert_eq!(files(), before);
+}
+
+#[test]
+fn state_directory_that_cannot_be_written_is_told_with_the_way_out() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "answer fine; idle");
+    let setup = Setup::with_cli(dir, fake.path());
+    let state = setup.dir.create_dir("state");
+    let Some(small) = Small::over(&state, "1m") else {
+        return;
+    };
+    small.make_read_only();
+    let refused = run_to_end(&mut setup.command());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_ne!(refused.status.code(), Some(0), "{said}");
+    for part in [
+        state.to_str().unwrap(),
+        "ccgw keeps its state there: mount it for writing",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn root_leaves_nothing_of_its_own_in_the_way_of_the_directorys_owner() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "answer fine; idle");
+    let setup = Setup::with_cli(dir, fake.path());
+    let state = setup.dir.create_dir("state");
+    if std::os::unix::fs::chown(&state, Some(12_345), Some(12_345)).is_err() {
+        return say_skipped("SKIPPED: only root gives files away");
+    }
+    let gateway = setup.start();
+    gateway.log_contains("root uses the state directory of another user");
+    for name in ["lock", "tenants.json"] {
+        let found = fs::metadata(state.join(name)).unwrap();
+        assert_eq!((found.uid(), found.gid()), (12_345, 12_345), "{name}");
+    }
+    gateway.stop();
 }

@@ -261,6 +261,57 @@ fn units_are_valid_and_narrow() {
     );
 }
 
+/// Which kinds of namespaces the service may make, with one of the examples beside it.
+fn namespaces(dir: &TempDir, example: Option<&str>) -> Vec<String> {
+    let units = dir.path().join("usr/lib/systemd/system");
+    if let Some(name) = example {
+        let beside = units.join("ccgw.service.d");
+        fs::create_dir(&beside).unwrap();
+        let from = dir.path().join("usr/share/doc/ccgw/examples").join(name);
+        fs::copy(from, beside.join(name)).unwrap();
+    }
+    let mut security = Command::new("systemd-analyze");
+    security.args(["security", "--offline=true", "--no-pager"]);
+    let said = text_of(&run_to_end(security.arg(units.join("ccgw.service"))));
+    let open = said.lines().filter(|it| it.starts_with('✗'));
+    let kinds = open.filter_map(|it| it.split("RestrictNamespaces=~").nth(1));
+    let kinds = kinds.filter_map(|it| it.split_whitespace().next());
+    let mut kinds: Vec<_> = kinds.map(str::to_owned).collect();
+    kinds.sort();
+    kinds
+}
+
+#[test]
+fn examples_let_the_service_make_networks() {
+    if !has("systemd-analyze", "examples_let_the_service_make_networks") {
+        return;
+    }
+    let plain = ["cgroup", "ipc", "mnt", "pid", "user", "uts"];
+    assert_eq!(namespaces(&installed(), None), plain);
+    let with = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
+    assert_eq!(namespaces(&installed(), Some("network.conf")), with);
+    let of_root = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
+    assert_eq!(namespaces(&installed(), Some("root.conf")), of_root);
+}
+
+#[test]
+fn release_without_jq_says_so_before_it_builds() {
+    let dir = TempDir::new();
+    let tools = dir.create_dir("tools");
+    for tool in ["make", "sh"] {
+        let found = std::env::var_os("PATH").unwrap();
+        let found = std::env::split_paths(&found).map(|it| it.join(tool));
+        let found = found.filter(|it| it.exists()).next().unwrap();
+        std::os::unix::fs::symlink(found, tools.join(tool)).unwrap();
+    }
+    let mut dist = Command::new(tools.join("make"));
+    dist.current_dir(ROOT).env("PATH", &tools).arg("dist");
+    let output = run_to_end(&mut dist);
+    let said = text_of(&output);
+    assert!(!output.status.success(), "{said}");
+    assert!(said.contains("apt install jq"), "{said}");
+}
+
 #[test]
 fn compose_example_is_valid() {
     if !has("docker-compose", "compose_example_is_valid") {

@@ -136,6 +136,39 @@ fn new_tenant_of_a_removed_ones_name_meets_nothing_of_it() {
     assert_eq!(fake.note("seen"), "mine mine\n");
 }
 
+#[test]
+fn job_of_a_removed_tenant_does_not_run_as_its_successor() {
+    let body = "echo x >> \"$here/runs\"; read -r _ < \"$here/gate\"; answer fine; idle";
+    let (gateway, fake) = start(body, |it| it.set("cli", "max_concurrent: 1"));
+    let mut gate = fake.gate();
+    let running = gateway.send("beta", &prompt("x"));
+    wait_until(PATIENCE, "a run", || fake.note("runs") == "x\n");
+    let old = gateway.send("alpha", &prompt("of the old one"));
+    wait_until(PATIENCE, "its place in the queue", || {
+        gateway.health()["queued"] == 1
+    });
+    let own = key_of("alpha");
+    let both = config(&gateway);
+    let alpha = both.find("  - name: alpha").unwrap();
+    let beta = both.find("  - name: beta").unwrap();
+    replace(&gateway, &(both[..alpha].to_owned() + &both[beta..]));
+    gateway.log_contains("tenant alpha removed");
+    replace(&gateway, &both.replace(&own, "another-key-of-alpha"));
+    gateway.log_contains("tenant alpha added");
+    let headers = [("x-api-key", "another-key-of-alpha")];
+    let successors = gateway
+        .client()
+        .open("POST", "/v1/messages", &headers, Some(&prompt("x")));
+    gate.let_through(3);
+    assert_eq!(running.response().answer_text(), "fine");
+    let refused = old.response();
+    refused.assert_error(401, "authentication_error");
+    assert!(refused.text().contains("no tenant has this key"));
+    assert_eq!(successors.response().answer_text(), "fine");
+    assert_eq!(fake.note("runs"), "x\nx\n");
+    gateway.stop();
+}
+
 /// Without its tenants, and what is to stand in their place.
 fn without_tenants(gateway: &Gateway, instead: &str) -> String {
     let text = config(gateway);

@@ -170,6 +170,49 @@ fn repeat_beside_its_first_request_takes_its_place() {
 }
 
 #[test]
+fn repeat_that_is_repeated_before_the_run_takes_it_up_is_told_so() {
+    let dir = TempDir::new();
+    let fake = FakeCli::script(&dir, "answer hello; idle");
+    // A run waits for what the CLI says of its version, and looks at no client meanwhile.
+    let script = std::fs::read_to_string(fake.path()).unwrap();
+    let asked = "[ \"$1\" = --version ] && ";
+    let waits = script.replace(asked, &format!("{asked}read -r _ < \"$here/gate\" && "));
+    assert_ne!(script, waits);
+    std::fs::write(fake.path(), waits).unwrap();
+    let mut gate = fake.gate();
+    let gateway = Setup::with_cli(dir, fake.path())
+        .set("cli", "max_per_tenant: 1")
+        .start();
+    let key = key_of("alpha");
+    let send = |header: Header, text: &str| {
+        let headers = [("x-api-key", key.as_str()), header];
+        let body = body(text);
+        let client = gateway.client();
+        client.open("POST", "/v1/messages", &headers, Some(&body))
+    };
+    let attached = |count| {
+        wait_until(PATIENCE, "the repeat", || {
+            gateway.log().matches("a repeat, attached").count() == count
+        });
+    };
+    let trace = ("traceparent", TRACE);
+    let first = send(trace, FIRST);
+    wait_until(PATIENCE, "the run", || gateway.health()["running"] == 1);
+    let second = send(trace, AGAIN);
+    attached(1);
+    let third = send(trace, &format!("{AGAIN} once more"));
+    attached(2);
+    gate.let_through(1);
+    for displaced in [first, second] {
+        let told = displaced.response();
+        told.assert_error(400, "invalid_request_error");
+        assert!(told.text().contains("took its place"));
+    }
+    assert_eq!(third.response().answer_text(), "hello");
+    assert_eq!(fake.prompts().len(), 1);
+}
+
+#[test]
 fn repeats_that_wait_in_the_queue_run_nothing() {
     let (gateway, fake) = start(1);
     let mut gate = fake.gate();

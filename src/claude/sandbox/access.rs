@@ -47,25 +47,33 @@ pub(super) fn ensure_open(path: &Path, user: RunUser, need: Need) -> Result<(), 
 /// Makes sure that a user can do nothing with a path. What is not there is closed.
 ///
 /// # Errors
-/// That it can, as a part of a sentence.
+/// That it can, as a part of a sentence, and how to close it.
 pub(crate) fn ensure_closed(path: &Path, user: RunUser) -> Result<(), String> {
-    match is_open(path, user) {
-        false => Ok(()),
-        true => {
-            let shown = path.display();
-            Err(format!(
-                "other users can get at {shown}; close it: `chmod o-rwx {shown}`"
-            ))
+    let Some(found) = opened(path, user) else {
+        return Ok(());
+    };
+    let (shown, uid) = (path.display(), user.uid);
+    Err(match Standing::of(&found, user) {
+        // An owner may change the mode again.
+        Standing::Owner => format!(
+            "{shown} belongs to user {uid}, as whom the runs are; give it to another one: `chown root {shown}`, and `chmod go-rwx {shown}`"
+        ),
+        Standing::Group => format!(
+            "group {} can get at {shown}, and the runs are of that group; close it: `chmod g-rwx {shown}`",
+            user.gid
+        ),
+        Standing::Other => {
+            format!("other users can get at {shown}; close it: `chmod o-rwx {shown}`")
         }
-    }
+    })
 }
 
-fn is_open(path: &Path, user: RunUser) -> bool {
-    let Ok(real) = fs::canonicalize(path) else {
-        return false;
-    };
-    closed_directory(&real, user).is_none()
-        && fs::metadata(&real).is_ok_and(|it| bits(&it, user) != 0)
+/// What a user gets at, if it gets at it.
+fn opened(path: &Path, user: RunUser) -> Option<Metadata> {
+    let real = fs::canonicalize(path).ok()?;
+    let found = fs::metadata(&real).ok()?;
+    let is_open = closed_directory(&real, user).is_none() && bits(&found, user) != 0;
+    is_open.then_some(found)
 }
 
 /// The first directory above a path that a user cannot go through.
@@ -78,12 +86,29 @@ fn closed_directory(path: &Path, user: RunUser) -> Option<PathBuf> {
     above.find(|it| !open(it)).map(Path::to_owned)
 }
 
+/// What a user is to a file.
+enum Standing {
+    Owner,
+    Group,
+    Other,
+}
+
+impl Standing {
+    fn of(file: &Metadata, user: RunUser) -> Standing {
+        match (file.uid() == user.uid, file.gid() == user.gid) {
+            (true, _) => Standing::Owner,
+            (false, true) => Standing::Group,
+            (false, false) => Standing::Other,
+        }
+    }
+}
+
 /// Read, write and search, as three bits.
 fn bits(metadata: &Metadata, user: RunUser) -> u32 {
-    let shift = match (metadata.uid() == user.uid, metadata.gid() == user.gid) {
-        (true, _) => 6,
-        (false, true) => 3,
-        (false, false) => 0,
+    let shift = match Standing::of(metadata, user) {
+        Standing::Owner => 6,
+        Standing::Group => 3,
+        Standing::Other => 0,
     };
     metadata.mode() >> shift & 0o7
 }
@@ -151,6 +176,17 @@ mod tests {
             ),
         ] {
             assert_eq!(bits(&found, user), expect, "{user:?}");
+        }
+        // How each is kept out is something else.
+        let stranger = (uid + 1, gid + 1);
+        for (user, way_out, wrong) in [
+            ((uid, gid), "chown root", "chmod o-rwx"),
+            ((uid + 1, gid), "chmod g-rwx", "chmod o-rwx"),
+            (stranger, "chmod o-rwx", "chown"),
+        ] {
+            let (uid, gid) = user;
+            let why = ensure_closed(&file, RunUser { uid, gid }).unwrap_err();
+            assert!(why.contains(way_out) && !why.contains(wrong), "{why}");
         }
         fs::remove_file(&file).unwrap();
     }

@@ -102,14 +102,21 @@ fn copy_of_this_binary(entry: &Path) -> io::Result<()> {
     }
 }
 
+/// The packaged unit does not let it, where nobody has said so.
+const UNIT: &str = " (a service of systemd needs `net` in its RestrictNamespaces=: network.conf in /usr/share/doc/ccgw/examples)";
+
 /// Whether sandboxes can have a network of their own, in which loopback works.
 ///
 /// # Errors
 /// Why not, as a part of a sentence.
 pub(super) fn try_network(bwrap: &Bwrap) -> Result<(), String> {
     try_it(bwrap, Some(OWN_NETWORK)).map_err(|why| {
+        let hint = match std::env::var_os("INVOCATION_ID") {
+            Some(_) => UNIT,
+            None => "",
+        };
         format!(
-            "{} can make no network here: {why}",
+            "{} can make no network here: {why}{hint}",
             bwrap.program.display()
         )
     })

@@ -34,7 +34,7 @@ const TENANT_MAX: usize = 64;
 /// Connections of all.
 pub(super) const TOTAL_MAX: usize = 256;
 
-/// Of one tenant's, those that are being made.
+/// Of one tenant's, those that are being made, also where nobody waits for them any more.
 const DIALS_MAX: usize = 8;
 
 /// A program sends its head in one piece.
@@ -245,11 +245,6 @@ impl Connections {
     /// Has a connection made for a head that is whole.
     fn go(&mut self, at: usize, end: usize, now: Instant) {
         let line = Arc::clone(&self.list[at].line);
-        let dials = self
-            .list
-            .iter()
-            .filter(|it| Arc::ptr_eq(&it.line, &line) && matches!(it.state, State::Dialling(_)));
-        let dials = dials.count();
         let connection = &mut self.list[at];
         let State::Asking(stream, bytes) = mem::replace(&mut connection.state, State::Over) else {
             return;
@@ -271,16 +266,18 @@ impl Connections {
                 "is not among the hosts of its tenant's runs (sandbox.hosts)",
             );
         };
-        if dials >= DIALS_MAX {
+        let Some(place) = line.dials.begin(DIALS_MAX) else {
             return refuse(
                 &stream,
                 503,
                 "too many connections are being made at the same time",
             );
-        }
+        };
         let (id, shared, to) = (connection.id, Arc::clone(&self.shared), target.clone());
         let dial = move || {
             let dialled = dial(&to, trust, policy.proxy_to(&to));
+            // Before the client hears of it, since it may ask for the next one at once.
+            drop(place);
             lock(&shared.dialled).push((id, dialled));
             shared.wake();
         };

@@ -53,11 +53,13 @@ impl Answer {
     /// # Errors
     /// When the new client is gone too.
     pub(in crate::gateway) fn adopt(&mut self, limit: Limit<'_>) -> io::Result<bool> {
-        let Some((newcomer, said)) = self.pilot.as_ref().and_then(Pilot::newcomer) else {
+        let Some((newcomers, said)) = self.pilot.as_ref().and_then(Pilot::newcomers) else {
             return Ok(false);
         };
-        self.refuse_place();
-        self.channel = newcomer;
+        for newcomer in newcomers {
+            self.refuse_place();
+            self.channel = newcomer;
+        }
         self.last_sent = Instant::now();
         if !said.is_empty() {
             self.open();

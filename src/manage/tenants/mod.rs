@@ -8,6 +8,7 @@ mod gen_key;
 mod grace;
 mod list;
 mod look;
+mod removal;
 mod remove;
 mod report;
 mod rotate;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{
     Command,
     edit::{Missing, TAKEN_OVER, edit},
-    look, output,
+    look, output, removal,
     report::{self, Lines},
 };
 use crate::{
@@ -25,7 +25,6 @@ use crate::{
         say::Mark,
         setup::{state_dir, state_path},
     },
-    state::tenants::note_removed,
 };
 
 /// Remove a tenant: its key is not taken any more. Asks before.
@@ -110,7 +109,7 @@ struct Removed<'a> {
 pub(super) fn run(path: &Path, options: &Options) -> Result<bool, String> {
     let name = &options.name;
     let config = look::load(path)?;
-    config.tenant(name)?;
+    let tenant = config.tenant(name)?;
     let found = Found::search(&config.tenants);
     let lines = Lines::new(options.output);
     let left = left(&config, &found, options);
@@ -137,8 +136,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<bool, String> {
     // Whoever gets this name next is another one.
     let forgotten = state_path().and_then(|state| Identities::forget(&state, name));
     warnings.extend(forgotten.err());
-    let noted = state_path().and_then(|state| note_removed(&state, name));
-    warnings.extend(noted.err());
+    warnings.extend(removal::note(path, tenant).err());
     lines.changed(
         &format!("tenant {name} is removed from"),
         path,
