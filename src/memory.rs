@@ -5,7 +5,10 @@
     reason = "the C library's allocator is set up by a C function; there is no safe wrapper"
 )]
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
 
 /// To be called once, before there are threads.
 ///
@@ -36,8 +39,22 @@ pub(crate) fn available_kib() -> Option<u64> {
     Some(groups.fold(machine, u64::min))
 }
 
-/// What all processes together may have, in KiB, as [`available_kib`].
+/// What all processes together may have, in KiB, as [`available_kib`]. As it was when somebody last looked: to read it
+/// takes the kernel longer than a run may wait.
 pub(crate) fn total_kib() -> Option<u64> {
+    let mut known = TOTAL.lock().unwrap_or_else(PoisonError::into_inner);
+    *known.get_or_insert_with(read_total)
+}
+
+/// Looks at [`total_kib`] again.
+pub(crate) fn look_again() {
+    let total = read_total();
+    *TOTAL.lock().unwrap_or_else(PoisonError::into_inner) = Some(total);
+}
+
+static TOTAL: Mutex<Option<Option<u64>>> = Mutex::new(None);
+
+fn read_total() -> Option<u64> {
     let machine = of_machine("MemTotal:")?;
     let groups = groups().into_iter();
     let limits = groups.filter_map(|it| Some(number(&it, "memory.max")? / 1024));

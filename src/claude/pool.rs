@@ -7,6 +7,7 @@
 //! wanted, is ended; nobody waits for that. A thread of its own, `warm`, ends them and starts new ones.
 
 mod minder;
+mod room;
 
 use std::{
     collections::HashSet,

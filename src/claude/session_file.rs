@@ -5,6 +5,7 @@
 //! is followed, no more of one is read than a session can have, and nothing is done there but reading and removing.
 
 mod backwards;
+mod folder;
 
 use std::{
     ffi::{CString, OsString},
@@ -19,7 +20,11 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fstat, openat, unlinkat};
 use serde::Deserialize;
 
 use self::backwards::Backwards;
-use crate::session::{Place, Uuid};
+pub(crate) use self::folder::folder;
+use crate::{
+    no_links,
+    session::{Place, Uuid},
+};
 
 /// A session of more is not gone on from. The API takes 32 MB at once, and the CLI writes some of it twice.
 const SESSION_MAX: u64 = 96 << 20;
@@ -53,54 +58,91 @@ pub(crate) fn holds(place: &Place, leaf: Uuid) -> bool {
 
 /// Removes a session. One that is gone is as good.
 pub(crate) fn remove(place: &Place) {
-    // What cannot be removed is the CLI's own, and its own clean-up gets it.
-    if let Some((directory, name)) = find(place) {
-        let _ = unlinkat(directory, name, AtFlags::empty());
-    }
-    for copies in copies(place.session) {
+    let found = find(place);
+    // Only a CLI that has put the file there names its directories as it is thought to.
+    let folder = found.as_ref().filter(|it| it.is_in_folder);
+    let folder = folder.and(place.folder.as_deref());
+    for copies in copies(place.session, folder) {
         let _ = fs::remove_dir_all(copies);
+    }
+    // What cannot be removed is the CLI's own, and its own clean-up gets it.
+    if let Some(it) = found {
+        let _ = unlinkat(it.directory, it.name, AtFlags::empty());
     }
 }
 
-/// Where the CLI writes images that it was sent, for tools to read: `claude-UID/WORKING-DIR/SESSION` in the directory for
+/// Where the CLI writes images that it was sent, for tools to read: `claude-UID/FOLDER/SESSION` in the directory for
 /// temporary files. A run in a sandbox has one of its own there, which ends with it.
-fn copies(session: Uuid) -> impl Iterator<Item = PathBuf> {
+///
+/// What ends without its gateway leaves its folder there for ever, so there may be thousands: they are looked through
+/// only where the one is not known.
+fn copies(session: Uuid, folder: Option<&str>) -> Vec<PathBuf> {
     let user = rustix::process::geteuid().as_raw();
     let own = std::env::temp_dir().join(format!("claude-{user}"));
     // Others may put something there under that name.
-    let is_own = fs::symlink_metadata(&own).is_ok_and(|it| it.is_dir() && it.uid() == user);
-    let directories = is_own.then(|| fs::read_dir(own).ok()).flatten();
-    let directories = directories.into_iter().flatten().flatten();
-    let directories = directories.filter(|it| it.file_type().is_ok_and(|it| it.is_dir()));
-    let copies = directories.map(move |it| it.path().join(session.to_string()));
-    copies.filter(|it| fs::symlink_metadata(it).is_ok_and(|it| it.is_dir()))
+    if !fs::symlink_metadata(&own).is_ok_and(|it| it.is_dir() && it.uid() == user) {
+        return Vec::new();
+    }
+    let is_dir = |it: &PathBuf| fs::symlink_metadata(it).is_ok_and(|it| it.is_dir());
+    let folders: Vec<PathBuf> = match folder {
+        Some(folder) => vec![own.join(folder)],
+        None => {
+            let entries = fs::read_dir(own).into_iter().flatten().flatten();
+            entries.map(|it| it.path()).collect()
+        }
+    };
+    let folders = folders.into_iter().filter(is_dir);
+    let copies = folders.map(|it| it.join(session.to_string()));
+    copies.filter(is_dir).collect()
 }
 
-/// The directory that a session's file is in, and its name there. The CLI names the directory after the working
-/// directory, in a way of its own.
-fn find(place: &Place) -> Option<(OwnedFd, CString)> {
+/// A session's file.
+struct Found {
+    directory: OwnedFd,
+    /// In that directory.
+    name: CString,
+    /// The directory is the one that it was expected in.
+    is_in_folder: bool,
+}
+
+/// The file of a session: where it was expected, or in whichever directory the CLI has it.
+fn find(place: &Place) -> Option<Found> {
     let name = CString::new(format!("{}.jsonl", place.session)).ok()?;
-    // Where all sessions are may be a link: of an operator's, to another disk.
     let root = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let projects = rustix::fs::open(&*place.projects, root, Mode::empty()).ok()?;
-    let entries = Dir::read_from(&projects).ok()?.take(DIRECTORIES_MAX);
+    // Where all sessions are may be a link of an operator's, to another disk.
+    let projects = no_links::open_over_own_links(&place.projects, root).ok()?;
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::PATH | OFlags::CLOEXEC;
-    let mut directories = entries
-        .flatten()
-        .filter(|it| !matches!(it.file_name().to_bytes(), b"." | b".."))
-        .filter_map(|it| openat(&projects, it.file_name(), flags, Mode::empty()).ok());
     let is_there = |directory: &OwnedFd| {
         let stat = rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW);
         stat.is_ok_and(|it| FileType::from_raw_mode(it.st_mode) == FileType::RegularFile)
     };
+    let folder = place.folder.as_deref();
+    let folder = folder.and_then(|it| openat(&projects, it, flags, Mode::empty()).ok());
+    if let Some(directory) = folder.filter(is_there) {
+        let is_in_folder = true;
+        return Some(Found {
+            directory,
+            name,
+            is_in_folder,
+        });
+    }
+    let entries = Dir::read_from(&projects).ok()?.take(DIRECTORIES_MAX);
+    let mut directories = entries
+        .flatten()
+        .filter(|it| !matches!(it.file_name().to_bytes(), b"." | b".."))
+        .filter_map(|it| openat(&projects, it.file_name(), flags, Mode::empty()).ok());
     let directory = directories.find(is_there)?;
-    Some((directory, name))
+    Some(Found {
+        directory,
+        name,
+        is_in_folder: false,
+    })
 }
 
 /// With its length.
-fn open((directory, name): (OwnedFd, CString)) -> io::Result<(File, u64)> {
+fn open(found: Found) -> io::Result<(File, u64)> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = openat(directory, name, flags, Mode::empty())?;
+    let file = openat(found.directory, found.name, flags, Mode::empty())?;
     let stat = fstat(&file)?;
     let length = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
     match FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && length <= SESSION_MAX {
@@ -165,6 +207,7 @@ mod tests {
         let place = Place {
             session: Uuid::random(),
             projects: dir.as_path().into(),
+            folder: None,
         };
         let file = project.join(format!("{}.jsonl", place.session));
         let [a, b, c] = [(); 3].map(|()| Uuid::random());
@@ -214,6 +257,65 @@ mod tests {
     }
 
     #[test]
+    fn copies_of_images_are_looked_for_where_the_session_began() {
+        let folder = format!("-ccgw-copies-{}", crate::ids::random_hex::<8>());
+        let projects = std::env::temp_dir().join(&folder);
+        let user = rustix::process::geteuid().as_raw();
+        let temporary = std::env::temp_dir().join(format!("claude-{user}"));
+        let place = Place {
+            session: Uuid::random(),
+            projects: projects.as_path().into(),
+            folder: Some(folder.as_str().into()),
+        };
+        let file = projects
+            .join(&folder)
+            .join(format!("{}.jsonl", place.session));
+        let copies = [folder.clone(), format!("{folder}-other")].map(|it| temporary.join(it));
+        let make = || {
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, "").unwrap();
+            for copies in &copies {
+                let images = copies.join(place.session.to_string()).join("images");
+                let mut builder = fs::DirBuilder::new();
+                std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
+                builder.create(images).unwrap();
+            }
+        };
+        let are_there = || {
+            let is_there = |it: &PathBuf| it.join(place.session.to_string()).exists();
+            copies.each_ref().map(is_there)
+        };
+        make();
+        remove(&place);
+        assert!(!file.exists());
+        assert_eq!(are_there(), [false, true]);
+        // Where it began elsewhere, or nobody knows where, or it is gone.
+        make();
+        fs::rename(file.parent().unwrap(), projects.join("special")).unwrap();
+        remove(&place);
+        assert!(
+            !projects
+                .join("special")
+                .join(file.file_name().unwrap())
+                .exists()
+        );
+        assert_eq!(are_there(), [false, false]);
+        make();
+        let unknown = Place {
+            folder: None,
+            ..place.clone()
+        };
+        remove(&unknown);
+        assert!(!file.exists());
+        assert_eq!(are_there(), [false, false]);
+        make();
+        fs::remove_dir_all(&projects).unwrap();
+        remove(&place);
+        assert_eq!(are_there(), [false, false]);
+        copies.iter().for_each(|it| fs::remove_dir(it).unwrap());
+    }
+
+    #[test]
     fn a_session_of_more_lines_than_any_has_is_not_read_to_its_beginning() {
         let name = format!("ccgw-session-file-long-{}", std::process::id());
         let dir = std::env::temp_dir().join(name);
@@ -222,6 +324,7 @@ mod tests {
         let place = Place {
             session: Uuid::random(),
             projects: dir.as_path().into(),
+            folder: None,
         };
         let file = project.join(format!("{}.jsonl", place.session));
         let [a, b] = [(); 2].map(|()| Uuid::random());

@@ -62,10 +62,11 @@ impl Worker {
         launch: &Launch,
         input: Vec<u8>,
     ) -> Result<Self, Box<NotStarted>> {
+        let (running, sent) = keeper.spawn_fed(launch, &input)?;
         let mut worker = Worker {
-            running: keeper.spawn(launch)?,
+            running,
             unsent: input,
-            sent: 0,
+            sent,
             stdout: Pipe::Open,
             lines: Lines::default(),
             stderr: Pipe::Open,

@@ -4,6 +4,7 @@
 //! was asked, is followed by the next; the client only sees which one it was.
 
 use std::{
+    cell::OnceCell,
     collections::VecDeque,
     fs::{self, Metadata},
     io,
@@ -13,7 +14,7 @@ use std::{
 };
 
 use super::{
-    Gateway,
+    Gateway, Tenant,
     answer::unix_now,
     conversations::Conversations,
     job::Job,
@@ -26,6 +27,7 @@ use crate::{
         input,
         keeper::{Keeper, Launch},
         pool::{Ahead, Kept, Print, Work},
+        program::Kind,
         session_file,
         transcript::transcript,
         worker::Worker,
@@ -41,11 +43,17 @@ pub(super) struct Ways {
     lineages: Lineages,
     /// The configuration's, as the pool counts them.
     generation: u64,
-    /// Of a process that heard nothing yet, and of one that heard the opening.
-    fresh: Print,
-    opened: Print,
+    tenant: Arc<Tenant>,
+    /// For the files that a process reads when it starts, as they were before.
+    stamp: Vec<u8>,
+    /// Of a process that heard nothing yet, and of one that heard the opening: made when one is wanted, which may be
+    /// after the answer.
+    fresh: OnceCell<Print>,
+    opened: OnceCell<Print>,
     /// Where the CLI will keep the session; `None` where it is not to be gone on from.
     projects: Option<Arc<Path>>,
+    working_dir: PathBuf,
+    kind: Kind,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +75,8 @@ pub(super) struct Begun {
     /// It lived before it was asked.
     pub(super) has_waited: bool,
     pub(super) session: Uuid,
+    /// Where the CLI keeps that.
+    folder: Option<Arc<str>>,
     /// Removed when the process has read it.
     _seed: Option<Seed>,
     /// The session that it goes on from.
@@ -95,22 +105,24 @@ impl Ways {
         let prepared = prepare(gateway, job, command::launch)?;
         let system = system_prompt(prompt, &served.skill_text, tenant);
         let opening = input::opening(prompt, &system).map_err(unwritable)?;
-        let stamp = stamp(&prepared.program, prepared.skills.as_deref());
-        let fresh = Print::of(&tenant.name, &prepared.launch, &stamp);
         let (history, newest) = prompt
             .messages
             .split_at(newest_user_messages(&prompt.messages));
         let projects = session_file::projects(&prepared.launch.env).map(Arc::from);
         Ok(Ways {
             ways: ways(history, newest).collect(),
-            opened: fresh.and_heard(&opening),
+            tenant: Arc::clone(tenant),
+            stamp: stamp(&prepared.program, prepared.skills.as_deref()),
+            fresh: OnceCell::new(),
+            opened: OnceCell::new(),
             launch: prepared.launch,
             opening,
             lineages: job.lineages,
             generation: gateway.conversations.pool.generation(),
-            fresh,
             // An answer that the client began is one message with its beginning.
             projects: projects.filter(|_| !newest.is_empty()),
+            working_dir: prepared.working_dir,
+            kind: served.cli.program.kind,
         })
     }
 
@@ -177,16 +189,16 @@ impl Ways {
                     return Ok(None);
                 };
                 let in_use = conversations.store.hold(turn.place.session);
-                let Some(kept) = pool.take_turn(key, self.opened) else {
+                let Some(kept) = pool.take_turn(key, self.opened()) else {
                     return Ok(None);
                 };
-                let begun = fed(kept, (Vec::new(), newest), Continuity::Warm)?;
+                let begun = self.fed(kept, (Vec::new(), newest), Continuity::Warm)?;
                 Ok(Some(begun.while_in_use(in_use)))
             }
             Way::Ahead => {
-                let opening = self.opening.clone();
-                let kept = pool.take_any(self.fresh);
-                kept.map(|kept| fed(kept, (opening, newest), Continuity::Fresh))
+                let kept = pool.is_on().then(|| pool.take_any(self.fresh())).flatten();
+                let opening = || self.opening.clone();
+                kept.map(|kept| self.fed(kept, (opening(), newest), Continuity::Fresh))
                     .transpose()
             }
             Way::Resume => {
@@ -242,10 +254,35 @@ impl Ways {
 
     /// Removes a session that is not to be gone on from.
     pub(super) fn forget(&self, session: Uuid) {
-        if let Some(projects) = &self.projects {
-            let projects = Arc::clone(projects);
-            session_file::remove(&Place { session, projects });
+        // The stand-in keeps none.
+        if self.kind == Kind::ClaudeCode
+            && let Some(place) = self.place(session, self.folder())
+        {
+            session_file::remove(&place);
         }
+    }
+
+    /// Where the CLI keeps one of this request's sessions.
+    fn place(&self, session: Uuid, folder: Option<Arc<str>>) -> Option<Place> {
+        Some(Place {
+            session,
+            projects: Arc::clone(self.projects.as_ref()?),
+            folder,
+        })
+    }
+
+    fn folder(&self) -> Option<Arc<str>> {
+        session_file::folder(&self.working_dir).map(Arc::from)
+    }
+
+    fn fresh(&self) -> Print {
+        let print = || Print::of(&self.tenant.name, &self.launch, &self.stamp);
+        *self.fresh.get_or_init(print)
+    }
+
+    fn opened(&self) -> Print {
+        let print = || self.fresh().and_heard(&self.opening);
+        *self.opened.get_or_init(print)
     }
 
     /// Starts a process and asks it.
@@ -269,6 +306,8 @@ impl Ways {
                 continuity,
                 has_waited: false,
                 session: new,
+                // While it starts.
+                folder: self.folder(),
                 _seed: None,
                 _in_use: None,
             }),
@@ -277,6 +316,26 @@ impl Ways {
                 Err(cannot_start(&failed.error))
             }
         }
+    }
+
+    /// Asks a process that waited.
+    fn fed(
+        &self,
+        mut kept: Kept,
+        (mut input, messages): (Vec<u8>, &[Message]),
+        continuity: Continuity,
+    ) -> Result<Begun, ApiError> {
+        input.extend(input::question(messages).map_err(unwritable)?);
+        kept.worker.send(&input);
+        Ok(Begun {
+            worker: kept.worker,
+            continuity,
+            has_waited: true,
+            session: kept.session,
+            folder: self.folder(),
+            _seed: None,
+            _in_use: None,
+        })
     }
 
     /// An answer that goes on from here, as the client will send it back.
@@ -293,11 +352,10 @@ impl Ways {
         (said, leaf): (Said, Option<Uuid>),
     ) -> Option<Key> {
         let key = said.lineage().key();
-        let place = Place {
-            session: begun.session,
-            projects: Arc::clone(self.projects.as_ref()?),
+        let turn = Turn {
+            place: self.place(begun.session, begun.folder.clone())?,
+            leaf: leaf?,
         };
-        let turn = Turn { place, leaf: leaf? };
         let Conversations { store, pool, .. } = &gateway.conversations;
         if !store.remember(key, &turn, unix_now()) {
             pool.give_up(key);
@@ -311,7 +369,12 @@ impl Ways {
 
     /// Keeps a process that has answered for the conversation's next turn.
     pub(super) fn keep(&self, (gateway, job): (&Gateway, &Job), begun: Begun, key: Key) {
-        let mut kept = Kept::new(begun.worker, &job.tenant.name, self.opened, Work::Turn(key));
+        let mut kept = Kept::new(
+            begun.worker,
+            &job.tenant.name,
+            self.opened(),
+            Work::Turn(key),
+        );
         kept.session = begun.session;
         kept.generation = self.generation;
         gateway.conversations.pool.keep(kept);
@@ -321,7 +384,7 @@ impl Ways {
     pub(super) fn start_ahead(&self, (gateway, job): (&Gateway, &Job)) {
         gateway.conversations.pool.start_ahead(Ahead {
             tenant: job.tenant.name.clone(),
-            print: self.fresh,
+            print: self.fresh(),
             launch: self.launch.clone(),
             generation: self.generation,
         });
@@ -337,24 +400,6 @@ fn ways(history: &[Message], newest: &[Message]) -> impl Iterator<Item = Way> + 
         (false, false) => &[Way::Warm, Way::Resume, Way::Reseed, Way::Text],
     };
     ways.iter().copied()
-}
-
-/// Asks a process that waited.
-fn fed(
-    mut kept: Kept,
-    (mut input, messages): (Vec<u8>, &[Message]),
-    continuity: Continuity,
-) -> Result<Begun, ApiError> {
-    input.extend(input::question(messages).map_err(unwritable)?);
-    kept.worker.send(&input);
-    Ok(Begun {
-        worker: kept.worker,
-        continuity,
-        has_waited: true,
-        session: kept.session,
-        _seed: None,
-        _in_use: None,
-    })
 }
 
 /// A file with a client's history, as long as the CLI may want to read it.

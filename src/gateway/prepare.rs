@@ -16,6 +16,7 @@ pub(super) struct Prepared {
     pub(super) launch: Launch,
     /// The CLI that it runs.
     pub(super) program: PathBuf,
+    pub(super) working_dir: PathBuf,
     /// The directory with the tenant's skills.
     pub(super) skills: Option<PathBuf>,
 }
@@ -44,6 +45,7 @@ pub(super) fn prepare(
     Ok(Prepared {
         program: launch.program.clone(),
         launch: gateway.confine(job, launch, &place)?,
+        working_dir: place.working_dir,
         skills: place.skills_plugin.as_ref().map(|it| it.join("skills")),
     })
 }

@@ -191,12 +191,15 @@ impl Gateway {
     pub(super) fn may_renew_a_login(&self, job: &Job) -> bool {
         let (served, tenant) = (&*job.served, &*job.tenant);
         let shares = served.config.tenant(&tenant.name);
-        let shares = shares.is_ok_and(config::Tenant::shares_the_login);
-        let is_confined = matches!(self.confined(served, tenant), Ok(Confined::Bwrap(_)));
+        if !shares.is_ok_and(config::Tenant::shares_the_login) {
+            return false;
+        }
         let login = home_of(&self.base_env).map(|it| it.join(".claude").join(LOGIN));
         let renewed = login.and_then(|it| it.metadata().ok()?.modified().ok());
         let age = renewed.and_then(|it| it.elapsed().ok());
-        shares && is_confined && age.is_some_and(|it| it > RENEWED)
+        // What confines it takes the longest to tell.
+        age.is_some_and(|it| it > RENEWED)
+            && matches!(self.confined(served, tenant), Ok(Confined::Bwrap(_)))
     }
 
     fn config_room(&self, tenant: &Tenant, launch: &Launch) -> Result<ConfigRoom, String> {

@@ -22,7 +22,7 @@ use crate::{
     claude::keeper::Keeper,
     config::CONCURRENT_MAX,
     http::Request,
-    log,
+    log, memory,
     scheduler::Permit,
 };
 
@@ -224,7 +224,9 @@ fn work(
     wake: &Arc<rustix::fd::OwnedFd>,
     (current, ending): &(Current, Ending),
 ) {
-    // Started before the first run needs it, or else with the first run that can have one.
+    // Before the first run needs it.
+    memory::look_again();
+    // Or else with the first run that can have one.
     let mut keeper = Keeper::start().ok();
     loop {
         // Never an order to end before a job: its permit may be the one that this worker stands for.
@@ -250,6 +252,7 @@ fn work(
         current.set(None);
         // The one it had may look after a process that waits now.
         keeper = keeper.or_else(|| Keeper::start().ok());
+        memory::look_again();
     }
 }
 

@@ -3,15 +3,19 @@
 //!
 //! On disk it is a log of JSON lines, appended to with each answer and written anew, without what is
 //! forgotten, at start and when most of it is old. A line that cannot be read is skipped: its conversation
-//! goes on from the client's own history. Nothing a client said is in it.
+//! goes on from the client's own history. A log that cannot be read at all is kept aside. Nothing a client said is in it.
+
+mod trouble;
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, HashSet},
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +31,9 @@ const TURNS_MAX: usize = 100_000;
 
 /// A log with fewer superfluous lines is not worth writing anew.
 const SUPERFLUOUS_MIN: usize = 1000;
+
+/// When one that could not be written anew is tried again, unless it is twice as long before.
+const SHORTEN_AGAIN: Duration = Duration::from_secs(60);
 
 /// A line is some 250 bytes; one that is longer than this is none of ours.
 const LINE_MAX: u64 = 8 << 10;
@@ -45,6 +52,8 @@ pub(crate) struct Place {
     pub(crate) session: Uuid,
     /// The directory of the CLI in which it keeps its sessions, `~/.claude/projects` by default.
     pub(crate) projects: Arc<Path>,
+    /// The one in there for the working directory that it began in, where that is known.
+    pub(crate) folder: Option<Arc<str>>,
 }
 
 /// A session that a run goes on from is not forgotten before this is dropped.
@@ -60,12 +69,18 @@ pub(crate) struct Store {
 struct Inner {
     turns: HashMap<Key, Remembered>,
     /// Each directory once.
-    directories: Vec<Arc<Path>>,
+    directories: Vec<Directory>,
     log: Option<Log>,
     /// What nothing may lead to any more, until somebody removes it.
     orphans: Vec<Place>,
     /// What runs go on from, as long as they live.
     in_use: HashMap<Uuid, Weak<()>>,
+}
+
+/// What the places of many sessions have in common.
+struct Directory {
+    projects: Arc<Path>,
+    folder: Option<Arc<str>>,
 }
 
 /// One turn, small.
@@ -86,6 +101,8 @@ struct Log {
     lines: usize,
     /// The last line may be written in part only.
     is_torn: bool,
+    /// When it could not be written anew, and how many lines it had then.
+    not_shortened: Option<(Instant, usize)>,
 }
 
 /// What of a log counts.
@@ -93,8 +110,10 @@ struct Log {
 enum Lines {
     /// Each of its lines, and it ends with one.
     All,
-    /// Not all, or there is none.
+    /// Not all, or there is no log.
     Some,
+    /// It is something else.
+    None,
 }
 
 /// A line of the log.
@@ -104,7 +123,10 @@ struct Line<'a> {
     session: Uuid,
     leaf: Uuid,
     at: u32,
-    projects: std::borrow::Cow<'a, str>,
+    projects: Cow<'a, str>,
+    /// Not known of every session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    folder: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     ambiguous: bool,
 }
@@ -120,17 +142,18 @@ impl Store {
             orphans: Vec::new(),
             in_use: HashMap::new(),
         };
-        let lines = inner.read(path, forget_before).unwrap_or_else(|error| {
-            cannot("read", path, &error);
-            Lines::Some
-        });
-        let log = match lines {
-            Lines::All => inner.log_at(path),
-            Lines::Some => inner.written_anew(path),
+        let log = match inner.read(path, forget_before) {
+            Ok(Lines::All) => inner.log_at(path),
+            Ok(Lines::Some) => inner.written_anew(path),
+            Ok(Lines::None) => {
+                trouble::keep_aside(path, &"it has no line that is one of such a log")
+                    .and_then(|_| inner.written_anew(path))
+            }
+            Err(error) => trouble::keep_aside(path, &error).and_then(|_| inner.written_anew(path)),
         };
         match log {
             Ok(log) => inner.log = Some(log),
-            Err(error) => cannot("write", path, &error),
+            Err(error) => trouble::cannot_write(path, &error),
         }
         Store {
             inner: Mutex::new(inner),
@@ -161,7 +184,8 @@ impl Store {
     /// the same said, and what was done in it, which no client sees, may be different. Then neither is found.
     pub(crate) fn remember(&self, key: Key, turn: &Turn, now: u64) -> bool {
         let mut inner = self.lock();
-        let Some(directory) = inner.directory(&turn.place.projects) else {
+        let Some(directory) = inner.directory(&turn.place.projects, turn.place.folder.as_deref())
+        else {
             return false;
         };
         let remembered = Remembered {
@@ -222,7 +246,9 @@ impl Inner {
                 Err(_) => unreadable += 1,
             }
         }
-        if unreadable > 0 {
+        // One line may be what a full disk had left of it.
+        let is_other = unreadable > 1 && unreadable == lines;
+        if unreadable > 0 && !is_other {
             log::warn(
                 "lines of the sessions' log cannot be read; these conversations go on from what the client sends",
                 &[("path", &path.display()), ("lines", &unreadable)],
@@ -230,12 +256,14 @@ impl Inner {
         }
         Ok(match is_ended && lines == self.turns.len() {
             true => Lines::All,
+            false if is_other => Lines::None,
             false => Lines::Some,
         })
     }
 
     fn take(&mut self, line: &Line<'_>, forget_before: u64) {
-        let Some(directory) = self.directory(Path::new(&*line.projects)) else {
+        let Some(directory) = self.directory(Path::new(&*line.projects), line.folder.as_deref())
+        else {
             return;
         };
         let remembered = Remembered {
@@ -264,29 +292,37 @@ impl Inner {
     }
 
     fn place(&self, turn: &Remembered) -> Place {
+        let Directory { projects, folder } = &self.directories[usize::from(turn.directory)];
         Place {
             session: turn.session,
-            projects: Arc::clone(&self.directories[usize::from(turn.directory)]),
+            projects: Arc::clone(projects),
+            folder: folder.clone(),
         }
     }
 
     /// The number of a directory; `None` when there are more than anybody has.
-    fn directory(&mut self, path: &Path) -> Option<u16> {
-        let known = self.directories.iter().position(|it| &**it == path);
+    fn directory(&mut self, projects: &Path, folder: Option<&str>) -> Option<u16> {
+        let is_it = |it: &Directory| &*it.projects == projects && it.folder.as_deref() == folder;
+        let known = self.directories.iter().position(is_it);
         let number = known.unwrap_or_else(|| {
-            self.directories.push(path.into());
+            self.directories.push(Directory {
+                projects: projects.into(),
+                folder: folder.map(Arc::from),
+            });
             self.directories.len() - 1
         });
         u16::try_from(number).ok()
     }
 
     fn line(&self, key: Key, turn: &Remembered) -> Vec<u8> {
+        let Directory { projects, folder } = &self.directories[usize::from(turn.directory)];
         let line = Line {
             turn: key,
             session: turn.session,
             leaf: turn.leaf,
             at: turn.at,
-            projects: self.directories[usize::from(turn.directory)].to_string_lossy(),
+            projects: projects.to_string_lossy(),
+            folder: folder.as_deref().map(Cow::Borrowed),
             ambiguous: turn.ambiguous,
         };
         // Nothing in it can fail to be written.
@@ -311,25 +347,38 @@ impl Inner {
             let written = log.file.write_all(&line);
             log.is_torn = written.is_err();
             if let Err(error) = written {
-                let path = log.path.display();
-                let fields: [log::Field<'_>; 2] = [("path", &path), ("why", &error)];
-                FULL.warn(&cannot_text("write"), &fields);
+                trouble::cannot_append(&log.path, &error);
             }
         }
     }
 
-    /// Writes the log anew if most of it is superfluous.
+    /// Writes the log anew if most of it is superfluous; tells whether it did.
     fn shorten(&mut self) -> bool {
-        let superfluous = |log: &Log| log.lines.saturating_sub(self.turns.len());
-        let is_old = |log: &&Log| superfluous(log) > self.turns.len() + SUPERFLUOUS_MIN;
-        let Some(path) = self.log.as_ref().filter(is_old).map(|it| it.path.clone()) else {
+        let turns = self.turns.len();
+        let superfluous = |log: &Log| log.lines.saturating_sub(turns);
+        let is_old = |log: &&mut Log| superfluous(log) > turns + SUPERFLUOUS_MIN;
+        let Some(log) = self.log.as_mut().filter(is_old) else {
             return false;
         };
-        match self.written_anew(&path) {
-            Ok(log) => self.log = Some(log),
-            Err(error) => cannot("write", &path, &error),
+        // Every answer waits for it, and on a full disk it fails each time.
+        let waits = log.not_shortened.is_some_and(|(at, lines)| {
+            at.elapsed() < SHORTEN_AGAIN && log.lines < lines.saturating_mul(2)
+        });
+        if waits {
+            return false;
         }
-        true
+        log.not_shortened = Some((Instant::now(), log.lines));
+        let path = log.path.clone();
+        match self.written_anew(&path) {
+            Ok(log) => {
+                self.log = Some(log);
+                true
+            }
+            Err(error) => {
+                trouble::cannot_shorten(&path, &error);
+                false
+            }
+        }
     }
 
     fn written_anew(&self, path: &Path) -> io::Result<Log> {
@@ -352,6 +401,7 @@ impl Inner {
             path: path.to_owned(),
             lines: self.turns.len(),
             is_torn: false,
+            not_shortened: None,
         })
     }
 
@@ -390,17 +440,6 @@ impl Inner {
 /// 136 years from 1970 on.
 fn seconds(unix: u64) -> u32 {
     u32::try_from(unix).unwrap_or(u32::MAX)
-}
-
-static FULL: log::Sparing = log::Sparing::new();
-
-fn cannot(what: &str, path: &Path, error: &io::Error) {
-    let fields: [log::Field<'_>; 2] = [("path", &path.display()), ("why", error)];
-    log::warn(&cannot_text(what), &fields);
-}
-
-fn cannot_text(what: &str) -> String {
-    format!("cannot {what} the sessions' log; conversations will not survive a restart")
 }
 
 #[cfg(test)]

@@ -330,6 +330,39 @@ fn links_that_a_run_leaves_give_it_nothing() {
 }
 
 #[test]
+fn sessions_are_not_removed_over_a_link_of_a_tenants() {
+    let api = ScriptedApi::start();
+    let Some(setup) = setup(&api) else { return };
+    let mut gateway = setup.set("cli", "warm: off").start();
+    gateway.ask("alpha", &prompt("hi")).answer_text();
+    gateway.stop_only();
+    let projects = gateway.dir.path().join("claude-config-alpha/projects");
+    let only = |dir: &Path| {
+        let mut entries = fs::read_dir(dir).unwrap();
+        entries.next().unwrap().unwrap().path()
+    };
+    let folder = only(&projects);
+    let session = only(&folder);
+    // Of the same names, where the tenant could remove nothing.
+    let private = gateway.dir.path().join("private");
+    let other = private.join(folder.file_name().unwrap());
+    fs::create_dir_all(&other).unwrap();
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o700)).unwrap();
+    let other = other.join(session.file_name().unwrap());
+    fs::copy(&session, &other).unwrap();
+    fs::rename(&projects, projects.with_extension("aside")).unwrap();
+    std::os::unix::fs::symlink(&private, &projects).unwrap();
+    let path = gateway.dir.path().join("state/sessions.jsonl");
+    let log = fs::read_to_string(&path).unwrap();
+    let at = log.find("\"at\":").unwrap() + 5;
+    let end = at + log[at..].find(',').unwrap();
+    fs::write(&path, format!("{}1000{}", &log[..at], &log[end..])).unwrap();
+    gateway.start_again();
+    gateway.log_contains("conversations forgotten");
+    assert!(other.exists());
+}
+
+#[test]
 fn conversation_goes_on_when_the_isolation_is_another() {
     let api = ScriptedApi::start();
     let (Some(_), Some(setup)) = (Walls::Bwrap.setup(&api), setup(&api)) else {

@@ -1,6 +1,7 @@
 //! Conversations that go on, with the real CLI: what the API receives is what one process that lived through
 //! all of it would have sent, whatever happens in between.
 
+mod ahead;
 mod disturbed;
 mod files;
 mod retold;

@@ -27,6 +27,8 @@ pub(super) struct Link {
     state: State,
     /// `None` where there are none, and when it is over. Removed after the process is.
     group: Option<Group>,
+    /// What was held to its limits before the present run.
+    counted: Excess,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -54,6 +56,7 @@ impl Link {
             received: 0,
             state: State::Open,
             group,
+            counted: Excess::default(),
         };
         // It starts nothing before it is told to.
         let pid = link.pid();
@@ -75,6 +78,16 @@ impl Link {
     /// How often something below the keeper was held to its limits, since the keeper was started.
     pub(super) fn excess(&self) -> Excess {
         self.group.as_ref().map_or(Excess::default(), Group::excess)
+    }
+
+    /// The same, as it was when a run ended last.
+    pub(super) fn counted(&self) -> Excess {
+        self.counted
+    }
+
+    /// A run has ended.
+    pub(super) fn count_excess(&mut self) {
+        self.counted = self.excess();
     }
 
     pub(super) fn is_gone(&self) -> bool {

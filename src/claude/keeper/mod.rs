@@ -146,19 +146,34 @@ impl Keeper {
     ///
     /// # Errors
     /// When it cannot be executed, with the keeper.
-    pub(crate) fn spawn(mut self, launch: &Launch) -> Result<Running, Box<NotStarted>> {
-        let excess_before = self.link.excess();
-        match self.started(launch) {
-            Ok((pid, pipes)) => Ok(Running {
-                link: self.link,
-                stdin: Some(pipes.stdin),
-                stdout: pipes.stdout,
-                stderr: pipes.stderr,
-                pid,
-                wrapped_in: launch.wrapped_in,
-                exit: None,
-                excess_before,
-            }),
+    pub(crate) fn spawn(self, launch: &Launch) -> Result<Running, Box<NotStarted>> {
+        self.spawn_fed(launch, &[]).map(|(running, _)| running)
+    }
+
+    /// The same for a program that has something to read: as much of `input` as its pipe takes is there before it
+    /// is started, so that it waits for nobody. Returns how many bytes that were.
+    ///
+    /// # Errors
+    /// As [`Keeper::spawn`].
+    pub(crate) fn spawn_fed(
+        mut self,
+        launch: &Launch,
+        input: &[u8],
+    ) -> Result<(Running, usize), Box<NotStarted>> {
+        match self.started(launch, input) {
+            Ok(Started { pid, pipes, fed }) => {
+                let running = Running {
+                    excess_before: self.link.counted(),
+                    link: self.link,
+                    stdin: Some(pipes.stdin),
+                    stdout: pipes.stdout,
+                    stderr: pipes.stderr,
+                    pid,
+                    wrapped_in: launch.wrapped_in,
+                    exit: None,
+                };
+                Ok((running, fed))
+            }
             Err(error) => Err(Box::new(NotStarted {
                 keeper: self,
                 error,
@@ -166,39 +181,46 @@ impl Keeper {
         }
     }
 
-    fn started(&mut self, launch: &Launch) -> Result<(i32, Pipes), SpawnError> {
+    fn started(&mut self, launch: &Launch, input: &[u8]) -> Result<Started, SpawnError> {
         let frame = wire::start_frame(launch).map_err(|errno| SpawnError::new(launch, errno))?;
-        match self.try_spawn(launch, &frame)? {
+        match self.try_spawn(launch, &frame, input)? {
             Some(started) => Ok(started),
             // Twice in a row is no accident, and a third try would not help.
             None => self
-                .try_spawn(launch, &frame)?
+                .try_spawn(launch, &frame, input)?
                 .ok_or_else(|| SpawnError::keeper_gone(launch)),
         }
     }
 
-    /// `None` when the keeper is gone. Nothing of the program is left then, and it has not read a
-    /// byte, so trying again is safe.
+    /// `None` when the keeper is gone. Nothing of the program is left then, and it has answered
+    /// nothing, so trying again is safe.
     fn try_spawn(
         &mut self,
         launch: &Launch,
         frame: &[u8],
-    ) -> Result<Option<(i32, Pipes)>, SpawnError> {
+        input: &[u8],
+    ) -> Result<Option<Started>, SpawnError> {
         if self.link.is_gone() {
             self.link = Link::start().map_err(SpawnError::Other)?;
         }
         self.link
             .limit(&launch.limits)
             .map_err(SpawnError::NoLimits)?;
-        let (ours, theirs) = pipes().map_err(SpawnError::Other)?;
+        let (pipes, theirs) = pipes().map_err(SpawnError::Other)?;
         let stdio = [theirs.0.as_fd(), theirs.1.as_fd(), theirs.2.as_fd()];
         if self.link.send_start(frame, stdio).is_err() {
             self.link.bury();
             return Ok(None);
         }
+        // While the keeper starts it. Before the pipe's other end is closed here, so that there is one.
+        let fed = match input {
+            [] => 0,
+            // What could not be written is written when it takes more.
+            _ => rustix::io::write(&pipes.stdin, input).unwrap_or(0),
+        };
         drop(theirs);
         match self.link.news(Instant::now() + START_LIMIT) {
-            Ok(Some(News::Started(pid))) => Ok(Some((pid, ours))),
+            Ok(Some(News::Started(pid))) => Ok(Some(Started { pid, pipes, fed })),
             Ok(Some(News::Failed(errno))) => {
                 Err(SpawnError::new(launch, Errno::from_raw_os_error(errno)))
             }
@@ -209,6 +231,14 @@ impl Keeper {
             }
         }
     }
+}
+
+/// A program that was just started.
+struct Started {
+    pid: i32,
+    pipes: Pipes,
+    /// How much of its input is in its pipe.
+    fed: usize,
 }
 
 impl Running {
@@ -263,6 +293,8 @@ impl Running {
             Err(_) => None,
         };
         let left_over = left.unwrap_or_else(|| self.link.bury());
+        // Now, and not when the next run waits for it.
+        self.link.count_excess();
         let ended = Ended {
             exit: self.exit.unwrap_or(Exit::Unknown),
             left_over,

@@ -1,6 +1,7 @@
 //! The thread that looks after processes that wait: it ends those that are of no use, starts new ones, and weighs them.
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -8,7 +9,10 @@ use std::{
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use super::{Ahead, Budget, Kept, Order, Pool, USUAL_KIB, Work, allowed_kib};
+use super::{
+    Ahead, Budget, Inner, Kept, Order, Pool, USUAL_KIB, Work, allowed_kib,
+    room::{self, For, Most, Waits},
+};
 use crate::{
     claude::{command::Session, keeper::Keeper, worker::Worker},
     log, processes,
@@ -36,9 +40,12 @@ const AHEAD_WAIT: Duration = Duration::from_millis(500);
 struct Later(Vec<(Instant, Box<Ahead>)>);
 
 impl Later {
-    fn add(&mut self, ahead: Box<Ahead>) {
-        self.0.retain(|(_, it)| it.tenant != ahead.tenant);
-        self.0.push((Instant::now() + AHEAD_WAIT, ahead));
+    /// One that is wanted again and again waits no longer for that.
+    fn add(&mut self, ahead: Box<Ahead>, now: Instant) {
+        match self.0.iter_mut().find(|(_, it)| it.tenant == ahead.tenant) {
+            Some((_, known)) => *known = ahead,
+            None => self.0.push((now + AHEAD_WAIT, ahead)),
+        }
     }
 
     /// When the next one is due.
@@ -75,7 +82,7 @@ impl Pool {
             };
             match order {
                 Ok(Order::End(kept)) => end(vec![*kept]),
-                Ok(Order::Start(ahead)) => later.add(ahead),
+                Ok(Order::Start(ahead)) => later.add(ahead, Instant::now()),
                 Ok(Order::Close) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(Order::Look) | Err(RecvTimeoutError::Timeout) => {}
             }
@@ -137,20 +144,16 @@ impl Pool {
         let Some(limits) = self.lock().budget.limits else {
             return;
         };
-        let resident: u64 = processes::resident_of_trees(&self.pids()).values().sum();
-        let fits = resident + USUAL_KIB <= allowed_kib(limits, resident);
-        let is_there = {
-            let inner = self.lock();
-            let full = inner.kept.len() >= limits.max_processes;
-            let of_tenant = |it: &Kept| it.work == Work::Any && it.tenant == ahead.tenant;
-            full || inner
-                .kept
-                .iter()
-                .any(|it| of_tenant(it) && it.print == ahead.print)
+        let resident = processes::resident_of_trees(&self.pids());
+        let most = Most {
+            processes: limits.max_processes,
+            kib: allowed_kib(limits, resident.values().sum()),
         };
-        if is_there || !fits {
+        let Some(given_up) = self.lock().make_room(&ahead, &resident, most) else {
             return;
-        }
+        };
+        // First, so that there are never more than there may be.
+        end(given_up);
         let Ahead {
             tenant,
             print,
@@ -165,14 +168,6 @@ impl Pool {
         let Ok(worker) = started else { return };
         let mut useless = Vec::new();
         let mut inner = self.lock();
-        // One of another kind of request, or from before a change.
-        while let Some(at) = inner
-            .kept
-            .iter()
-            .position(|it| it.work == Work::Any && it.tenant == tenant)
-        {
-            useless.push(inner.kept.swap_remove(at));
-        }
         let kept = Kept {
             worker,
             session,
@@ -190,6 +185,39 @@ impl Pool {
         useless.extend(inner.take_superfluous());
         drop(inner);
         end(useless);
+    }
+}
+
+impl Inner {
+    /// Takes out whatever ends for one that is started ahead. `None` where none is to be started: there is no room, or
+    /// there is one already.
+    fn make_room(
+        &mut self,
+        ahead: &Ahead,
+        resident: &HashMap<i32, u64>,
+        most: Most,
+    ) -> Option<Vec<Kept>> {
+        let of_tenant = |it: &Kept| it.work == Work::Any && it.tenant == ahead.tenant;
+        let is_same = |it: &Kept| of_tenant(it) && it.print == ahead.print;
+        if self.kept.iter().any(is_same) {
+            return None;
+        }
+        let waits = |it: &Kept| Waits {
+            since: it.since,
+            kib: resident.get(&it.worker.pid()).copied().unwrap_or(USUAL_KIB),
+            for_what: match it.work {
+                Work::Turn(_) => For::Turn,
+                // One of another kind of request, or from before a change.
+                Work::Any if of_tenant(it) => For::Same,
+                Work::Any => For::Other,
+            },
+        };
+        let waiting: Vec<Waits> = self.kept.iter().map(waits).collect();
+        let mut places = room::made(&waiting, USUAL_KIB, most)?;
+        // From the end on, so that those before it stay where they are.
+        places.sort_unstable_by(|a, b| b.cmp(a));
+        let taken = places.into_iter().map(|at| self.kept.swap_remove(at));
+        Some(taken.collect())
     }
 }
 

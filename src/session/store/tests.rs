@@ -40,6 +40,7 @@ fn turn(session: Uuid) -> Turn {
         place: Place {
             session,
             projects: Path::new("/c/projects").into(),
+            folder: Some("-w".into()),
         },
         leaf: Uuid::random(),
     }
@@ -179,6 +180,90 @@ fn the_log_does_not_grow_without_end() {
     let lines = fs::read_to_string(dir.log()).unwrap().lines().count();
     assert!(lines <= SUPERFLUOUS_MIN + 3, "{lines}");
     assert_eq!(store.find(key(1)), Some(again));
+}
+
+#[test]
+fn log_that_cannot_be_read_is_kept_under_another_name() {
+    let dir = Dir::new();
+    let aside = |number: u32| dir.0.join(format!("sessions.jsonl.unreadable-{number}"));
+    let works = |number: u32| {
+        let remembered = turn(Uuid::random());
+        dir.open().remember(key(number), &remembered, 100);
+        assert_eq!(dir.open().find(key(number)), Some(remembered));
+    };
+    // Another program's, or a later version's.
+    fs::write(dir.log(), "{\"v\":2}\n{\"v\":2}\n").unwrap();
+    works(1);
+    let kept = fs::read_to_string(aside(1)).unwrap();
+    assert_eq!(kept, "{\"v\":2}\n{\"v\":2}\n");
+    // What no read gets at; then what was kept stays as well.
+    fs::remove_file(dir.log()).unwrap();
+    fs::create_dir(dir.log()).unwrap();
+    fs::write(dir.log().join("inside"), "").unwrap();
+    works(2);
+    assert!(aside(1).is_file() && aside(2).join("inside").is_file());
+    // What has a line that can be read is no other thing.
+    let whole = fs::read_to_string(dir.log()).unwrap();
+    fs::write(dir.log(), format!("{whole}no line\nnor this\n")).unwrap();
+    works(3);
+    assert!(dir.open().find(key(2)).is_some() && !aside(3).exists());
+}
+
+#[test]
+fn log_that_finds_no_other_name_is_left_alone() {
+    let dir = Dir::new();
+    let other = "{\"v\":2}\n{\"v\":2}\n";
+    for number in 1..=9 {
+        fs::write(
+            dir.0.join(format!("sessions.jsonl.unreadable-{number}")),
+            "",
+        )
+        .unwrap();
+    }
+    fs::write(dir.log(), other).unwrap();
+    let store = dir.open();
+    let remembered = turn(Uuid::random());
+    store.remember(key(1), &remembered, 100);
+    assert_eq!(store.find(key(1)), Some(remembered));
+    assert_eq!(fs::read_to_string(dir.log()).unwrap(), other);
+}
+
+#[test]
+fn log_that_cannot_be_written_anew_is_not_tried_with_each_answer() {
+    let dir = Dir::new();
+    let store = dir.open();
+    let again = turn(Uuid::random());
+    let remember = |count: usize| {
+        for _ in 0..count {
+            store.remember(key(1), &again, 9);
+        }
+    };
+    remember(SUPERFLUOUS_MIN);
+    // Until there is a directory there is no place for a new file.
+    fs::remove_dir_all(&dir.0).unwrap();
+    remember(9);
+    fs::create_dir(&dir.0).unwrap();
+    remember(SUPERFLUOUS_MIN / 2);
+    assert!(!dir.log().exists());
+    // A minute later.
+    let before = Instant::now().checked_sub(SHORTEN_AGAIN).unwrap();
+    let mut inner = store.lock();
+    let log = inner.log.as_mut().unwrap();
+    let (at, lines) = log.not_shortened.as_mut().unwrap();
+    *at = before;
+    assert!(*lines > SUPERFLUOUS_MIN);
+    drop(inner);
+    remember(1);
+    assert_eq!(dir.open().find(key(1)), Some(again.clone()));
+    // Or at twice its length.
+    remember(SUPERFLUOUS_MIN);
+    fs::remove_dir_all(&dir.0).unwrap();
+    remember(9);
+    fs::create_dir(&dir.0).unwrap();
+    remember(SUPERFLUOUS_MIN - 100);
+    assert!(!dir.log().exists());
+    remember(200);
+    assert!(dir.log().exists());
 }
 
 #[test]
