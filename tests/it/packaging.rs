@@ -300,8 +300,8 @@ fn release_without_jq_says_so_before_it_builds() {
     let tools = dir.create_dir("tools");
     for tool in ["make", "sh"] {
         let found = std::env::var_os("PATH").unwrap();
-        let found = std::env::split_paths(&found).map(|it| it.join(tool));
-        let found = found.filter(|it| it.exists()).next().unwrap();
+        let mut found = std::env::split_paths(&found).map(|it| it.join(tool));
+        let found = found.find(|it| it.exists()).unwrap();
         std::os::unix::fs::symlink(found, tools.join(tool)).unwrap();
     }
     let mut dist = Command::new(tools.join("make"));
