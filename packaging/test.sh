@@ -214,7 +214,8 @@ cp "$root/usr/share/doc/ccgw/examples/network.conf" "$root/etc/systemd/system/cc
 systemd daemon-reload && systemd restart ccgw
 served
 step 'systemd: as root by root.conf'
-cp "$root/usr/share/doc/ccgw/examples/root.conf" "$root/etc/systemd/system/ccgw.service.d/"
+rm "$root/etc/systemd/system/ccgw.service.d/network.conf"
+sed '/^#[A-Z][A-Za-z]*=/s/^#//' "$root/usr/share/doc/ccgw/examples/root.conf" >"$root/etc/systemd/system/ccgw.service.d/root.conf"
 within chown -R root: /etc/ccgw /var/lib/ccgw
 systemd daemon-reload && systemd restart ccgw
 served

@@ -103,7 +103,7 @@ fn copy_of_this_binary(entry: &Path) -> io::Result<()> {
 }
 
 /// The packaged unit does not let it, where nobody has said so.
-const UNIT: &str = " (a service of systemd needs `net` in its RestrictNamespaces=: network.conf in /usr/share/doc/ccgw/examples)";
+const UNIT: &str = " (a service of systemd needs more for it: network.conf in /usr/share/doc/ccgw/examples, or with root.conf the last lines of that)";
 
 /// Whether sandboxes can have a network of their own, in which loopback works.
 ///
