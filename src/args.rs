@@ -86,7 +86,7 @@ impl UsageError {
     help_triggers("-h", "--help", "help"),
     note = "Without CONFIG, config.yaml in the working directory is read if it is there. The
 environment variables PORT, HOST, DOCKER_HOST_IP, CLAUDE_BIN, CLI_TIMEOUT,
-MAX_CONCURRENT, MAX_PER_TENANT and CLI_EFFORT override it.",
+MAX_CONCURRENT, MAX_PER_TENANT, CLI_EFFORT and ISOLATION override it.",
     example = "Serve with the configuration in the working directory:
   $ {command_name}",
     example = "Find this machine's OpenClaw instances and point them here:
