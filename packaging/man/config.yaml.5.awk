@@ -46,7 +46,7 @@ line ~ /^ *(# )?(- )?[A-Za-z_0-9\/.]+:/ {
     for (i = 0; i < level; i++) name = name prefix[i] (in_tenants && i == 0 ? "[]." : ".")
     print ".It Sy " name key (is_set && value != "" && !in_tenants ? " : Ar " value : "")
     if (text != "") tell(text)
-    else print "As those around it."
+    else print "As the key before it."
     text = ""
 }
 END {
