@@ -10,7 +10,9 @@ export SOURCE_DATE_EPOCH
 stage=target/dist/deb
 rm -rf "$stage" && mkdir -p "$stage/DEBIAN"
 umask 022
-make --no-print-directory install-files BINARY="$binary" DESTDIR="$PWD/$stage" PREFIX=/usr UNITDIR=/usr/lib/systemd MANUAL=compressed >/dev/null
+notices=target/dist/THIRD-PARTY-NOTICES
+packaging/notices.sh "$binary" >"$notices"
+make --no-print-directory install-files BINARY="$binary" NOTICES="$notices" DESTDIR="$PWD/$stage" PREFIX=/usr UNITDIR=/usr/lib/systemd MANUAL=compressed >/dev/null
 
 doc=$stage/usr/share/doc/ccgw
 mkdir -p "$stage/usr/share/lintian/overrides"
@@ -30,5 +32,5 @@ done
 find "$stage" -newermt "@$SOURCE_DATE_EPOCH" -print0 | xargs -0 -r touch --no-dereference --date="@$SOURCE_DATE_EPOCH"
 deb=target/dist/ccgw_${version}_$arch.deb
 dpkg-deb --root-owner-group -Zxz --build "$stage" "$deb" >&2
-rm -rf "$stage"
+rm -rf "$stage" "$notices"
 echo "$deb"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes a release in target/dist/ of a static binary: a tarball from which `make install-files BINARY=ccgw` installs,
-# the .deb, the list of parts (SBOM, CycloneDX) and the checksums of all of them.
+# Makes a release in target/dist/ of a static binary: a tarball from which `make install` installs without a
+# compiler, the .deb, the list of parts (SBOM, CycloneDX) and the checksums of all of them.
 set -eu
 cd "$(dirname "$0")/.."
 binary=$1
@@ -10,7 +10,10 @@ export SOURCE_DATE_EPOCH
 name=ccgw-$version-$(uname -m)-linux
 rm -rf target/dist && mkdir -p "target/dist/$name"
 cp "$binary" "target/dist/$name/ccgw"
-cp -r Makefile README.md CHANGELOG.md LICENSE config.example.yaml openclaw-skill.md packaging "target/dist/$name/"
+packaging/notices.sh "$binary" >"target/dist/$name/THIRD-PARTY-NOTICES"
+cp -r Makefile README.md README_CN.md CHANGELOG.md LICENSE config.example.yaml openclaw-skill.md packaging "target/dist/$name/"
+# An image is made of what is here.
+sed -i 's#=target/static/#=#' "target/dist/$name/packaging/Containerfile"
 tar --sort=name --owner=0 --group=0 --numeric-owner --mode=u+rwX,go+rX,go-w --mtime="@$SOURCE_DATE_EPOCH" -C target/dist -c "$name" |
     gzip -9n >"target/dist/$name.tar.gz"
 rm -r "target/dist/${name:?}"

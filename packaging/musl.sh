@@ -4,7 +4,6 @@
 set -eu
 cd "$(dirname "$0")/.."
 dir=$PWD/target/musl
-packages='rustc-web rust-web-src libstd-rust-web-1.96 libstd-rust-web-dev libllvm22 libunwind-19-dev'
 
 missing() {
     echo "static: $1" >&2
@@ -15,12 +14,20 @@ test "$(uname -m)" = x86_64 || missing "Debian's packages for musl were tried on
 for tool in apt-get dpkg musl-gcc ar; do
     command -v $tool >/dev/null 2>&1 || missing "$tool is missing (apt-get install apt dpkg musl-tools binutils)"
 done
+# Libraries have their version in their names, and get new ones with each update.
+needed() { apt-cache depends "$1" | sed -n "s/^ *Depends: \($2\)\$/\1/p"; }
+std=$(needed libstd-rust-web-dev 'libstd-rust-web-[0-9.]*')
+llvm=$(needed "${std:-rustc-web}" 'libllvm[0-9]*')
+test -n "$std" -a -n "$llvm" || missing "Debian's packages of rustc-web are not known here (apt-get update)"
+packages="rustc-web rust-web-src libstd-rust-web-dev $std $llvm libunwind-19-dev"
 rm -rf "$dir" && mkdir -p "$dir/packages" "$dir/root" "$dir/native"
 for package in $packages; do
     (cd "$dir/packages" && apt-get -o APT::Sandbox::User="$(id -un)" download -qq "$package" >&2) || missing "Debian's package $package cannot be had here"
 done
 for file in "$dir"/packages/*.deb; do
     dpkg -x "$file" "$dir/root"
+    # For the list of parts.
+    dpkg-deb -W "$file" | tr '\t' ' ' >>"$dir/versions"
 done
 rm -r "$dir/packages"
 

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Proves the packages in a clean Debian that debootstrap makes: installs from the .deb and from `make install-files`,
+# Proves the packages in a clean Debian that debootstrap makes: installs from the .deb and from a release's tarball,
 # serves runs of the real Claude Code CLI against a scripted API on loopback, reloads, upgrades while it serves, and
 # does the same as a service of a systemd that it boots, with restarts under load, crashes and hangs; uninstalls without touching what is the operator's. BINARY is packed instead of one that is built. Needs root; says SKIPPED, and fails in CI, where a part is missing.
 set -eu
 cd "$(dirname "$0")/.."
-for tool in bwrap debootstrap dpkg-deb lintian mandoc python3 curl npm; do
+for tool in bwrap debootstrap dpkg-deb lintian mandoc python3 curl npm jq; do
     command -v $tool >/dev/null 2>&1 || { echo "SKIPPED: packaging: $tool is not installed"; exit 0; }
 done
 test "$(id -u)" = 0 || { echo 'SKIPPED: packaging: a clean root needs root'; exit 0; }
@@ -47,6 +47,8 @@ as_ccgw() { inside setpriv --reuid=ccgw --regid=ccgw --init-groups --no-new-priv
 start() {
     install -d -m 0700 "$root/run/ccgw" "$root/var/lib/ccgw/.local/state/ccgw"
     inside chown ccgw: /run/ccgw /var/lib/ccgw/.local/state/ccgw
+    # The one before may still stand there when the shell in the background has not come to it.
+    : >"$work/log"
     as_ccgw "$1/ccgw" /etc/ccgw/config.yaml >"$work/log" 2>&1 &
     pids="$pids $!"
     until_true grep -q 'listening on' "$work/log"
@@ -76,16 +78,34 @@ stop() {
 
 step 'building'
 binary=${BINARY:-$(packaging/static.sh)}
-deb=$(packaging/deb.sh "$binary")
+packaging/dist.sh "$binary" >/dev/null
+deb=$(ls target/dist/*.deb)
+tarball=$(ls target/dist/*.tar.gz)
+(cd target/dist && sha256sum --check --quiet SHA256SUMS) || fail 'SHA256SUMS'
+step 'licences and parts'
+mkdir "$work/deb" "$work/release"
+dpkg-deb -x "$deb" "$work/deb"
+tar -xzf "$tarball" -C "$work/release" --strip-components=1
+parts=$(cargo tree --locked -e normal --prefix none -f '{p}' --target "$(uname -m)-unknown-linux-musl" | awk '$1 != "ccgw" {sub(/^v/, "", $2); print $1 " " $2}' | sort -u)
+for notices in "$work/deb/usr/share/doc/ccgw/THIRD-PARTY-NOTICES" "$work/release/THIRD-PARTY-NOTICES"; do
+    echo "$parts" | while read -r name version; do grep -q "^$name $version: " "$notices" || fail "$name is not in $notices"; done
+    for name in "Rust's standard library" musl "LLVM's libunwind"; do grep -q "^$name: " "$notices" || fail "$name is not in $notices"; done
+    grep -q 'Rich Felker' "$notices" || fail "musl's words are not in $notices"
+done
+for name in std musl libunwind rustix; do
+    jq -e --arg name "$name" '[.components[] | select(.name == $name and .licenses != [])] | length == 1' target/dist/*.cdx.json >/dev/null || fail "$name is not in the list of parts"
+done
 step 'lintian'
 lintian --fail-on error,warning --tag-display-limit 0 --allow-root "$deb" || fail lintian
 
-if ! test -e "$base/.complete"; then
+# What a clean root has; make is for the tarball.
+packages=systemd,systemd-sysv,bubblewrap,ca-certificates,procps,make
+if [ "$(cat "$base/.complete" 2>/dev/null)" != "$packages" ]; then
     step 'debootstrap'
     rm -rf "$base"
-    debootstrap --variant=minbase --include=systemd,systemd-sysv,bubblewrap,ca-certificates,procps bookworm "$base" ${MIRROR:+"$MIRROR"} >"$work/debootstrap.log" 2>&1 ||
+    debootstrap --variant=minbase --include=$packages bookworm "$base" ${MIRROR:+"$MIRROR"} >"$work/debootstrap.log" 2>&1 ||
         { tail "$work/debootstrap.log"; echo 'SKIPPED: packaging: debootstrap cannot make a root here'; exit 0; }
-    touch "$base/.complete"
+    echo $packages >"$base/.complete"
 fi
 test -e tests/real-cli/node_modules/.complete || (cd tests/real-cli && npm ci --ignore-scripts --no-audit --no-fund >/dev/null)
 cli=$(ls -d tests/real-cli/node_modules/@anthropic-ai/claude-code-linux-*/claude | head -n 1)
@@ -131,19 +151,33 @@ test -s "$root/var/lib/ccgw/.local/state/ccgw/sessions.jsonl" || fail 'the state
 inside dpkg -P ccgw >"$work/dpkg" 2>&1 || { cat "$work/dpkg"; fail 'dpkg -P'; }
 test ! -e "$root/etc/ccgw" -a ! -e "$root/var/lib/ccgw" -a ! -e "$root/etc/default/ccgw" || fail 'purge left something'
 
-step 'make install: installed, serves, uninstalled'
+step "the tarball's make install: installed, serves, uninstalled"
 fresh_root
-make --no-print-directory install-files BINARY="$binary" DESTDIR="$root" >"$work/make" 2>&1 || { cat "$work/make"; fail 'make install-files'; }
-inside systemd-sysusers /usr/local/lib/sysusers.d/ccgw.conf 2>/dev/null
-inside systemd-tmpfiles --create /usr/local/lib/tmpfiles.d/ccgw.conf 2>/dev/null
+cp -r "$work/release" "$root/root/release"
+release() { inside make --no-print-directory -C /root/release "$@" >"$work/make" 2>&1 || { cat "$work/make"; fail "make $1"; }; }
+release install
+test "$(inside stat -c '%U %a' /etc/ccgw)" = 'ccgw 750' || fail '/etc/ccgw is not the gateway user own'
 inside systemd-analyze verify --man=no /usr/local/lib/systemd/system/ccgw.service || fail 'the unit is not valid'
+test -s "$root/usr/local/share/doc/ccgw/THIRD-PARTY-NOTICES" || fail 'no licences'
 configure
 start /usr/local/bin
 served
 as_ccgw /usr/local/bin/ccgw-manage status >/dev/null || fail status
 stop /usr/local/bin
-make --no-print-directory uninstall DESTDIR="$root" >/dev/null
+release uninstall
 test ! -e "$root/usr/local/bin/ccgw" -a -s "$root/etc/ccgw/config.yaml" || fail 'uninstall'
+step "the tarball's make install by an ordinary user"
+fresh_root
+mkdir -p "$root/home/someone"
+cp -r "$work/release" "$root/home/someone/release"
+inside chown -R 1234:1234 /home/someone
+someone() { inside setpriv --reuid=1234 --regid=1234 --clear-groups env HOME=/home/someone "$@"; }
+someone make --no-print-directory -C /home/someone/release install PREFIX=/home/someone/.local >"$work/make" 2>&1 || { cat "$work/make"; fail 'make install by an ordinary user'; }
+someone /home/someone/.local/bin/ccgw --version >/dev/null || fail 'the program of an ordinary user'
+units=$(someone systemd-analyze --user unit-paths) || fail 'systemd-analyze --user unit-paths'
+for unit in $units; do test ! -e "$root$unit/ccgw.service" || found=$unit; done
+test "${found:-}" = /home/someone/.local/share/systemd/user || fail "systemd finds the user's unit in '${found:-}': $units"
+test ! -e "$root/etc/default/ccgw" -a ! -e "$root/etc/ccgw" || fail 'an ordinary user installed parts of the machine'
 step 'systemd: booted as the first process'
 fresh_root
 cp "$deb" "$root/root/ccgw.deb"
@@ -219,7 +253,34 @@ sed '/^#[A-Z][A-Za-z]*=/s/^#//' "$root/usr/share/doc/ccgw/examples/root.conf" >"
 within chown -R root: /etc/ccgw /var/lib/ccgw
 systemd daemon-reload && systemd restart ccgw
 served
+step 'systemd: the socket first, and a purge that leaves nothing of it'
+mkdir -p "$root/etc/systemd/system/ccgw.socket.d"
+printf '[Socket]\nListenStream=\nListenStream=127.0.0.1:%s\n' "$daemon" >"$root/etc/systemd/system/ccgw.socket.d/port.conf"
+systemd daemon-reload && systemd stop ccgw
+systemd enable --now ccgw.socket 2>/dev/null || fail 'systemctl enable --now ccgw.socket'
+test "$(property ActiveState)" = inactive || fail 'it runs before the first request'
+served
 within dpkg -P ccgw >"$work/dpkg" 2>&1 || fail 'dpkg -P'
+for unit in ccgw.service ccgw.socket; do
+    test "$(systemd is-active $unit || true)" = inactive || fail "$unit is still there"
+done
+left=$(cd "$root/etc/systemd/system" && find . -name 'ccgw.*' \( -type l -o -type f \))
+test -z "$left" || fail "purge left $left"
+step 'systemd: make install, an upgrade by it, uninstalled'
+rm -r "$root/etc/systemd/system"/ccgw.*.d
+cp -r "$work/release" "$root/root/release"
+release() { within make --no-print-directory -C /root/release "$@" >"$work/make" 2>&1 || { cat "$work/make"; fail "make $1"; }; }
+release install
+configure
+sed -i "s/port: 0/port: $daemon/" "$root/etc/ccgw/config.yaml"
+systemd enable --now ccgw 2>/dev/null || fail 'systemctl enable --now ccgw'
+served
+before=$(property MainPID)
+release install
+test "$(property MainPID)" != "$before" || fail 'the upgrade does not run'
+served
+release uninstall
 test "$(systemd is-active ccgw || true)" = inactive || fail 'it still runs'
+test "$(property LoadState)" = not-found || fail 'systemd still knows the unit'
 kill -9 "$init"
 step 'ok'

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use argh::FromArgs;
+use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
 
 use crate::manage::{
     say::Volume,
@@ -24,6 +24,11 @@ pub(crate) fn parse(argv: &[OsString]) -> Result<Command, UsageError> {
         Err(exit) if exit.status.is_ok() => Ok(Command::Help(exit.output)),
         Err(exit) => Err(UsageError::new(exit.output.trim_end())),
     }
+}
+
+/// All options, for completions.
+pub(crate) fn table() -> CommandInfoWithArgs {
+    Arguments::get_args_info()
 }
 
 /// What to do. `config` is `None` when no file was named.
@@ -76,12 +81,12 @@ impl UsageError {
 }
 
 /// A gateway from OpenClaw instances to the Claude Code CLI.
-#[derive(FromArgs)]
+#[derive(FromArgs, ArgsInfo)]
 #[argh(
     help_triggers("-h", "--help", "help"),
     note = "Without CONFIG, config.yaml in the working directory is read if it is there. The
 environment variables PORT, HOST, DOCKER_HOST_IP, CLAUDE_BIN, CLI_TIMEOUT,
-MAX_CONCURRENT, MAX_PER_TENANT and CLI_EFFORT override it.",
+MAX_CONCURRENT, MAX_PER_TENANT, CLI_EFFORT and ISOLATION override it.",
     example = "Serve with the configuration in the working directory:
   $ {command_name}",
     example = "Find this machine's OpenClaw instances and point them here:

@@ -1,4 +1,4 @@
-# config.yaml(5), made of config.example.yaml, which has every key with its meaning, range and default.
+# config.yaml(5), of a release of `date`, made of config.example.yaml, which has every key with its meaning, range and default.
 function escaped(text) { gsub(/\\/, "\\e", text); return text ~ /^[.']/ ? "\\&" text : text }
 # Sentences begin lines of their own, and no line is long.
 function tell(text,    words, count, i, line) {
@@ -11,8 +11,11 @@ function tell(text,    words, count, i, line) {
     if (line != "") print escaped(line)
 }
 BEGIN {
-    print ".Dd $Mdocdate$\n.Dt CONFIG.YAML 5\n.Os\n.Sh NAME\n.Nm config.yaml\n.Nd configuration of ccgw"
+    print ".Dd " date "\n.Dt CONFIG.YAML 5\n.Os\n.Sh NAME\n.Nm config.yaml\n.Nd configuration of ccgw"
     print ".Sh DESCRIPTION"
+    print "The file that\n.Xr ccgw 1\nis told to read, or that is in its working directory, in YAML."
+    print "It holds keys, so it should be readable for its owner only (mode 0600)."
+    print "Every key is below with its default; one without a value has none."
     depth = 0
 }
 { line = $0 }
@@ -24,7 +27,8 @@ line ~ /^ *#( |$)/ && line !~ /^ *# [a-z_0-9]+:( |$)/ {
     text = text (text == "" ? "" : " ") comment
     next
 }
-line ~ /^ *$/ { if (!started && text != "") { tell(text); text = "" } next }
+# What the file says of itself makes no sense in a page.
+line ~ /^ *$/ { if (!started) { sub(/^Configuration of ccgw.*(without the `# `)[.] /, "", text) } if (!started && text != "") { tell(text); text = "" } next }
 line ~ /^ *(# )?(- )?[A-Za-z_0-9\/.]+:/ {
     if (!started) { print ".Sh KEYS\n.Bl -tag -width Ds"; started = 1 }
     key = line
@@ -42,7 +46,7 @@ line ~ /^ *(# )?(- )?[A-Za-z_0-9\/.]+:/ {
     for (i = 0; i < level; i++) name = name prefix[i] (in_tenants && i == 0 ? "[]." : ".")
     print ".It Sy " name key (is_set && value != "" && !in_tenants ? " : Ar " value : "")
     if (text != "") tell(text)
-    else print "As those around it."
+    else print "As the key before it."
     text = ""
 }
 END {

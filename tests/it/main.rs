@@ -38,6 +38,7 @@ mod instances;
 mod keeper;
 mod kit;
 mod manifests;
+mod manuals;
 mod network;
 mod openclaw;
 mod operation;

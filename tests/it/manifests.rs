@@ -127,4 +127,8 @@ fn manifests_name_the_gateways_as_the_proxys_file_reads_them() {
         assert!(KUBERNETES.contains(&format!("{{name: {name}, ")), "{name}");
         assert!(SWARM.contains(&format!("{name}: ")), "{name}");
     }
+    // What only root can do is left out there.
+    assert!(file.contains(".if !defined(CCGW_NOT_ROOT)\n"));
+    assert!(KUBERNETES.contains("{name: CCGW_NOT_ROOT, "));
+    assert!(SWARM.contains("CCGW_NOT_ROOT: "));
 }

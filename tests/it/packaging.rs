@@ -1,4 +1,4 @@
-//! What is installed beside the program: manual pages, units, and a configuration of the gateway's predecessor.
+//! What is installed beside the program: where, by whom, units, and a configuration of the gateway's predecessor.
 
 use std::{
     collections::BTreeSet,
@@ -7,18 +7,13 @@ use std::{
     process::{Command, Output},
 };
 
-use crate::{
-    gateway::run_to_end,
-    process::say_skipped,
-    setup::{ccgw, manage},
-    temp::TempDir,
-};
+use crate::{gateway::run_to_end, process::say_skipped, setup::ccgw, temp::TempDir};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const CCGW: &str = env!("CARGO_BIN_EXE_ccgw");
 
 /// What `make install` makes, in a directory of the test's own.
-fn installed() -> TempDir {
+pub(crate) fn installed() -> TempDir {
     let dir = TempDir::new();
     make(&dir, "install-files");
     dir
@@ -26,17 +21,22 @@ fn installed() -> TempDir {
 
 #[track_caller]
 fn make(dir: &TempDir, target: &str) {
+    let output = run_to_end(&mut make_command(dir, target));
+    assert!(output.status.success(), "{}", text_of(&output));
+}
+
+/// As a package is made, into a directory.
+fn make_command(dir: &TempDir, target: &str) -> Command {
     let mut command = Command::new("make");
     command
         .current_dir(ROOT)
         .args(["--no-print-directory", target, "PREFIX=/usr"])
         .arg(format!("BINARY={CCGW}"))
         .arg(format!("DESTDIR={}", dir.path().display()));
-    let output = run_to_end(&mut command);
-    assert!(output.status.success(), "{}", text_of(&output));
+    command
 }
 
-fn text_of(output: &Output) -> String {
+pub(crate) fn text_of(output: &Output) -> String {
     let both = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     String::from_utf8_lossy(&both).into_owned()
 }
@@ -59,7 +59,7 @@ fn files(dir: &Path) -> BTreeSet<String> {
 }
 
 /// A tool that only developers and CI have.
-fn has(tool: &str, test: &str) -> bool {
+pub(crate) fn has(tool: &str, test: &str) -> bool {
     let found = Command::new(tool).arg("--version").output().is_ok();
     if !found {
         say_skipped(&format!("SKIPPED: {test}: {tool} is not installed"));
@@ -94,132 +94,105 @@ fn uninstall_removes_what_install_made_but_the_operators_own() {
     assert_eq!(kept, "MINE=1\n");
 }
 
-/// Words that begin with `--` in what the program says of itself.
-fn options(help: &str) -> BTreeSet<String> {
-    let words = help.split(|it: char| !(it.is_alphanumeric() || it == '-'));
-    words
-        .filter_map(|it| it.strip_prefix("--"))
-        .filter(|it| !it.is_empty())
-        .map(str::to_owned)
-        .collect()
-}
-
-#[track_caller]
-fn assert_all_in(page: &str, options: &BTreeSet<String>) {
-    let text = fs::read_to_string(Path::new(ROOT).join("packaging/man").join(page)).unwrap();
-    for option in options {
-        assert!(
-            text.contains(&format!("Fl Fl {option}")),
-            "--{option} is not in {page}"
-        );
-    }
-}
-
+/// What an ordinary user's `make install` does, by whomever this test is run.
 #[test]
-fn manual_pages_have_every_option_and_command() {
+fn install_into_a_home_leaves_the_machines_parts_out() {
     let dir = TempDir::new();
-    assert_all_in(
-        "ccgw.1",
-        &options(&text_of(&run_to_end(ccgw(&dir).arg("--help")))),
-    );
-    let page = fs::read_to_string(Path::new(ROOT).join("packaging/man/ccgw-manage.1")).unwrap();
-    for command in commands(&dir, &[]) {
-        let words: Vec<&str> = command.split(' ').collect();
-        let help = text_of(&manage(&dir, &[&words[..], &["--help"]].concat()));
-        let nested = commands(&dir, &words);
-        let all = if nested.is_empty() {
-            vec![(command.clone(), help)]
-        } else {
-            let of = |sub: String| {
-                let full = format!("{command} {sub}");
-                let words: Vec<&str> = full.split(' ').chain(["--help"]).collect();
-                let help = text_of(&manage(&dir, &words));
-                (full, help)
-            };
-            nested.into_iter().map(of).collect()
-        };
-        for (name, help) in all {
-            // To the next command's heading.
-            let section = page.split(&format!(".Ss {name}\n")).nth(1);
-            let section = section.unwrap_or_else(|| panic!("{name} is not in ccgw-manage.1"));
-            let section = section.split("\n.S").next().unwrap();
-            for option in options(&help).iter().filter(|it| *it != "help") {
-                assert!(
-                    section.contains(&format!("Fl Fl {option}")),
-                    "{name} --{option}"
-                );
-            }
-        }
+    let local = dir.path().join(".local");
+    let mut command = Command::new("make");
+    command
+        .current_dir(ROOT)
+        .args(["--no-print-directory", "install", "CARGO=true", "SYSTEM="])
+        .arg(format!("BINARY={CCGW}"))
+        .arg(format!("PREFIX={}", local.display()))
+        .arg(format!("SYSCONFDIR={}/etc", dir.path().display()));
+    let output = run_to_end(&mut command);
+    assert!(output.status.success(), "{}", text_of(&output));
+    assert!(text_of(&output).contains("not as root"), "{output:?}");
+    let made = files(dir.path());
+    let unit = ".local/share/systemd/user/ccgw.service";
+    assert!(made.contains(unit), "{made:#?}");
+    let text = fs::read_to_string(dir.path().join(unit)).unwrap();
+    assert!(text.contains(&format!("ExecStart={}/bin/ccgw ", local.display())));
+    for part in ["etc/", ".local/lib/"] {
+        assert!(!made.iter().any(|it| it.starts_with(part)), "{made:#?}");
     }
 }
 
-/// The commands that the help of these words lists.
-fn commands(dir: &TempDir, words: &[&str]) -> Vec<String> {
-    let help = text_of(&manage(dir, &[words, &["--help"]].concat()));
-    let Some(list) = help.split("\nCommands:\n").nth(1) else {
-        return Vec::new();
-    };
-    let lines = list.lines().take_while(|it| it.starts_with(' '));
-    lines
-        .filter(|it| !it.starts_with("   "))
-        .filter_map(|it| it.split_whitespace().next())
-        .map(str::to_owned)
-        .collect()
+/// Under `sudo`, whose `PATH` has not what rustup installs.
+#[test]
+fn install_without_cargo_takes_what_is_built() {
+    let dir = TempDir::new();
+    let mut command = make_command(&dir, "install");
+    let output = run_to_end(command.arg("CARGO=no-such-cargo"));
+    assert!(output.status.success(), "{}", text_of(&output));
+    assert!(text_of(&output).contains("no-such-cargo is not to be found here"));
+    assert!(files(dir.path()).contains("usr/bin/ccgw"));
+    let mut command = make_command(&dir, "install");
+    let output = run_to_end(command.args(["CARGO=no-such-cargo", "BINARY=no-such-file"]));
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(text_of(&output).contains("`make build` as yourself"));
 }
 
 #[test]
-fn manual_of_the_configuration_has_every_key() {
+fn completions_are_where_each_zsh_looks() {
     let dir = installed();
-    let page = dir.path().join("usr/share/man/man5/config.yaml.5");
-    let page = fs::read_to_string(page).unwrap();
-    let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).unwrap();
-    let table = readme.split("| key | default | meaning |").nth(1).unwrap();
-    let mut section = "";
-    let mut count = 0;
-    for row in table.split("\n\n").next().unwrap().lines().skip(2) {
-        for key in row.split('|').nth(1).unwrap().split('`').skip(1).step_by(2) {
-            // `server.head_timeout`, `body_timeout`: the section stands with the first of a row.
-            let key = match key.rsplit_once('.') {
-                Some((of, _)) => {
-                    section = of;
-                    key.to_owned()
-                }
-                None if row.contains(&format!("| `{key}`")) => key.to_owned(),
-                None => format!("{section}.{key}"),
-            };
-            assert!(
-                page.contains(&format!(".It Sy {key}")),
-                "{key} is not in config.yaml(5)"
-            );
-            count += 1;
-        }
-    }
-    assert!(count > 40, "only {count} keys in README.md");
+    assert!(files(dir.path()).contains("usr/share/zsh/vendor-completions/_ccgw-manage"));
+    let dir = TempDir::new();
+    let mut command = make_command(&dir, "install-files");
+    run_to_end(command.arg("PREFIX=/usr/local"));
+    assert!(files(dir.path()).contains("usr/local/share/zsh/site-functions/_ccgw-manage"));
 }
 
 #[test]
-fn manual_pages_are_well_formed() {
-    if !has("mandoc", "manual_pages_are_well_formed") {
-        return;
-    }
+fn installed_readme_leads_to_what_is_installed() {
     let dir = installed();
-    let man = dir.path().join("usr/share/man");
-    for page in ["man1/ccgw.1", "man1/ccgw-manage.1", "man5/config.yaml.5"] {
-        let output = run_to_end(
-            Command::new("mandoc")
-                .args(["-T", "lint"])
-                .arg(man.join(page)),
-        );
-        let said = text_of(&output);
-        // Whether other pages are installed here is not the page's business.
-        let bad: Vec<_> = said
-            .lines()
-            .filter(|it| {
-                !it.contains("referenced manual not found") && !it.contains("outdated mandoc.db")
-            })
+    let doc = dir.path().join("usr/share/doc/ccgw");
+    for page in ["README.md", "README_CN.md"] {
+        let text = fs::read_to_string(doc.join(page)).unwrap();
+        let links: Vec<_> = crate::readme::links(&text)
+            .into_iter()
+            .filter(|it| !it.starts_with('#') && !it.starts_with("https://"))
             .collect();
-        assert_eq!(bad, Vec::<&str>::new());
+        assert!(links.len() > 5, "{links:?}");
+        for link in links {
+            assert!(doc.join(link).exists(), "{page}: {link}");
+        }
     }
+}
+
+/// The image is made of what is installed, and of nothing else.
+#[test]
+fn installed_image_is_made_of_files_that_are_there() {
+    let dir = TempDir::new();
+    let mut command = make_command(&dir, "install-files");
+    run_to_end(command.arg("NOTICES=LICENSE"));
+    let usr = dir.path().join("usr");
+    let compose = usr.join("share/doc/ccgw/packaging/compose/compose.yaml");
+    let compose = fs::read_to_string(compose).unwrap();
+    assert!(compose.contains("context: /usr\n"), "{compose}");
+    let (_, rest) = compose.split_once("dockerfile: ").unwrap();
+    let image = usr.join(rest.lines().next().unwrap());
+    let ignored = fs::read_to_string(image.with_extension("dockerignore")).unwrap();
+    let image = fs::read_to_string(image).unwrap();
+    for name in ["PROGRAM", "NOTICES"] {
+        let (_, rest) = image.split_once(&format!("\nARG {name}=")).unwrap();
+        let file = rest.lines().next().unwrap();
+        assert!(usr.join(file).is_file(), "{file}");
+        assert!(ignored.contains(&format!("\n!{file}\n")), "{file}");
+        assert!(image.contains(&format!("\nCOPY ${name} ")));
+    }
+}
+
+#[test]
+fn image_has_the_cli_that_the_tests_run() {
+    let read = |file: &str| fs::read_to_string(Path::new(ROOT).join(file)).unwrap();
+    let tested: serde_json::Value =
+        serde_json::from_str(&read("tests/real-cli/package.json")).unwrap();
+    let version = &tested["dependencies"]["@anthropic-ai/claude-code"];
+    let version = version.as_str().unwrap();
+    let line = format!("\nARG CLAUDE_CODE={version}\n");
+    assert!(read("packaging/Containerfile").contains(&line), "{line}");
 }
 
 #[test]

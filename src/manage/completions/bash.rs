@@ -9,7 +9,8 @@ const REST: &str = r#"
 _ccgw_manage() {
     local current=${COMP_WORDS[COMP_CWORD]} at='' place=0 kind='' named='' config=config.yaml word i
     local commands switches options places goes_on
-    _ccgw_manage_at ''
+    [[ ${COMP_WORDS[0]##*/} == ccgw ]] && at=@ccgw
+    _ccgw_manage_at "$at"
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         # `=` is a word of its own here.
@@ -69,13 +70,14 @@ _ccgw_manage() {
     esac
 }
 
-complete -F _ccgw_manage ccgw-manage
+complete -F _ccgw_manage ccgw-manage ccgw
 "#;
 
 pub(super) fn script(spots: &[Spot]) -> String {
-    let mut out = "# Completes ccgw-manage in bash; made by `ccgw-manage completions bash`.\n\n\
+    let mut out =
+        "# Completes ccgw-manage and ccgw in bash; made by `ccgw-manage completions bash`.\n\n\
                    _ccgw_manage_at() {\n    case $1 in\n"
-        .to_owned();
+            .to_owned();
     for spot in spots {
         let options = spot.options.iter();
         let options: Vec<String> = options

@@ -33,7 +33,8 @@ function __ccgw_manage
     set -l kinds
     set -l places
     set -l goes_on
-    __ccgw_manage_at ''
+    string match -q -r '(^|/)ccgw$' -- $program; and set at @ccgw
+    __ccgw_manage_at "$at"
     for word in $words[2..]
         if test -n "$kind"
             test "$named" = --config; and set config $word
@@ -68,12 +69,14 @@ function __ccgw_manage
 end
 
 complete -c ccgw-manage -f -a '(__ccgw_manage)'
+complete -c ccgw -f -a '(__ccgw_manage)'
 "#;
 
 pub(super) fn script(spots: &[Spot]) -> String {
-    let mut out = "# Completes ccgw-manage in fish; made by `ccgw-manage completions fish`.\n\n\
+    let mut out =
+        "# Completes ccgw-manage and ccgw in fish; made by `ccgw-manage completions fish`.\n\n\
                    function __ccgw_manage_at -S\n    switch $argv[1]\n"
-        .to_owned();
+            .to_owned();
     for spot in spots {
         let kinds = spot.options.iter();
         let kinds: Vec<String> = kinds

@@ -1,4 +1,5 @@
-//! `ccgw-manage completions`: scripts that complete its words in shells, made from the commands themselves.
+//! `ccgw-manage completions`: scripts that complete its words and those of ccgw in shells, made from the commands
+//! themselves.
 
 mod bash;
 mod fish;
@@ -8,7 +9,7 @@ use argh::{ArgsInfo, CommandInfoWithArgs, FlagInfoKind, FromArgValue, FromArgs, 
 
 use super::{args, say::must_line};
 
-/// Print a script that completes this program's words.
+/// Print a script that completes the words of ccgw-manage and ccgw.
 #[derive(FromArgs, ArgsInfo)]
 #[argh(
     subcommand,
@@ -40,7 +41,7 @@ pub(crate) enum Shell {
 /// # Errors
 /// When it cannot be written.
 pub(crate) fn run(shell: Shell) -> Result<bool, String> {
-    let spots = spots(&args::table());
+    let spots = of_both();
     let script = match shell {
         Shell::Bash => bash::script(&spots),
         Shell::Zsh => zsh::script(&spots),
@@ -84,6 +85,8 @@ impl Kind {
     fn of(name: &'static str) -> Kind {
         match name {
             "FILE" => Kind::File,
+            // Of ccgw, which has no other.
+            "CONFIG" => Kind::File,
             "DIR" => Kind::Directory,
             "TENANT" => Kind::Tenant,
             words if words.contains('|') => Kind::Words(words),
@@ -103,9 +106,13 @@ impl Kind {
     }
 }
 
-fn spots(root: &CommandInfoWithArgs) -> Vec<Spot> {
+/// Where the words of ccgw begin, which no command of ccgw-manage can be. The scripts have it, too.
+const CCGW: &str = "@ccgw";
+
+fn of_both() -> Vec<Spot> {
     let mut spots = Vec::new();
-    walk(root, String::new(), &mut spots);
+    walk(&args::table(), String::new(), &mut spots);
+    walk(&crate::args::table(), CCGW.to_owned(), &mut spots);
     spots
 }
 

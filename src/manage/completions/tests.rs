@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn every_command_and_option_is_in_every_script() {
-    let spots = spots(&args::table());
+    let spots = of_both();
     assert!(spots.len() > 10, "{}", spots.len());
     for script in [
         bash::script(&spots),

@@ -28,7 +28,8 @@ _ccgw_manage() {
     local -i place=1 i
     local -a subcommands flags valued places
     local -A kinds
-    _ccgw_manage_at ''
+    [[ ${words[1]:t} == ccgw ]] && at=@ccgw
+    _ccgw_manage_at "$at"
     for ((i = 2; i < CURRENT; i++)); do
         word=${words[i]}
         if [[ -n $kind ]]; then
@@ -65,12 +66,12 @@ _ccgw_manage() {
 if [[ ${funcstack[1]:-} == _ccgw-manage ]]; then
     _ccgw_manage "$@"
 else
-    compdef _ccgw_manage ccgw-manage
+    compdef _ccgw_manage ccgw-manage ccgw
 fi
 "#;
 
 pub(super) fn script(spots: &[Spot]) -> String {
-    let mut out = "#compdef ccgw-manage\n# Completes ccgw-manage in zsh; made by `ccgw-manage completions zsh`.\n\n\
+    let mut out = "#compdef ccgw-manage ccgw\n# Completes ccgw-manage and ccgw in zsh; made by `ccgw-manage completions zsh`.\n\n\
                    _ccgw_manage_at() {\n    case $1 in\n"
         .to_owned();
     for spot in spots {

@@ -385,3 +385,20 @@ fn shipped_file_says_what_gateways_need() {
         assert!(text.contains(line), "{line}");
     }
 }
+
+/// The recipe copies the file over the package's own, and the service starts it as root.
+#[test]
+fn root_serves_nobody() {
+    let hosts = [Host::start(), Host::start()];
+    let Some(proxy) = Proxy::start(&hosts[0].gateway, &hosts[1].gateway) else {
+        return;
+    };
+    let clients = Clients::default();
+    clients.ask(&proxy.client(), "alpha", "quick");
+    assert_ne!(proxy.uid(), 0, "HAProxy serves as root");
+    if rustix::process::geteuid().is_root() {
+        assert_eq!(proxy.root().to_str(), Some("/var/lib/haproxy"));
+    }
+    // The log goes on from in there.
+    proxy.log.wait_for("POST /v1/messages", PATIENCE);
+}

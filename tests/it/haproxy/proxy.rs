@@ -3,9 +3,13 @@
 use std::{
     io::Read,
     net::{SocketAddr, TcpListener},
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::Arc,
 };
+
+use rustix::process::geteuid;
 
 use crate::{
     client::Client,
@@ -66,7 +70,11 @@ impl Proxy {
         }
         let dir = TempDir::new();
         let file = dir.write("haproxy.cfg", text);
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        if !geteuid().is_root() {
+            command.env("CCGW_NOT_ROOT", "1");
+        }
+        let mut child = command
             .arg("-db")
             .arg("-f")
             .arg(file)
@@ -86,6 +94,17 @@ impl Proxy {
             std::net::TcpStream::connect(addr).is_ok()
         });
         Some(proxy)
+    }
+
+    /// The user that serves.
+    pub(super) fn uid(&self) -> u32 {
+        let status = format!("/proc/{}", self.child.id());
+        std::fs::metadata(status).unwrap().uid()
+    }
+
+    /// What it takes for its root directory.
+    pub(super) fn root(&self) -> PathBuf {
+        std::fs::read_link(format!("/proc/{}/root", self.child.id())).unwrap()
     }
 
     pub(super) fn client(&self) -> Client {

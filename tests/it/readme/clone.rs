@@ -4,7 +4,10 @@
 use std::{
     fs,
     net::TcpListener,
-    os::unix::{fs::symlink, process::CommandExt},
+    os::unix::{
+        fs::{PermissionsExt, symlink},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::Duration,
@@ -35,6 +38,9 @@ impl Clone {
         let bin = dir.create_dir("bin");
         let fake = FakeCli::script(&dir, "answer hello; idle");
         symlink(fake.path(), bin.join("claude")).unwrap();
+        // Whoever runs this test has what it takes.
+        let sudo = dir.write("bin/sudo", "#!/bin/sh\nexec \"$@\"\n");
+        fs::set_permissions(sudo, fs::Permissions::from_mode(0o755)).unwrap();
         // Where setup finds no instance, it leaves none.
         let sources = dir.path().join("ccgw");
         fs::copy(
@@ -63,9 +69,10 @@ impl Clone {
             .env_clear()
             .env(
                 "PATH",
-                format!("{dir}/bin:{dir}/prefix/bin:{path}:/usr/sbin"),
+                format!("{dir}/bin:{dir}/root/usr/local/bin:{path}:/usr/sbin"),
             )
-            .env("PREFIX", format!("{dir}/prefix"))
+            // So nothing of this machine is touched: packaging/test.sh installs into one of its own.
+            .env("DESTDIR", format!("{dir}/root"))
             .env("HOME", format!("{dir}/home"))
             .env("XDG_STATE_HOME", format!("{dir}/state"))
             .env("DOCKER_HOST", format!("unix://{dir}/no-docker.sock"))

@@ -3,11 +3,13 @@
 mod clone;
 mod page;
 
+pub(crate) use page::links;
+
 use std::{collections::BTreeSet, path::Path, process::Command};
 
 use self::{
     clone::Clone,
-    page::{anchors, blocks, commands, headings, links, rows},
+    page::{anchors, blocks, commands, headings, rows},
 };
 use crate::{gateway::run_to_end, process::say_skipped, setup::ccgw, temp::TempDir};
 
@@ -27,10 +29,11 @@ use How::{Not, Says, Serves};
 
 const NO_INSTANCE: &str = "none found: start your OpenClaw containers";
 const SERVICE: &str = "is the machine's; packaging/test.sh tries the service";
+const RELEASE: &str = "is of a release's files; packaging/test.sh makes and installs some";
 const CLUSTER: &str = "needs a cluster; the manifest is checked against its schema";
 
 /// Every command that is not here is run, and must end with success.
-const SPECIAL: [(&str, How); 20] = [
+const SPECIAL: [(&str, How); 24] = [
     ("make run", Serves),
     ("ccgw config.yaml", Serves),
     // Real instances are set up by tests of their own.
@@ -41,6 +44,13 @@ const SPECIAL: [(&str, How); 20] = [
         Not("installs for the whole machine"),
     ),
     ("claude", Not("asks a person to sign in")),
+    (
+        "sha256sum --check --ignore-missing SHA256SUMS",
+        Not(RELEASE),
+    ),
+    ("sudo apt install ./ccgw_*.deb", Not(RELEASE)),
+    ("tar -xzf ccgw-*-linux.tar.gz", Not(RELEASE)),
+    ("sudo make -C ccgw-*-linux install", Not(RELEASE)),
     ("sudo usermod -aG docker ccgw", Not(SERVICE)),
     (
         "sudo -u ccgw -H ccgw --setup /etc/ccgw/config.yaml",
@@ -125,7 +135,9 @@ fn is_here(line: &str) -> bool {
     let program = line.split(' ').next().unwrap_or_default();
     let found = |it: std::path::PathBuf| it.join(program).is_file();
     let path = std::env::var_os("PATH").unwrap_or_default();
+    // The clone has one that does as if.
     program.starts_with("ccgw")
+        || program == "sudo"
         || found("/usr/sbin".into())
         || std::env::split_paths(&path).any(found)
 }

@@ -70,7 +70,7 @@ pub(super) fn headings(page: &str) -> Vec<usize> {
 }
 
 /// Where links lead, within the page as `#heading`.
-pub(super) fn links(page: &str) -> Vec<&str> {
+pub(crate) fn links(page: &str) -> Vec<&str> {
     let ends = page.split("](").skip(1);
     ends.filter_map(|it| it.split(')').next()).collect()
 }

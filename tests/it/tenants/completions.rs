@@ -8,7 +8,7 @@ const TEXT: &str =
     "tenants:\n- {name: alice, api_key: key-of-a}\n- {name: bob, api_key: key-of-b}\n";
 
 /// Line, and what completes its last word.
-const CASES: [(&str, &[&str]); 10] = [
+const CASES: [(&str, &[&str]); 13] = [
     ("ccgw-manage rem", &["remove"]),
     ("ccgw-manage show ", &["alice", "bob"]),
     ("ccgw-manage show a", &["alice"]),
@@ -22,6 +22,9 @@ const CASES: [(&str, &[&str]); 10] = [
     ("ccgw-manage add dora --w", &["--working-dir"]),
     ("ccgw-manage add dora --key ", &[]),
     ("ccgw-manage --config missing.yaml show ", &[]),
+    ("ccgw --ch", &["--check"]),
+    ("ccgw --check oth", &["other.yaml"]),
+    ("ccgw --setup --no", &["--no-skills"]),
 ];
 
 fn desk(shell: &str) -> Desk {
