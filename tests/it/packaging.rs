@@ -263,7 +263,7 @@ fn examples_let_the_service_make_networks() {
     assert_eq!(namespaces(&installed(), None), plain);
     let with = ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"];
     assert_eq!(namespaces(&installed(), Some("network.conf")), with);
-    let of_root = ["cgroup", "ipc", "mnt", "net", "pid", "uts"];
+    let of_root = ["cgroup", "ipc", "mnt", "pid", "uts"];
     assert_eq!(namespaces(&installed(), Some("root.conf")), of_root);
 }
 
