@@ -217,7 +217,12 @@ impl Threads {
     /// The operator's socket; without it the gateway serves all the same.
     fn control(&self) -> (Option<Control>, Receiver<Order>) {
         let path = control::locate(|name| std::env::var(name).ok());
-        let opened = path.map(|path| (Control::start(&path, &self.gateway), path));
+        let opened = path.map(|path| {
+            (
+                Control::start(&path, (&self.gateway, &self.reload.file)),
+                path,
+            )
+        });
         match opened {
             Some((Ok((control, orders)), path)) => {
                 log::info(

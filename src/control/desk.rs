@@ -1,6 +1,6 @@
 //! The operator's routes: what can be asked and ordered of a running gateway.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crossbeam_channel::{Sender, bounded};
 use serde::Serialize;
@@ -33,6 +33,7 @@ const ROUTES: [(&str, &str); 5] = [
 pub(super) struct Desk {
     pub(super) gateway: Arc<Gateway>,
     pub(super) orders: Sender<Order>,
+    pub(super) config: PathBuf,
 }
 
 impl Desk {
@@ -89,6 +90,7 @@ impl Desk {
         Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
+            config: self.config.display().to_string(),
             rss_kib: processes::resident_kib(std::process::id()).unwrap_or_default(),
             runs_kib,
             busy: self.gateway.busy(),
@@ -100,6 +102,8 @@ impl Desk {
 struct Status {
     version: &'static str,
     pid: u32,
+    /// The file that it reads, which need not be there.
+    config: String,
     /// Of the daemon itself.
     rss_kib: u64,
     /// Of all runs with all that they started.

@@ -34,13 +34,13 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Opens the socket, in the place of one that a dead daemon left.
+    /// Opens the socket, in the place of one that a dead daemon left. `config` is the file that the gateway reads.
     ///
     /// # Errors
     /// When another daemon has it, or it cannot be made. The gateway serves without it too.
     pub(crate) fn start(
         path: &Path,
-        gateway: &Arc<Gateway>,
+        (gateway, config): (&Arc<Gateway>, &Path),
     ) -> io::Result<(Control, Receiver<Order>)> {
         let (place, listener) = Place::take(path)?;
         // One order at a time: the main thread has one hand.
@@ -48,6 +48,8 @@ impl Control {
         let desk = Desk {
             gateway: Arc::clone(gateway),
             orders: orders_in,
+            // Who asks is elsewhere.
+            config: std::path::absolute(config)?,
         };
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let server = Server::new(listener, Arc::clone(&stop), desk);
