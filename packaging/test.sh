@@ -15,6 +15,8 @@ root=$work/root
 pids=
 cleanup() {
     for pid in $pids; do kill "$pid" 2>/dev/null || true; done
+    # It asks for more than that; what it started ends with it.
+    test -z "${init:-}" || kill -9 "$init" 2>/dev/null || true
     umount -l "$root" 2>/dev/null || true
     find /sys/fs/cgroup -depth -type d -path "*/${work##*/}*" -exec rmdir {} + 2>/dev/null || true
     rm -rf "$work"
@@ -243,4 +245,5 @@ served
 within dpkg -P ccgw >"$work/dpkg" 2>&1 || fail 'dpkg -P'
 test "$(systemd is-active ccgw || true)" = inactive || fail 'it still runs'
 kill -9 "$init"
+init=
 step 'ok'
