@@ -15,6 +15,8 @@ root=$work/root
 pids=
 cleanup() {
     for pid in $pids; do kill "$pid" 2>/dev/null || true; done
+    # It asks for more than that; what it started ends with it.
+    test -z "${init:-}" || kill -9 "$init" 2>/dev/null || true
     umount -l "$root" 2>/dev/null || true
     find /sys/fs/cgroup -depth -type d -path "*/${work##*/}*" -exec rmdir {} + 2>/dev/null || true
     rm -rf "$work"
@@ -201,8 +203,38 @@ test "$(property ActiveState)" = inactive || fail 'it runs without a configurati
 daemon=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 isolation=bwrap
 configure
-sed -i "s/port: 0/port: $daemon/" "$root/etc/ccgw/config.yaml"
-systemd start ccgw || { within journalctl -u ccgw --no-pager | tail; fail 'systemctl start'; }
+# Without it where setup asks: outside of the unit, /proc is covered here.
+sed -i "s/port: 0/port: $daemon/; s/name: alpha/name: local/; s/isolation: bwrap/isolation: auto/" "$root/etc/ccgw/config.yaml"
+step 'systemd: one command, from the package to an instance that is served'
+instance=$root/var/lib/ccgw/.openclaw/openclaw.json
+within install -d -o ccgw -g ccgw /var/lib/ccgw/.openclaw /var/lib/ccgw/.openclaw/workspace
+echo '{"agents":{"defaults":{"model":"anthropic/claude-sonnet-4-6"}}}' >"$instance"
+within chown ccgw: /var/lib/ccgw/.openclaw/openclaw.json
+within groupadd docker
+# Of an engine that does not answer, which is told and keeps nothing else from being done.
+python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "/proc/$init/root/run/docker.sock"
+within chgrp docker /run/docker.sock
+set_up() { within ccgw --setup --service "$@" >"$work/said" 2>&1 || { cat "$work/said" >&2; fail "ccgw --setup --service $*"; }; }
+in_docker() { within id -nG ccgw | grep -qw docker; }
+set_up --dry-run
+grep -q 'as good as root' "$work/said" || fail 'who may use Docker is not told of'
+if in_docker; then fail 'a dry run changes groups'; fi
+set_up --yes --no-docker
+if in_docker; then fail '--no-docker lets to Docker'; fi
+set_up --yes
+in_docker || fail 'the user of the service may not use Docker'
+set_up --yes
+grep -q "http://127.0.0.1:$daemon" "$instance" || fail 'the instance does not point at the gateway'
+test "$(systemd is-enabled ccgw) $(systemd is-active ccgw)" = 'enabled active' || fail 'it is not enabled and active'
+served
+step 'systemd: root finds the configuration of the service, and changes it as its user'
+within ccgw-manage add gamma --key=key-of-gamma-0123456789 >"$work/said" 2>&1 || { cat "$work/said" >&2; fail 'add as root'; }
+grep -q '^as ccgw, whose /etc/ccgw/config.yaml is' "$work/said" || fail 'it is not said as whom'
+test "$(within stat -c %U /etc/ccgw/config.yaml)" = ccgw || fail 'config.yaml is not the gateway user own any more'
+within ccgw-manage reload >/dev/null || fail 'root does not find the socket of the service'
+within ccgw-manage rm gamma --yes >/dev/null || fail 'remove as root'
+sed -i 's/isolation: auto/isolation: bwrap/' "$root/etc/ccgw/config.yaml"
+systemd reload ccgw
 served
 step 'systemd: reload, also of what is not valid'
 systemd reload ccgw || fail 'systemctl reload'
@@ -283,4 +315,5 @@ release uninstall
 test "$(systemd is-active ccgw || true)" = inactive || fail 'it still runs'
 test "$(property LoadState)" = not-found || fail 'systemd still knows the unit'
 kill -9 "$init"
+init=
 step 'ok'

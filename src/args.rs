@@ -7,6 +7,7 @@ use argh::{ArgsInfo, CommandInfoWithArgs, FromArgs};
 
 use crate::manage::{
     say::Volume,
+    service::{self, Docker},
     setup::{self, Mode, Skills},
 };
 
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     },
     /// Make tenants of this machine's instances.
     Setup(setup::Options),
+    /// The same for the machine's service, and the service itself.
+    Service(service::Options),
     Version,
     /// The text for stdout.
     Help(String),
@@ -91,6 +94,8 @@ MAX_CONCURRENT, MAX_PER_TENANT, CLI_EFFORT and ISOLATION override it.",
   $ {command_name}",
     example = "Find this machine's OpenClaw instances and point them here:
   $ {command_name} --setup",
+    example = "The same for the service of the installed package, and start that:
+  $ sudo {command_name} --setup --service",
     example = "Find every mistake in a configuration:
   $ {command_name} --check /etc/ccgw/config.yaml",
     example = "Try it without a Claude account, on another port:
@@ -138,6 +143,15 @@ struct Arguments {
     #[argh(switch)]
     quiet: bool,
 
+    /// with --setup, as root: for the service of the installed package, with its user's access to Docker, the CLI's own
+    /// sign-in, the service's start and a look at it
+    #[argh(switch)]
+    service: bool,
+
+    /// with --service: leave the service's user without Docker
+    #[argh(switch)]
+    no_docker: bool,
+
     /// print the version and exit
     #[argh(switch)]
     version: bool,
@@ -157,12 +171,26 @@ impl Arguments {
                 "The configuration file's name is empty, write a path or leave it out.",
             ));
         }
+        if self.no_docker && !self.service {
+            return Err(UsageError::new(
+                "--no-docker means something with --service only; add it.",
+            ));
+        }
+        if self.setup && self.service {
+            let docker = match self.no_docker {
+                true => Docker::Leave,
+                false => Docker::Let,
+            };
+            let setup = self.setup_options()?;
+            return Ok(Command::Service(service::Options { setup, docker }));
+        }
         if self.setup {
             return self.setup_options().map(Command::Setup);
         }
-        if self.dry_run || self.yes || self.skills || self.no_skills || self.quiet {
+        let of_setup = [self.dry_run, self.yes, self.skills, self.no_skills];
+        if of_setup.contains(&true) || self.quiet || self.service {
             return Err(UsageError::new(
-                "--dry-run, --yes, --skills, --no-skills and --quiet mean something with --setup only; add it.",
+                "--dry-run, --yes, --skills, --no-skills, --quiet and --service mean something with --setup only; add it.",
             ));
         }
         let config = self.config;
@@ -221,7 +249,7 @@ fn foreign_spelling(word: &str) -> Option<UsageError> {
     let (option, value) = word.split_once('=').unwrap_or((word, ""));
     match option {
         "--check" | "--demo" | "--try" | "--setup" | "--dry-run" | "--yes" | "--skills"
-        | "--no-skills" | "--version" | "--help"
+        | "--no-skills" | "--service" | "--no-docker" | "--version" | "--help"
             if word.contains('=') =>
         {
             let text = format!("{option} takes no value, write {option} without `={value}`.");
@@ -290,6 +318,20 @@ mod tests {
             &["--dry-run", "--setup", "--yes", "--skills"],
             setup(None, Skills::Copy, Mode::Look),
         );
+        let service = |docker| {
+            Command::Service(service::Options {
+                setup: setup::Options {
+                    config: None,
+                    skills: Skills::AsConfigured,
+                    mode: Mode::Do,
+                    volume: Volume::Usual,
+                },
+                docker,
+            })
+        };
+        let words = ["--setup", "--service", "--yes", "--no-docker"];
+        check(&words[..3], service(Docker::Let));
+        check(&words, service(Docker::Leave));
         check(&["--version"], Command::Version);
         check(&["--check", "--version", "x"], Command::Version);
     }
@@ -318,6 +360,8 @@ mod tests {
         check(&["--setup", "--demo"], "leave out");
         check(&["--setup", "--skills", "--no-skills"], "leave one out");
         check(&["--yes"], "with --setup only");
+        check(&["--service"], "with --setup only");
+        check(&["--setup", "--no-docker"], "with --service only");
     }
 
     #[test]

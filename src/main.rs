@@ -40,7 +40,7 @@ use std::{
 
 use args::{Command, Demo};
 use config::{Config, Loaded};
-use manage::setup::First;
+use manage::setup::{First, Outcome};
 
 /// The command line or the configuration is wrong.
 const USAGE: u8 = 2;
@@ -56,6 +56,8 @@ fn main() -> ExitCode {
         Some("enter") => return claude::sandbox::enter(&argv[1..]),
         Some("forward") => return claude::sandbox::forward(&argv[1..]),
         Some("become") => return claude::sandbox::become_user(&argv[1..]),
+        // As another user, who may have no such link.
+        Some("manage") => return manage(&argv[1..]),
         Some("stand-in") => return claude::stand_in::main(argv.drain(1..)),
         _ => {}
     }
@@ -65,7 +67,13 @@ fn main() -> ExitCode {
     match args::parse(&argv) {
         Ok(Command::Serve { config, demo }) => serve(config.as_deref(), demo),
         Ok(Command::Check { config }) => check(config.as_deref()),
-        Ok(Command::Setup(options)) => set_up(&options),
+        Ok(Command::Setup(options)) => set_up(|| {
+            let file = options.config.as_deref();
+            let file = file.unwrap_or(Path::new("config.yaml"));
+            manage::owner::act_as(&[], &argv, file)?;
+            manage::setup::run(&options)
+        }),
+        Ok(Command::Service(options)) => set_up(|| manage::service::run(&options)),
         Ok(Command::Version) => say(concat!("ccgw ", env!("CARGO_PKG_VERSION"))),
         Ok(Command::Help(text)) => say(text.trim_end()),
         Err(error) => fail(USAGE, &error.to_string()),
@@ -81,7 +89,19 @@ fn is_called(name: &str) -> bool {
 fn manage(argv: &[OsString]) -> ExitCode {
     use manage::args::Command;
     manage::progress::enable();
-    let done = match manage::args::parse(argv) {
+    let parsed = match manage::args::parse(argv) {
+        Ok(mut command) => match locate(&mut command, argv) {
+            Ok(()) => Ok(command),
+            Err(why) => {
+                return fail(
+                    1,
+                    &manage::say::escaped_lines(&format!("ccgw-manage: {why}")),
+                );
+            }
+        },
+        Err(error) => Err(error),
+    };
+    let done = match parsed {
         Ok(Command::Doctor(options)) => manage::doctor::run(&options),
         Ok(Command::Apply(options)) => manage::apply_command::run(&options),
         Ok(Command::Tenants(config, command)) => manage::tenants::run(&config, &command),
@@ -104,11 +124,20 @@ fn manage(argv: &[OsString]) -> ExitCode {
     }
 }
 
-fn set_up(options: &manage::setup::Options) -> ExitCode {
+/// Finds the configuration that a command is about, and becomes whose it is.
+fn locate(command: &mut manage::args::Command, argv: &[OsString]) -> Result<(), String> {
+    let Some(config) = command.config_mut() else {
+        return Ok(());
+    };
+    *config = manage::which::find(config)?;
+    manage::owner::act_as(&["manage"], argv, config)
+}
+
+fn set_up(work: impl FnOnce() -> Result<Outcome, String>) -> ExitCode {
     manage::progress::enable();
-    match manage::setup::run(options) {
-        Ok(manage::setup::Outcome::Good) => ExitCode::SUCCESS,
-        Ok(manage::setup::Outcome::Incomplete) => ExitCode::from(1),
+    match work() {
+        Ok(Outcome::Good) => ExitCode::SUCCESS,
+        Ok(Outcome::Incomplete) => ExitCode::from(1),
         // Some of it may be an instance's words.
         Err(error) => fail(1, &manage::say::escaped_lines(&format!("ccgw: {error}"))),
     }
@@ -151,6 +180,10 @@ fn check(path: Option<&Path>) -> ExitCode {
         Ok((loaded, source)) => {
             for notice in &loaded.notices {
                 complain(notice);
+            }
+            let file = path.unwrap_or(Path::new("config.yaml"));
+            for notice in manage::folders::notices(file, &loaded.config) {
+                complain(&manage::say::escaped(&notice));
             }
             say(&format!(
                 "{source}: ok ({} tenants)",

@@ -251,6 +251,9 @@ fn read_sections<'t>(
     let skills = skills::read(reader, skills);
     let sandbox = isolation::read(reader, sandbox);
     let relay = relay::read(reader, relay);
+    if let (Ok(server), Ok(tenants)) = (&server, &tenants) {
+        refuse_example_key(server, tenants, &mut reader.problems);
+    }
     Ok(Config {
         server: server?,
         cli: cli?,
@@ -294,6 +297,23 @@ fn notices(path: &Path, config: &Config, mode: Option<u32>) -> Vec<String> {
         }
     }
     notices
+}
+
+/// On loopback it is told only, for who tries.
+fn refuse_example_key(server: &Server, tenants: &[Tenant], problems: &mut Problems) {
+    let default = || server::default_address(tenants);
+    if server.host.unwrap_or_else(default).is_loopback() {
+        return;
+    }
+    let example = KeyHash::of(EXAMPLE_KEY);
+    for tenant in tenants.iter().filter(|it| it.key.hash() == example) {
+        let text = format!(
+            "the key of tenant {} is the one of config.example.yaml, which everybody knows, and the gateway would \
+             listen on more than loopback: write one that `ccgw-manage gen-key` makes",
+            tenant.name
+        );
+        let _ = problems.add(Place::File, text);
+    }
 }
 
 /// The key in config.example.yaml.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::config;
 
-/// What to do.
+/// What to do. A configuration's path is empty where none was named.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Doctor(doctor::Options),
@@ -28,6 +28,20 @@ pub(crate) enum Command {
     Version,
     /// The text for stdout.
     Help(String),
+}
+
+impl Command {
+    /// The configuration that it is about.
+    pub(crate) fn config_mut(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Command::Doctor(options) => Some(&mut options.config),
+            Command::Apply(options) => Some(&mut options.config),
+            Command::Tenants(_, tenants::Command::GenKey(_)) => None,
+            Command::Tenants(config, _) | Command::Skills(config, _) => Some(config),
+            Command::Operator(_) | Command::Completions(_) => None,
+            Command::Version | Command::Help(_) => None,
+        }
+    }
 }
 
 /// Points instances at the gateway, or back.
@@ -67,11 +81,29 @@ pub(crate) fn parse(argv: &[OsString]) -> Result<Command, String> {
             _ => words.push(word),
         }
     }
+    known_by_now(&mut words).map_err(wrong)?;
     match Arguments::from_args(&["ccgw-manage"], &words) {
         Ok(arguments) => arguments.command().map_err(|why| wrong(&why)),
         Err(exit) if exit.status.is_ok() => Ok(Command::Help(exit.output)),
         Err(exit) => Err(wrong(&exit.output)),
     }
+}
+
+/// The words of the gateway's predecessor.
+fn known_by_now(words: &mut [&str]) -> Result<(), &'static str> {
+    let named = words.first() == Some(&"--config");
+    let words = words.get_mut(if named { 2 } else { 0 }..);
+    match words.unwrap_or_default() {
+        [word @ "ls", ..] => *word = "list",
+        [word @ "rm", ..] => *word = "remove",
+        ["skills", "sync", ..] => {
+            return Err(
+                "`skills sync` is `skills pull` now; `--force` replaces those that differ, as it did",
+            );
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 fn wrong(why: &str) -> String {
@@ -101,8 +133,8 @@ pub(super) fn table() -> CommandInfoWithArgs {
     error_code(2, "The command line is wrong.")
 )]
 struct Arguments {
-    /// configuration file (default: config.yaml)
-    #[argh(option, arg_name = "FILE", default = "PathBuf::from(\"config.yaml\")")]
+    /// configuration file (default: config.yaml here, that of the gateway that runs, or the service's)
+    #[argh(option, arg_name = "FILE", default = "PathBuf::new()")]
     config: PathBuf,
 
     /// print the version and exit
@@ -287,10 +319,7 @@ mod tests {
                 volume: Volume::Usual,
             }))
         };
-        assert_eq!(
-            words(&["doctor"]),
-            doctor("config.yaml", None, Output::Text)
-        );
+        assert_eq!(words(&["doctor"]), doctor("", None, Output::Text));
         assert_eq!(
             words(&["--config=/x.yaml", "doctor", "a", "--json"]),
             doctor("/x.yaml", Some("a"), Output::Json)
@@ -298,7 +327,7 @@ mod tests {
         assert_eq!(
             words(&["apply", "a", "--revert", "--no-env-file", "--quiet"]),
             Ok(Command::Apply(Apply {
-                config: "config.yaml".into(),
+                config: PathBuf::new(),
                 tenant: Some("a".to_owned()),
                 direction: Direction::Back,
                 env_files: EnvFiles::LeaveAlone,
@@ -308,6 +337,14 @@ mod tests {
             }))
         );
         assert_eq!(words(&["--version"]), Ok(Command::Version));
+        for (old, new) in [
+            (&["ls", "--names"][..], &["list", "--names"][..]),
+            (&["rm", "a", "--yes"], &["remove", "a", "--yes"]),
+            (&["--config=x", "ls"], &["--config", "x", "list"]),
+        ] {
+            assert!(words(new).is_ok());
+            assert_eq!(words(old), words(new));
+        }
         for help in [&[][..], &["--help"], &["doctor", "--help"]] {
             assert!(matches!(words(help), Ok(Command::Help(text)) if text.contains("Usage")));
         }
@@ -326,6 +363,7 @@ mod tests {
             &["env", "a"],
             &["remove", "a", "--json"],
             &["completions", "csh"],
+            &["skills", "sync"],
         ] {
             let error = words(wrong).unwrap_err();
             assert!(error.ends_with("for what it understands."), "{error}");

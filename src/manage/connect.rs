@@ -1,11 +1,15 @@
 //! One instance on its way to being a tenant: what it is, what it would need, and whether it got it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use super::{
     access::Access,
     apply::{self, Applied, EnvFiles, Target},
     backups::Backups,
+    folders::{self, ROOT_CONF, Who},
     found::Found,
     host_file,
     identities::Identities,
@@ -42,7 +46,15 @@ pub(crate) struct Candidate<'a> {
     pub(crate) tenant: Result<Tenant, String>,
     /// As they were when it was looked into.
     settings: Result<Settings, String>,
-    workspace: Option<PathBuf>,
+    workspace: Workspace,
+}
+
+/// Where an instance works, as far as the runs can.
+#[derive(Debug, Clone, Default)]
+struct Workspace {
+    path: Option<PathBuf>,
+    /// Why its runs do not have all of it, in words, with the way out.
+    closed: Option<String>,
 }
 
 /// An instance's entry in config.yaml.
@@ -52,6 +64,8 @@ pub(crate) enum Tenant {
     Known {
         key: Secret,
         missing_env: Vec<(String, Secret)>,
+        /// It has a working_dir.
+        works_elsewhere: bool,
     },
     New {
         key: Secret,
@@ -101,13 +115,12 @@ impl<'a> Candidate<'a> {
     pub(crate) fn look(found: &'a Found, instance: &'a Instance, with: &Look<'_>) -> Candidate<'a> {
         let access = found.access(instance);
         let settings = apply::settings(&access);
-        let workspace = settings
-            .as_ref()
-            .ok()
-            .and_then(|it| workspace_on_host(&access, it));
+        let workspace = settings.as_ref().ok();
+        let workspace =
+            workspace.map_or_else(Workspace::default, |it| workspace_on_host(&access, it));
         let tenant = match (with.identities.check(instance), &settings) {
             (Err(why), _) => Err(why),
-            (Ok(()), Ok(settings)) => tenant_of(&access, (settings, workspace.clone()), with),
+            (Ok(()), Ok(settings)) => tenant_of(&access, (settings, workspace.path.clone()), with),
             (Ok(()), Err(why)) => Err(why.clone()),
         };
         Candidate {
@@ -159,10 +172,21 @@ impl<'a> Candidate<'a> {
         Ok(lines)
     }
 
+    /// Why its runs cannot work where it works, where that is not the operator's own choice.
+    pub(crate) fn closed_workspace(&self) -> Option<&str> {
+        match &self.tenant {
+            Ok(Tenant::Known {
+                works_elsewhere, ..
+            }) if *works_elsewhere => None,
+            Ok(_) => self.workspace.closed.as_deref(),
+            Err(_) => None,
+        }
+    }
+
     /// What else is known of it.
     fn described(&self, settings: &Settings) -> Vec<String> {
         let port = settings.gateway_port().map(|port| format!("port {port}"));
-        let workspace = self.workspace.as_ref();
+        let workspace = self.workspace.path.as_ref();
         let workspace = workspace.map(|path| format!("workspace {}", path.display()));
         let known: Vec<String> = port.into_iter().chain(workspace).collect();
         match known.is_empty() {
@@ -250,6 +274,7 @@ fn tenant_of(
         return Ok(Tenant::Known {
             key: tenant_key::of(known, Some(settings), with.given)?,
             missing_env: env.into_iter().filter(|(name, _)| !has(name)).collect(),
+            works_elsewhere: known.working_dir.is_some(),
         });
     }
     let key = tenant_key::new()?;
@@ -272,17 +297,20 @@ pub(super) struct Needs {
     pub(super) env: Vec<(String, Secret)>,
     pub(super) working_dir: Option<PathBuf>,
     pub(super) mounts: Vec<config::Mount>,
+    /// Why its runs do not have all of the instance's workspace, with the way out.
+    pub(super) closed: Option<String>,
 }
 
 /// # Errors
 /// What is wrong with the instance's settings.
 pub(super) fn needs(access: &Access<'_>) -> Result<Needs, String> {
     let settings = apply::settings(access)?;
-    let working_dir = workspace_on_host(access, &settings);
+    let workspace = workspace_on_host(access, &settings);
     Ok(Needs {
         env: variables(access, &settings),
-        mounts: mounts_of(access, working_dir.as_deref()),
-        working_dir,
+        mounts: mounts_of(access, workspace.path.as_deref()),
+        working_dir: workspace.path,
+        closed: workspace.closed,
     })
 }
 
@@ -342,18 +370,48 @@ fn variables(access: &Access<'_>, settings: &Settings) -> Vec<(String, Secret)> 
 }
 
 /// The instance's workspace, where the runs can work in it.
-fn workspace_on_host(access: &Access<'_>, settings: &Settings) -> Option<PathBuf> {
+fn workspace_on_host(access: &Access<'_>, settings: &Settings) -> Workspace {
     let instance = access.instance;
     let inside = match settings.workspace() {
         Some(path) => instance.expanded(&path),
         None => instance.state_dir.join("workspace"),
     };
-    let path = instance.on_host(&inside)?;
-    // A link could lead anywhere once it is followed.
-    let is_dir = match instance.mount_of(&inside) {
-        Some((mount, below)) => host_file::is_dir(mount, &below),
-        None => std::fs::symlink_metadata(&path).is_ok_and(|it| it.is_dir()),
+    let Some(path) = instance.on_host(&inside) else {
+        return Workspace::default();
     };
-    // Links of the operator's own are followed now, and none later.
-    is_dir.then(|| path.canonicalize().unwrap_or(path))
+    // A link could lead anywhere once it is followed.
+    let entered = match instance.mount_of(&inside) {
+        Some((mount, below)) => host_file::enter(mount, &below),
+        None => match std::fs::symlink_metadata(&path) {
+            Ok(metadata) if !metadata.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
+            Ok(_) => host_file::enter(&path, Path::new("")),
+            Err(error) => Err(error),
+        },
+    };
+    let closed = |what: &str, error: &io::Error| {
+        format!(
+            "its workspace {} cannot be {what} by the user that runs ccgw ({}); let that user in, or {ROOT_CONF}, and \
+             write it as `working_dir` of this tenant",
+            path.display(),
+            folders::plainly(error)
+        )
+    };
+    match entered {
+        Ok(()) => Workspace {
+            closed: Who::Ourselves
+                .writes(&path)
+                .err()
+                .map(|error| closed("written", &error)),
+            // Links of the operator's own are followed now, and none later.
+            path: Some(path.canonicalize().unwrap_or(path)),
+        },
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Workspace {
+            closed: Some(format!(
+                "{}. Until then its runs have a private folder",
+                closed("entered", &error)
+            )),
+            path: None,
+        },
+        Err(_) => Workspace::default(),
+    }
 }

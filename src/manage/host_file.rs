@@ -9,7 +9,9 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, statat, unlinkat};
+use rustix::fs::{
+    Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, openat, statat, unlinkat,
+};
 
 use crate::{docker, no_links, replace};
 
@@ -39,13 +41,21 @@ pub(super) fn read(root: &Path, below: &Path, max: u64) -> io::Result<docker::Fi
 
 /// Whether there is a directory, with no link on the way to it.
 pub(super) fn is_dir(root: &Path, below: &Path) -> bool {
+    enter(root, below).is_ok()
+}
+
+/// Goes into a directory, with no link on the way to it.
+///
+/// # Errors
+/// When there is none, or this user may not.
+pub(super) fn enter(root: &Path, below: &Path) -> io::Result<()> {
     let flags = OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC;
-    let below = match below.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => below,
+    let root = openat(CWD, root, flags, Mode::empty())?;
+    let dir = match below.as_os_str().is_empty() {
+        true => root,
+        false => no_links::open_below(&root, below, flags)?,
     };
-    let root = openat(CWD, root, flags, Mode::empty());
-    root.is_ok_and(|root| no_links::open_below(&root, below, flags).is_ok())
+    Ok(accessat(&dir, ".", Access::EXEC_OK, AtFlags::EACCESS)?)
 }
 
 /// Removes what a killed ccgw left beside a file, on its way to take the file's place. What is not a minute

@@ -148,6 +148,17 @@ pub(super) fn limits() -> Option<Result<String, String>> {
     Some(controlled.ok_or_else(|| text("why_not").unwrap_or_default()))
 }
 
+/// The configuration of the gateway that runs for this user or as the machine's service, and whose gateway it is.
+pub(super) fn gateway() -> Option<(PathBuf, u32)> {
+    let gateway = Running::find().ok()?;
+    let stream = std::os::unix::net::UnixStream::connect(&gateway.socket).ok()?;
+    let peer = rustix::net::sockopt::socket_peercred(&stream).ok()?;
+    drop(stream);
+    let status: Value = parsed(&gateway.get("/status").ok()?).ok()?;
+    let config = PathBuf::from(status["config"].as_str()?);
+    config.exists().then_some((config, peer.uid.as_raw()))
+}
+
 /// A gateway that runs, by its socket.
 pub(super) struct Running {
     socket: PathBuf,

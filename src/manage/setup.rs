@@ -19,6 +19,7 @@ use super::{
     say::{Say, Volume},
     skills,
     store::Store,
+    which::start_line,
 };
 use crate::{
     config::{self, Config, ConfigDir, Secret, edit::Change},
@@ -224,6 +225,9 @@ fn preview(say: Say, candidates: &[Candidate<'_>]) {
             }
             Err(_) => {}
         }
+        if let Some(why) = candidate.closed_workspace() {
+            say.warn(why);
+        }
         match candidate.preview() {
             Ok(lines) => lines.iter().for_each(|line| say.ok(line)),
             Err(why) => say.fail(&why),
@@ -359,8 +363,8 @@ fn next_steps(say: Say, path: &Path, is_running: bool) {
     match is_running {
         true => say.detail("  The gateway runs. `ccgw-manage doctor` looks after it."),
         false => say.detail(&format!(
-            "  Start the gateway: ccgw {}\n  Then `ccgw-manage doctor` looks after it; until it runs, the instances get no answers.",
-            path.display()
+            "  Start the gateway: {}\n  Then `ccgw-manage doctor` looks after it; until it runs, the instances get no answers.",
+            start_line(path)
         )),
     }
 }

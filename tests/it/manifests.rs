@@ -99,9 +99,23 @@ fn config_in_secret() -> String {
 #[test]
 fn configuration_in_the_manifest_is_valid() {
     let dir = TempDir::new();
-    let config = dir.write("config.yaml", config_in_secret());
-    let mut check = ccgw(&dir);
-    good(&run_to_end(check.arg("--check").arg(config)));
+    let check = |text: String| {
+        let config = dir.write("config.yaml", text);
+        run_to_end(ccgw(&dir).arg("--check").arg(config))
+    };
+    let given = config_in_secret();
+    good(&check(given.replace(
+        "change-me-to-a-long-random-text",
+        "0123456789abcdef0123456789abcdef",
+    )));
+    // Everybody knows the key that is there before that.
+    let refused = check(given);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("tenant alice") && said.contains("gen-key"),
+        "{said}"
+    );
 }
 
 #[track_caller]

@@ -63,6 +63,38 @@ fn the_uncommented_example_is_valid_and_has_every_key() {
 }
 
 #[test]
+fn key_of_the_example_is_refused_beyond_loopback() {
+    let tenants = format!("tenants:\n  - name: alice\n    api_key: {EXAMPLE_KEY}\n");
+    for (host, refused) in [
+        ("", true),
+        ("server: {host: 0.0.0.0}\n", true),
+        ("server: {host: 10.0.0.1}\n", true),
+        ("server: {host: localhost}\n", false),
+        ("server: {host: '::1'}\n", false),
+    ] {
+        let folder = Folder::new();
+        let loaded = folder.load(format!("{host}{tenants}").as_bytes(), &[]);
+        match loaded {
+            Ok(_) => assert!(!refused, "{host}"),
+            Err(problems) => {
+                let why = problems.to_string();
+                assert!(refused, "{host} {why}");
+                assert!(
+                    why.contains("tenant alice") && why.contains("gen-key"),
+                    "{why}"
+                );
+                assert!(!why.contains(EXAMPLE_KEY), "{why}");
+            }
+        }
+    }
+    // By its hash too.
+    let hash = KeyHash::of(EXAMPLE_KEY).hex();
+    let folder = Folder::new();
+    let text = format!("tenants: [{{name: a, api_key_sha256: {hash}}}]\n");
+    assert!(folder.load(text.as_bytes(), &[]).is_err());
+}
+
+#[test]
 fn notices_tell_of_an_open_file_and_of_the_key_of_the_example() {
     let folder = Folder::new();
     let count = |text: &str, mode: u32| {

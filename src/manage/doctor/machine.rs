@@ -14,7 +14,13 @@ use crate::{
     },
     config::{Config, ConfigDir, Isolation, Loaded, TERMS, Tenant},
     manage::{
-        cli_check, found::Found, operator, prove::Finding, reach::Answering, setup::state_dir,
+        cli_check,
+        folders::{Closed, ROOT_CONF, Who, closed},
+        found::Found,
+        operator,
+        prove::Finding,
+        reach::Answering,
+        setup::state_dir,
     },
 };
 
@@ -38,8 +44,18 @@ pub(super) fn this_machine(options: &Options, loaded: &Loaded, report: &mut Repo
         }
         Err(why) => report.all("cli", Finding::fail(why, "")),
     }
-    for finding in isolation(config, &options.config) {
-        report.all("isolation", finding);
+    match state_dir() {
+        Ok(state) => {
+            let entry = state.join("bin").join("ccgw");
+            let sandboxes = Sandboxes::new(std::env::var_os("PATH"), entry);
+            for finding in isolation(config, &options.config, (&state, &sandboxes)) {
+                report.all("isolation", finding);
+            }
+            for finding in folders(config, &sandboxes) {
+                report.all("folders", finding);
+            }
+        }
+        Err(why) => report.all("isolation", Finding::fail(why, "")),
     }
     super::network::network(config, report);
     if let Some(finding) = limits() {
@@ -65,7 +81,11 @@ pub(super) fn login(config: &Config, dir: &ConfigDir) -> Finding {
 }
 
 /// What keeps the tenants' runs apart, tried out.
-fn isolation(config: &Config, file: &Path) -> Vec<Finding> {
+fn isolation(
+    config: &Config,
+    file: &Path,
+    (state, sandboxes): (&Path, &Sandboxes),
+) -> Vec<Finding> {
     let of = |wanted: Isolation| -> Vec<&Tenant> {
         let has = |it: &&Tenant| it.isolation.unwrap_or(config.isolation) == wanted;
         config.tenants.iter().filter(has).collect()
@@ -87,12 +107,7 @@ fn isolation(config: &Config, file: &Path) -> Vec<Finding> {
             "write `isolation: auto`",
         ));
     }
-    let state = match state_dir() {
-        Ok(state) => state,
-        Err(why) => return vec![Finding::fail(why, "")],
-    };
-    let sandboxes = Sandboxes::new(std::env::var_os("PATH"), state.join("bin").join("ccgw"));
-    let own_users = OwnUsers::new(config, file, (&state, &sandboxes));
+    let own_users = OwnUsers::new(config, file, (state, sandboxes));
     for (tenants, wanted) in [(&auto, Isolation::Auto), (&bwrap, Isolation::Bwrap)] {
         if tenants.is_empty() {
             continue;
@@ -127,6 +142,34 @@ fn isolation(config: &Config, file: &Path) -> Vec<Finding> {
         Ok(said) => Finding::ok(said),
         Err(why) => Finding::fail(format!("requests of {} are refused: {why}", it.name), ""),
     }));
+    findings
+}
+
+/// Whether the runs can work where config.yaml says.
+fn folders(config: &Config, sandboxes: &Sandboxes) -> Vec<Finding> {
+    let is_root = rustix::process::geteuid().is_root();
+    let mend = format!("let that user in, or {ROOT_CONF}");
+    let mut findings = Vec::new();
+    for tenant in &config.tenants {
+        let as_owner = is_root
+            && match tenant.isolation.unwrap_or(config.isolation) {
+                Isolation::User => true,
+                Isolation::Auto => sandboxes.bwrap().is_err(),
+                Isolation::Bwrap | Isolation::None => false,
+            };
+        for closed in closed(tenant, &Who::Ourselves, as_owner) {
+            findings.push(match closed {
+                Closed::Shut(text) => Finding::fail(text, &mend),
+                Closed::ReadOnly(text) => Finding::warn(text, &mend),
+            });
+        }
+    }
+    let has = |it: &Tenant| it.working_dir.is_some() || !it.mounts.is_empty();
+    if findings.is_empty() && config.tenants.iter().any(has) {
+        findings.push(Finding::ok(
+            "the runs can enter and write those that are named",
+        ));
+    }
     findings
 }
 

@@ -158,6 +158,7 @@ pub(super) fn run(path: &Path, options: &Options) -> Result<bool, String> {
         Some(container) => of_container(path, container, &mut warnings)?,
         None => Needs::default(),
     };
+    warnings.extend(needs.closed.filter(|_| working_dir.is_none()));
     let mounts = match &working_dir {
         // The instance's own folders are not meant.
         Some(_) => Vec::new(),

@@ -1,9 +1,11 @@
 //! `ccgw --setup` and `ccgw-manage` on hosts with OpenClaw instances: local ones, containers, real ones.
 
+mod closed;
 mod containers;
 mod engines;
 mod local;
 mod served;
+mod service;
 mod skills;
 mod skills_containers;
 mod skills_disks;
@@ -133,14 +135,14 @@ impl Host {
     #[track_caller]
     fn manage(&self, words: &[&str]) -> Ended {
         let program = self.dir.path().join("bin/ccgw-manage");
-        ended(&mut self.command(&program, words))
+        ended(&mut self.command(&program, &with_config(words)))
     }
 
     /// With this on stdin.
     #[track_caller]
     fn manage_with(&self, words: &[&str], stdin: &str) -> Ended {
         let program = self.dir.path().join("bin/ccgw-manage");
-        let mut command = self.command(&program, words);
+        let mut command = self.command(&program, &with_config(words));
         let file = self.dir.write("stdin", stdin);
         // `run_to_end` closes stdin, so a program in between opens the file.
         let mut fed = Command::new("sh");
@@ -198,6 +200,11 @@ fn ended(command: &mut Command) -> Ended {
         stdout: text(&output.stdout),
         stderr: text(&output.stderr),
     }
+}
+
+/// The configuration need not be there yet.
+fn with_config<'w>(words: &[&'w str]) -> Vec<&'w str> {
+    [&["--config", "config.yaml"], words].concat()
 }
 
 /// A file that OpenClaw's own program wrote, or that has no comments.

@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, path::Path, process::Command};
 
 use self::{
     clone::Clone,
-    page::{anchors, blocks, commands, headings, rows},
+    page::{anchors, blocks, commands, headings, links, rows, words},
 };
 use crate::{gateway::run_to_end, process::say_skipped, setup::ccgw, temp::TempDir};
 
@@ -33,7 +33,7 @@ const RELEASE: &str = "is of a release's files; packaging/test.sh makes and inst
 const CLUSTER: &str = "needs a cluster; the manifest is checked against its schema";
 
 /// Every command that is not here is run, and must end with success.
-const SPECIAL: [(&str, How); 24] = [
+const SPECIAL: [(&str, How); 33] = [
     ("make run", Serves),
     ("ccgw config.yaml", Serves),
     // Real instances are set up by tests of their own.
@@ -51,6 +51,24 @@ const SPECIAL: [(&str, How); 24] = [
     ("sudo apt install ./ccgw_*.deb", Not(RELEASE)),
     ("tar -xzf ccgw-*-linux.tar.gz", Not(RELEASE)),
     ("sudo make -C ccgw-*-linux install", Not(RELEASE)),
+    ("sudo apt install ./ccgw_0.1.0_amd64.deb", Not(SERVICE)),
+    (
+        "sudo npm install -g @anthropic-ai/claude-code",
+        Not("installs for the whole machine"),
+    ),
+    ("sudo ccgw --setup --service", Not(SERVICE)),
+    ("sudo -u ccgw -H ccgw-manage doctor --quick", Not(SERVICE)),
+    (
+        "sudo install -o ccgw -g ccgw -m 600 config.yaml /etc/ccgw/config.yaml",
+        Not(SERVICE),
+    ),
+    ("sudo cp -r skills /etc/ccgw/", Not(SERVICE)),
+    ("sudo chown -R ccgw:ccgw /etc/ccgw/skills", Not(SERVICE)),
+    ("sudo ccgw --check /etc/ccgw/config.yaml", Not(SERVICE)),
+    (
+        "pm2 delete openclaw-cc-gateway && pm2 save",
+        Not("needs the gateway before this one"),
+    ),
     ("sudo usermod -aG docker ccgw", Not(SERVICE)),
     (
         "sudo -u ccgw -H ccgw --setup /etc/ccgw/config.yaml",
@@ -68,11 +86,11 @@ const SPECIAL: [(&str, How); 24] = [
     ),
     ("systemctl reload haproxy", Not("is the machine's")),
     (
-        "rsync --perms --chmod=F600 config.yaml ccgw@host-two:/etc/ccgw/config.yaml",
+        "rsync -pog --chown=ccgw:ccgw --chmod=F600 config.yaml root@host-two:/etc/ccgw/config.yaml",
         Not("needs a second host"),
     ),
     (
-        "ssh ccgw@host-two ccgw-manage reload",
+        "ssh root@host-two ccgw-manage reload",
         Not("needs a second host"),
     ),
     ("kubectl create namespace ccgw", Not(CLUSTER)),
@@ -198,6 +216,9 @@ fn both_languages_say_the_same() {
     }
     assert_eq!(english.len(), chinese.len());
     assert_eq!(headings(ENGLISH), headings(CHINESE));
+    for (one, other) in words(ENGLISH).iter().zip(&words(CHINESE)) {
+        assert_eq!(one.1, other.1, "{} is not {}", one.0, other.0);
+    }
 }
 
 /// Every key that the example has is in the table, by its last name.

@@ -69,6 +69,24 @@ pub(super) fn headings(page: &str) -> Vec<usize> {
     levels
 }
 
+/// The title of each section and the code in its lines, sorted.
+pub(super) fn words(page: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut in_block = false;
+    let mut sections = vec![("", Vec::new())];
+    for line in page.lines() {
+        in_block ^= line.trim_start().starts_with("```");
+        match line.starts_with('#') {
+            _ if in_block => {}
+            true => sections.push((line, Vec::new())),
+            false => sections.last_mut().unwrap().1.extend(code(line)),
+        }
+    }
+    for (_, words) in &mut sections {
+        words.sort_unstable();
+    }
+    sections
+}
+
 /// Where links lead, within the page as `#heading`.
 pub(crate) fn links(page: &str) -> Vec<&str> {
     let ends = page.split("](").skip(1);

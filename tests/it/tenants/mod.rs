@@ -3,6 +3,7 @@
 mod commands;
 mod completions;
 mod safety;
+mod which;
 
 use std::{
     fs,
@@ -86,13 +87,16 @@ impl Desk {
         command
     }
 
+    /// With its config.yaml, whether or not that is there yet.
     fn run(&self, words: &[&str]) -> Ended {
-        ended(&self.command(words).output().unwrap())
+        let words = with_config(words);
+        ended(&self.command(&words).output().unwrap())
     }
 
     /// With this on stdin.
     fn feed(&self, words: &[&str], stdin: &[u8]) -> Ended {
-        let mut command = self.command(words);
+        let words = with_config(words);
+        let mut command = self.command(&words);
         command.stdin(Stdio::piped());
         let mut child = command
             .stdout(Stdio::piped())
@@ -101,6 +105,13 @@ impl Desk {
             .unwrap();
         child.stdin.take().unwrap().write_all(stdin).unwrap();
         ended(&child.wait_with_output().unwrap())
+    }
+}
+
+fn with_config<'w>(words: &[&'w str]) -> Vec<&'w str> {
+    match words.first() {
+        Some(&"--config") => words.to_vec(),
+        _ => [&["--config", "config.yaml"], words].concat(),
     }
 }
 
