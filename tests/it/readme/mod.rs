@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, path::Path, process::Command};
 
 use self::{
     clone::Clone,
-    page::{anchors, blocks, commands, headings, links, rows, words},
+    page::{anchors, blocks, commands, headings, rows, words},
 };
 use crate::{gateway::run_to_end, process::say_skipped, setup::ccgw, temp::TempDir};
 
