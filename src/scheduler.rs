@@ -10,6 +10,7 @@
 //! Returns are always taken first.
 
 mod queue;
+mod words;
 
 use std::{
     collections::HashMap,
@@ -21,10 +22,16 @@ use std::{
 
 use crossbeam_channel::{Receiver, SendError, Sender, bounded, select_biased};
 
-pub(crate) use self::queue::{Counts, Limits, TenantId};
-use self::queue::{Queue, Ticket, TicketId};
+pub(crate) use self::{
+    queue::{Counts, Limits, TenantId},
+    words::{cancelled, shutting_down},
+};
+use self::{
+    queue::{Queue, Ticket, TicketId},
+    words::{queue_full, waited_too_long},
+};
 use crate::{
-    api::{ApiError, ErrorKind},
+    api::ApiError,
     gateway::{Flight, Job, Refusal, live::Line},
     session::Key,
 };
@@ -297,7 +304,7 @@ impl Actor {
             alone_in: job.alone_in(),
         };
         if !self.has_memory_for(&job) || self.queue.push(ticket).is_err() {
-            let error = self.queue_full(&job);
+            let error = queue_full(job.tenant_name(), &self.queue.limits, self.run_average);
             return self.refuse(job, error);
         }
         self.next_id += 1;
@@ -317,20 +324,6 @@ impl Actor {
             .filter(|it| it.tenant_id() == job.tenant_id());
         let waiting: usize = same.map(|it| it.bytes).sum();
         waiting == 0 || waiting + job.bytes <= self.queue.limits.bytes_max
-    }
-
-    fn queue_full(&self, job: &Job) -> ApiError {
-        let depth = self.queue.limits.depth_max;
-        let wait = self.run_average / self.queue.limits.per_tenant_max.max(1) as u32;
-        ApiError::new(
-            ErrorKind::RateLimited,
-            format!(
-                "the queue of tenant {} is full (at most {depth} requests, {} MiB in all); try again later or raise cli.queue_depth",
-                job.tenant_name(),
-                self.queue.limits.bytes_max >> 20
-            ),
-        )
-        .retry_after(wait.clamp(Duration::from_secs(1), Duration::from_secs(60)))
     }
 
     fn waiting(&self) -> Vec<Line> {
@@ -429,31 +422,4 @@ impl Actor {
             let _ = self.runs.send((job, permit));
         }
     }
-}
-
-/// What everybody is told who comes too late.
-pub(crate) fn shutting_down() -> ApiError {
-    ApiError::new(
-        ErrorKind::Unavailable,
-        "the gateway is shutting down; send the request again",
-    )
-    .retry_after(Duration::from_secs(5))
-}
-
-/// What a client is told whose request the operator ended. The time to come back is longer than clients
-/// repeat by themselves: what was ended on purpose shall not start again at once.
-pub(crate) fn cancelled() -> ApiError {
-    let text = "the gateway's operator ended this request";
-    ApiError::new(ErrorKind::Unavailable, text).retry_after(Duration::from_secs(120))
-}
-
-fn waited_too_long(wait_max: Duration) -> ApiError {
-    ApiError::new(
-        ErrorKind::Overloaded,
-        format!(
-            "the request waited {} s in the queue (cli.queue_timeout) and its turn did not come; try again later",
-            wait_max.as_secs()
-        ),
-    )
-    .retry_after(Duration::from_secs(30))
 }

@@ -23,6 +23,9 @@ use crate::{
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a log line may take to appear, and a daemon told to stop to be gone.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A setup asks OpenClaw many things, and that takes seconds for each, or a minute on a busy machine.
+const ENDS_WITHIN: Duration = Duration::from_secs(300);
 /// The model of all requests that do not care.
 pub(crate) const MODEL: &str = "claude-sonnet-4-6";
 /// The environment variable by which the processes of a tenant's runs are found.
@@ -246,10 +249,10 @@ pub(crate) fn run_to_end_on(stdin: Stdio, command: &mut Command) -> Output {
         .spawn(wait)
         .unwrap();
     ended
-        .recv_timeout(PATIENCE)
+        .recv_timeout(ENDS_WITHIN)
         .unwrap_or_else(|_| {
             signal(pid, "KILL");
-            panic!("{command:?} was still running after {PATIENCE:?}")
+            panic!("{command:?} was still running after {ENDS_WITHIN:?}")
         })
         .unwrap()
 }

@@ -130,7 +130,7 @@ fn openclaw_in_a_container_takes_the_change_while_it_runs() {
         providers["claude"]["baseUrl"],
         format!("http://{}:{}/v1", container.gateway(), host.port)
     );
-    wait_until(Duration::from_secs(60), "the hot reload", || {
+    wait_until(Duration::from_secs(180), "the hot reload", || {
         container.log().contains("config hot reload applied")
     });
     let gateway = host.serve();

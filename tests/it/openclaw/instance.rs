@@ -22,7 +22,7 @@ use crate::{
 const DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/openclaw");
 
 /// How long OpenClaw's gateway may take to be ready: 7 s alone, more beside other tests.
-const READY_WITHIN: Duration = Duration::from_secs(120);
+const READY_WITHIN: Duration = Duration::from_secs(240);
 
 /// Which of a provider's two ways of asking OpenClaw uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

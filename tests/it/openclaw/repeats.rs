@@ -11,7 +11,7 @@ use std::{
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// How often the connection breaks, or is given up, before the run may end.
 const REPEATS: usize = 2;

@@ -2,7 +2,7 @@
 
 use super::{chat::outcome, *};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The tool of the first question, which no client sees in its history.
 const HIDDEN: &str = "\"name\":\"Bash\"";

@@ -24,7 +24,7 @@ const CASES: [(&str, &[&str]); 13] = [
     ("ccgw-manage --config missing.yaml show ", &[]),
     ("ccgw --ch", &["--check"]),
     ("ccgw --check oth", &["other.yaml"]),
-    ("ccgw --setup --no", &["--no-skills"]),
+    ("ccgw --setup --no-s", &["--no-skills"]),
 ];
 
 fn desk(shell: &str) -> Desk {
