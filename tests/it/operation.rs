@@ -25,7 +25,7 @@ use crate::{
     temp::TempDir,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A gateway whose runs wait at the gate before they answer; one run at a time.
 fn gated(setup: impl FnOnce(Setup) -> Setup) -> (Gateway, FakeCli) {
