@@ -3,16 +3,17 @@
 //! client's history; that history as marked text. A way that turns out to be none, before the model
 //! was asked, is followed by the next; the client only sees which one it was.
 
+mod stamp;
+
 use std::{
     cell::OnceCell,
     collections::VecDeque,
-    fs::{self, Metadata},
-    io,
-    os::unix::fs::MetadataExt,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use self::stamp::stamp;
 use super::{
     Gateway, Tenant,
     answer::unix_now,
@@ -417,36 +418,4 @@ impl Drop for Seed {
         // What stays is removed when the daemon starts next.
         let _ = fs::remove_file(&self.0);
     }
-}
-
-/// Stands for the files that a process reads when it starts: the program, and the skills.
-fn stamp(program: &Path, skills: Option<&Path>) -> Vec<u8> {
-    let mut stamp = Vec::new();
-    let mut add = |name: &[u8], metadata: io::Result<Metadata>| {
-        stamp.extend_from_slice(name);
-        if let Ok(it) = metadata {
-            let parts = [
-                it.dev().cast_signed(),
-                it.ino().cast_signed(),
-                it.size().cast_signed(),
-                it.mtime(),
-                it.mtime_nsec(),
-            ];
-            parts.iter().for_each(|it| stamp.extend(it.to_le_bytes()));
-        }
-    };
-    add(b"program", fs::metadata(program));
-    let skills = skills.and_then(|it| fs::read_dir(it).ok());
-    let mut names: Vec<PathBuf> = skills
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|it| it.path())
-        .collect();
-    names.sort_unstable();
-    for path in names {
-        let name = path.as_os_str().as_encoded_bytes();
-        add(name, fs::metadata(path.join("SKILL.md")));
-    }
-    stamp
 }

@@ -231,7 +231,7 @@ fn proc_path(pid: Pid, entry: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -258,21 +258,22 @@ mod tests {
 
     #[test]
     fn both_ways_to_find_children_agree() {
-        // The shell says when its child is there; both end when stdin closes.
-        let mut shell = Command::new("/bin/sh")
-            .args(["-c", "exec 3<&0; cat <&3 >&2 & echo; wait"])
+        // Its child says back what it is told, so it is there; both end when stdin closes.
+        let mut parent = Command::new("timeout")
+            .args(["600", "cat"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut ready = [0];
-        shell
+        parent.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        parent
             .stdout
             .as_mut()
             .unwrap()
             .read_exact(&mut ready)
             .unwrap();
-        let pid = Pid::from_child(&shell);
+        let pid = Pid::from_child(&parent);
 
         let listed = listed_children(pid);
         assert_eq!(listed.len(), 1);
@@ -282,8 +283,8 @@ mod tests {
         assert!(!descendants(&[pid]).contains(&listed[0]));
         assert!(!descends_from_us(listed[0], &[pid]));
 
-        drop(shell.stdin.take());
-        shell.wait().unwrap();
+        drop(parent.stdin.take());
+        parent.wait().unwrap();
     }
 
     #[test]

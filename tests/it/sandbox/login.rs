@@ -68,11 +68,16 @@ fn sharing(api: &ScriptedApi, tenants: &[&str], renewed: SystemTime) -> Option<S
     Some(setup)
 }
 
+/// Alpha and beta with one login, so old that it may be renewed.
+fn sharing_old_login(api: &ScriptedApi) -> Option<Setup> {
+    let old = SystemTime::now() - Duration::from_secs(7200);
+    sharing(api, &["alpha", "beta"], old)
+}
+
 #[test]
 fn login_that_may_be_renewed_is_used_by_one_run_until_the_model_answers() {
     let api = ScriptedApi::start();
-    let old = SystemTime::now() - Duration::from_secs(7200);
-    let Some(setup) = sharing(&api, &["alpha", "beta"], old) else {
+    let Some(setup) = sharing_old_login(&api) else {
         return;
     };
     let gateway = setup.set("cli", "warm: off").start();
@@ -97,8 +102,7 @@ fn login_that_may_be_renewed_is_used_by_one_run_until_the_model_answers() {
 #[test]
 fn waiting_for_the_login_is_not_the_runs_own_time() {
     let api = ScriptedApi::start();
-    let old = SystemTime::now() - Duration::from_secs(7200);
-    let Some(setup) = sharing(&api, &["alpha", "beta"], old) else {
+    let Some(setup) = sharing_old_login(&api) else {
         return;
     };
     let gateway = setup
@@ -121,8 +125,7 @@ fn waiting_for_the_login_is_not_the_runs_own_time() {
 #[test]
 fn who_waits_for_the_login_is_told_no_in_time_and_costs_nothing_once_gone() {
     let api = ScriptedApi::start();
-    let old = SystemTime::now() - Duration::from_secs(7200);
-    let Some(setup) = sharing(&api, &["alpha", "beta"], old) else {
+    let Some(setup) = sharing_old_login(&api) else {
         return;
     };
     let gateway = setup

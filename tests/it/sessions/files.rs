@@ -2,6 +2,18 @@
 
 use super::*;
 
+/// Begins a conversation of alpha's whose first turn the API refuses.
+#[track_caller]
+fn be_refused(gateway: &Gateway) {
+    let mut failing = Chat::of("alpha");
+    failing
+        .messages
+        .push(json!({"role": "user", "content": "SECRET-42 [[status:400]]"}));
+    failing
+        .send(gateway)
+        .assert_error(400, "invalid_request_error");
+}
+
 #[test]
 fn run_that_nothing_is_remembered_of_leaves_no_file() {
     let api = ScriptedApi::start();
@@ -9,13 +21,7 @@ fn run_that_nothing_is_remembered_of_leaves_no_file() {
     let mut chat = Chat::of("alpha");
     chat.ask(&gateway, "one");
     assert_eq!(session_files(&gateway, "alpha").len(), 1);
-    let mut failing = Chat::of("alpha");
-    failing
-        .messages
-        .push(json!({"role": "user", "content": "SECRET-42 [[status:400]]"}));
-    failing
-        .send(&gateway)
-        .assert_error(400, "invalid_request_error");
+    be_refused(&gateway);
     wait_until(PATIENCE, "that only the first is left", || {
         session_files(&gateway, "alpha").len() == 1
     });
@@ -32,13 +38,7 @@ fn refused_conversation_leaves_no_word_where_a_process_was_started_ahead() {
     wait_until(PATIENCE, "two that wait", || {
         waiting(&gateway, "alpha").len() == 2
     });
-    let mut failing = Chat::of("alpha");
-    failing
-        .messages
-        .push(json!({"role": "user", "content": "SECRET-42 [[status:400]]"}));
-    failing
-        .send(&gateway)
-        .assert_error(400, "invalid_request_error");
+    be_refused(&gateway);
     wait_until(PATIENCE, "that only the first is left", || {
         let files = session_files(&gateway, "alpha");
         let said = files
